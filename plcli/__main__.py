@@ -1,0 +1,61 @@
+"""plcli's entry point: which command it is, and how it ends. Nothing heavy is imported before that is known."""
+
+import sys
+from collections.abc import Sequence
+
+from plcli import __version__
+from plcli.arguments import COMMANDS
+from plcli.errors import PlcliError, UsageError, did_you_mean
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return the exit code: 0, 2-5 for a user's mistake, 130 for Ctrl-C; bugs are raised."""
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except PlcliError as error:
+        print(f"plcli: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("plcli: stopped. The same command with --run goes on from the last checkpoint.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        sys.stderr.close()
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        from rich.console import Console
+
+        from plcli import help
+
+        help.overview(Console())
+        return 0 if arguments else UsageError.exit_code
+    if arguments[0] in ("-V", "--version"):
+        print(f"plcli {__version__}")
+        return 0
+    command = arguments[0]
+    if command not in COMMANDS:
+        raise UsageError(f"unknown command '{command}'.{did_you_mean(command, COMMANDS)} `plcli --help` lists them.")
+    from plcli import launch
+
+    return launch.run(command, arguments[1:])
+
+
+def entry() -> None:
+    """Run as a console script: a bug shows its traceback and exits with 70."""
+    try:
+        code = main()
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        print("plcli: this is a bug of plcli; the lines above tell where.", file=sys.stderr)
+        code = 70
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,120 @@
+"""What was typed: own options, config files, dotted overrides and texts, told apart without importing a model library.
+
+Every dotted option takes one value (`--a.b value` or `--a.b=value`), so that what is left over is text for predict.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from plcli.errors import UsageError, did_you_mean
+
+COMMANDS = {
+    "fit": "train a model; best and last checkpoints, metrics and a model/ folder are kept in the run folder",
+    "validate": "score the validation split with the best weights of a run",
+    "test": "score the test split with the best weights of a run",
+    "predict": "predict a file, texts or standard input with the best weights of a run",
+}
+SECTIONS = ("model", "data", "trainer", "checkpoint", "seed_everything")
+OPTIONS = {
+    "fit": {
+        "run": "the run folder (default: the next free runs/<config name>-<n>)",
+        "resume": "auto: go on from last.ckpt where there is one; never: refuse to",
+    },
+    "validate": {
+        "run": "the run folder or model/ folder to load",
+        "ckpt_path": "best (default), last or a checkpoint file",
+    },
+    "test": {
+        "run": "the run folder or model/ folder to load",
+        "ckpt_path": "best (default), last or a checkpoint file",
+    },
+    "predict": {
+        "run": "the run folder or model/ folder to load",
+        "ckpt_path": "best (default), last or a checkpoint file",
+        "input": "a file to predict, or - for one text a line on standard input",
+        "output": "where to write: a .csv, .jsonl or .parquet file",
+    },
+}
+
+
+@dataclass
+class Arguments:
+    """A command line, taken apart.
+
+    Attributes:
+        command: fit, validate, test or predict.
+        options: the command's own options by name (`run`, `ckpt_path`, ...), without dashes.
+        configs: config files in order.
+        overrides: (dotted key, raw value) pairs in order: environment first, then the command line.
+        texts: what stands alone: the texts to predict.
+        help: whether help was asked for; show_config: the value of --print_config ("" when bare), None without it.
+    """
+
+    command: str
+    options: dict[str, str] = field(default_factory=dict)
+    configs: list[str] = field(default_factory=list)
+    overrides: list[tuple[str, str]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    help: bool = False
+    show_config: str | None = None
+
+
+def parse(command: str, arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Arguments:
+    """Take a command line apart.
+
+    Raises:
+        UsageError: for an unknown option, one without its value, or text where none is taken.
+    """
+    parsed = Arguments(command, overrides=_from_environment(command, environment))
+    waiting = list(reversed(arguments))
+    while waiting:
+        word = waiting.pop()
+        if word in ("-h", "--help"):
+            parsed.help = True
+        elif word == "--print_config" or word.startswith("--print_config="):
+            parsed.show_config = word.partition("=")[2]
+        elif word == "--":
+            parsed.texts.extend(reversed(waiting))
+            waiting = []
+        elif word.startswith("-") and len(word) > 1 and not word[1].isspace():
+            _take_option(parsed, word, waiting)
+        else:
+            parsed.texts.append(word)
+    if parsed.texts and command != "predict":
+        raise UsageError(
+            f"'{parsed.texts[0]}' stands alone: `plcli {command}` takes options only, such as --config FILE or --key value."
+        )
+    return parsed
+
+
+def _take_option(parsed: Arguments, word: str, waiting: list[str]) -> None:
+    name, equals, value = word.partition("=")
+    options = OPTIONS[parsed.command]
+    key = {"-c": "config"}.get(name, name[2:] if name.startswith("--") else name)
+    section = key.rstrip("+").split(".")[0]
+    if key != "config" and key not in options and section not in SECTIONS:
+        known = ["--config", *(f"--{option}" for option in options), *(f"--{section}" for section in SECTIONS)]
+        raise UsageError(
+            f"unknown option {name}.{did_you_mean(name, known)} `plcli {parsed.command} --help` lists the options."
+        )
+    if not equals:
+        if not waiting:
+            raise UsageError(f"{name} needs a value.")
+        value = waiting.pop()
+    if key == "config":
+        parsed.configs.append(value)
+    elif key in options:
+        parsed.options[key] = value
+    else:
+        parsed.overrides.append((key, value))
+
+
+def _from_environment(command: str, environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Turn PL_FIT__TRAINER__MAX_EPOCHS=3 into ("trainer.max_epochs", "3")."""
+    prefix = f"PL_{command.upper()}__"
+    return [
+        (name[len(prefix) :].lower().replace("__", "."), value)
+        for name, value in sorted(environment.items())
+        if name.startswith(prefix)
+    ]

@@ -1,0 +1,135 @@
+"""The artefact: the `model/` folder that a run leaves, which needs neither the config, nor the data, nor the network.
+
+    config.json, model.safetensors, tokenizer files   as `save_pretrained` writes them; transformers loads them
+    plcli.json                                        what plcli knows besides: task, columns, labels, metrics, sha256
+
+A module that has no `save_pretrained` leaves its state as model.safetensors instead.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plcli import __version__
+from plcli.errors import MachineError, ModelError
+
+CARD = "plcli.json"
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A verified artefact.
+
+    Attributes:
+        folder: where it stands.
+        card: the content of plcli.json.
+    """
+
+    folder: Path
+    card: dict[str, Any]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the data told the model, by the names of the model's constructor."""
+        facts: dict[str, Any] = self.card["facts"]
+        return facts
+
+    @property
+    def loads_by_pretrained(self) -> bool:
+        """Whether the model's `pretrained` argument takes the folder; else the state is loaded into the module."""
+        return (self.folder / "config.json").exists()
+
+
+def exists(folder: Path) -> bool:
+    """Whether a folder holds an artefact."""
+    return (folder / CARD).is_file()
+
+
+def load(folder: Path) -> Artefact:
+    """Open an artefact and verify its weights.
+
+    Raises:
+        ModelError: if it is no artefact, or its weights are not those that were written.
+    """
+    if not exists(folder):
+        raise ModelError(f"{folder}: holds no {CARD}, so no model of plcli.")
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        expected = card["sha256"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / CARD}: is damaged ({error}). Copy the folder again.") from None
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise ModelError(f"{folder}: holds no {WEIGHTS}. Copy the folder again, whole.")
+    if sha256(weights) != expected:
+        raise ModelError(f"{weights}: is not the file that was written (its sha256 differs). Copy the folder again.")
+    return Artefact(folder, card)
+
+
+def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> None:
+    """Write an artefact beside its place and rename it there, so that it is whole or absent.
+
+    Args:
+        folder: the place; what stands there is replaced.
+        model: the LightningModule.
+        data: the LightningDataModule, or None.
+        card: what plcli.json is to say.
+
+    Raises:
+        MachineError: if it cannot be written.
+    """
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        try:
+            _write_weights(temporary, model)
+            if hasattr(data, "save_pretrained"):
+                data.save_pretrained(temporary)
+            content = {"plcli": __version__, **card, "sha256": sha256(temporary / WEIGHTS)}
+            (temporary / CARD).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.chmod(0o755)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise MachineError(f"{folder}: cannot be written ({error.strerror or error}).") from error
+
+
+def _write_weights(folder: Path, model: Any) -> None:
+    if hasattr(model, "save_pretrained"):
+        model.save_pretrained(folder)
+    else:
+        from safetensors.torch import save_file
+
+        save_file({key: value.contiguous().cpu() for key, value in model.state_dict().items()}, folder / WEIGHTS)
+
+
+def load_state(artefact: Artefact, model: Any) -> None:
+    """Load the state of a module that has no `pretrained` argument.
+
+    Raises:
+        ModelError: if the module's state has other names or shapes.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        model.load_state_dict(load_file(artefact.folder / WEIGHTS))
+    except RuntimeError as error:
+        raise ModelError(f"{artefact.folder}: does not fit {type(model).__name__}: {str(error).splitlines()[-1].strip()}") from None
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

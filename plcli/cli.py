@@ -1,0 +1,437 @@
+"""PlCLI: Lightning's command line, with the run folder, the facts that flow from data to model, and their checks.
+
+The flow of a command: parse -> pair, hardware and run checked -> trainer -> data -> facts -> model -> run. Facts come from the
+training split in fit, and from the artefact or checkpoint in validate, test and predict; a value that contradicts
+them is refused.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from rich.console import Console
+from rich.table import Table
+
+from plcli import artefact, config, hardware, log, runs
+from plcli.callbacks.checkpoints import Checkpoints
+from plcli.callbacks.predictions import PredictionWriter
+from plcli.callbacks.progress import ProgressLines
+from plcli.config import parameters
+from plcli.errors import ModelError, UsageError
+from plcli.launch import RUN_VARIABLE, Plan, interactive
+from plcli.metrics_csv import MetricsCsv
+from plcli.predictions import Lines, Sink
+
+logger = logging.getLogger(__name__)
+
+SEED = 42
+SOURCES = ("train", "validation", "test", "predict")
+NOT_IN_ARTEFACT = (*SOURCES, "pretrained", "architecture", "tokenizer", "optimizer")
+
+
+def fixed_classes() -> dict[str, type]:
+    """Return the classes of config sections that have no class_path."""
+    return {"trainer": Trainer, "checkpoint": Checkpoints}
+
+
+class PlCLI(LightningCLI):
+    """Runs a plan.
+
+    Args:
+        plan: the command, its config and its run.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.command = plan.arguments.command
+        self.console = Console()
+        log.quiet_libraries()
+        super().__init__(
+            args=plan.command_line(),
+            save_config_callback=None,
+            seed_everything_default=SEED,
+            parser_kwargs={"exit_on_error": False, self.command: {"exit_on_error": False}},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    # parsing
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # only the chosen one's parser is built
+        """Return the chosen command; its method's own arguments are plcli's business."""
+        own = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
+        return {self.command: own | {"ckpt_path", "weights_only", "verbose", "return_predictions"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the checkpoint section."""
+        parser.add_lightning_class_args(Checkpoints, "checkpoint")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; an error is one message.
+
+        Raises:
+            UsageError: if a value is missing or of the wrong type.
+        """
+        try:
+            super().parse_arguments(parser, args)
+        except argparse.ArgumentError as error:
+            raise UsageError(config.explain(str(error))) from None
+
+    @property
+    def values(self) -> Namespace:
+        """The parsed config of the command."""
+        values: Namespace = self.config[self.command]
+        return values
+
+    def _class(self, section: str) -> type | None:
+        chosen = self.values.get(section)
+        return None if chosen is None else config.import_class(chosen.class_path, f"{section}.class_path")
+
+    # checks
+
+    def before_instantiate_classes(self) -> None:
+        """Check what can be checked before anything is read, then let values follow that are written once."""
+        self._check_pair()
+        hardware.check(self.values.trainer.as_dict())
+        self.resolved = self._resolve()
+        if self.command == "fit":
+            self._take_run_folder()
+        self._follow()
+
+    def _check_pair(self) -> None:
+        model, data = self._class("model"), self._class("data")
+        asked, given = getattr(model, "task", None), getattr(data, "task", None)
+        if model is None or data is None or asked is None or given is None or asked == given:
+            return
+        fitting = [
+            name
+            for name, value in vars(sys.modules[model.__module__]).items()
+            if isinstance(value, type) and issubclass(value, LightningDataModule) and getattr(value, "task", None) == asked
+        ]
+        use = f" Use data.class_path {model.__module__}.{fitting[0]}." if fitting else ""
+        raise UsageError(f"{model.__name__} is for {asked}, but {data.__name__} gives data for {given}.{use}")
+
+    def _resolve(self) -> dict[str, Any]:
+        """Return the whole config as plain values; files are named by absolute paths, so that it holds from anywhere."""
+        parser = self._parser(self.command)
+        values: dict[str, Any] = yaml.safe_load(parser.dump(self.values, skip_unset=False, skip_validation=True))
+        values = _without_none(values)
+        for section, keys in (("data", SOURCES), ("model", ("pretrained",))):
+            arguments = (values.get(section) or {}).get("init_args") or {}
+            for key in keys:
+                if key in arguments:
+                    arguments[key] = runs.absolute(arguments[key])
+        return values
+
+    def _take_run_folder(self) -> None:
+        run = self.plan.run
+        if self.values.trainer.fast_dev_run or run is None:
+            self.plan.run = None
+            return
+        if run.config.exists():
+            changed = runs.differences(config.load_yaml(run.config), self.resolved)
+            if changed:
+                raise UsageError(
+                    f"{run.folder}: holds an unfinished run of another config; give the same one or another --run.\n  "
+                    + "\n  ".join(changed[:12])
+                )
+            logger.info(
+                "%s: goes on from checkpoints/last.ckpt" if self.plan.checkpoint else "%s: starts again, no epoch was finished",
+                run.folder,
+            )
+        os.environ[RUN_VARIABLE] = str(run.folder)
+        self.values.trainer.default_root_dir = str(run.folder)
+
+    def _follow(self) -> None:
+        """Let the tokenizer follow the model, the seed the run, and facts the weights."""
+        data = self.values.get("data")
+        model = self.values.model
+        names = parameters(self._class("data")) if data is not None else {}  # type: ignore[arg-type]
+        if self.command != "fit":
+            self._take_facts()
+        if "tokenizer" in names and data.init_args.tokenizer is None:
+            data.init_args.tokenizer = model.init_args.get("pretrained")
+        if "seed" in names and data.init_args.seed is None:
+            data.init_args.seed = self.values.seed_everything if isinstance(self.values.seed_everything, int) else SEED
+        if getattr(self._class("data"), "shares_rows_out", False):
+            self.values.trainer.use_distributed_sampler = False
+
+    def _take_facts(self) -> None:
+        """Give model and data what the weights' training data told."""
+        plan = self.plan
+        if plan.checkpoint is not None:
+            self.state = load_checkpoint(plan.checkpoint)
+            facts = self.state.get("plcli", {}).get("facts", {})
+        else:
+            assert plan.artefact is not None
+            facts = plan.artefact.facts
+        for section in ("model", "data"):
+            cls = self._class(section)
+            if cls is not None:
+                self._set_facts(section, cls, facts, f"the weights of {plan.run.folder if plan.run else ''}")
+        arguments = self.values.model.init_args
+        if plan.artefact is not None and "pretrained" in arguments and plan.artefact.loads_by_pretrained:
+            arguments.pretrained = str(plan.artefact.folder)
+            if "architecture" in arguments:
+                arguments.architecture = None
+
+    def _set_facts(self, section: str, cls: type, facts: Mapping[str, Any], source: str) -> None:
+        """Set the constructor arguments that are facts.
+
+        Raises:
+            UsageError: if the config says something else.
+        """
+        arguments = self.values[section].init_args
+        for name, parameter in parameters(cls).items():
+            if name not in facts:
+                continue
+            given = arguments.get(name)
+            if given not in (None, parameter.default, facts[name]):
+                raise UsageError(f"{section}.{name}: {given} is asked for, but {source} say {facts[name]}. Leave the key away.")
+            arguments[name] = facts[name]
+
+    # instances
+
+    def instantiate_classes(self) -> None:
+        """Make the trainer, then the data, then the model with the facts of the data."""
+        parser = self._parser(self.command)
+        values = self.values
+        self.config_init = {self.command: parser.instantiate_classes(Namespace(trainer=values.trainer, checkpoint=values.checkpoint))}
+        self.checkpoints: Checkpoints = self.config_init[self.command].checkpoint
+        self._make_trainer()
+        self.datamodule = None
+        facts: dict[str, Any] = {}
+        if values.get("data") is not None:
+            self._take_input()
+            self.datamodule = parser.instantiate_classes(Namespace(data=values.data)).data
+            if self.plan.arguments.texts:
+                self.datamodule.predict_values(self.plan.arguments.texts, source="the command line")
+            if self.command == "fit" and hasattr(self.datamodule, "facts"):
+                facts = self.datamodule.facts()
+                self._set_facts("model", self._class("model"), facts, "the data")  # type: ignore[arg-type]
+        self.checkpoints.facts = facts
+        self.model = parser.instantiate_classes(Namespace(model=values.model)).model
+        self._load_weights()
+
+    def _make_trainer(self) -> None:
+        fitting = self.command == "fit"
+        run = self.plan.run if fitting else None
+        bar = interactive()
+        extra: list[Any] = [RichProgressBar(refresh_rate=5, console_kwargs={"stderr": True})] if bar else []
+        self.metrics_csv = MetricsCsv(run.folder) if run else None
+        defaults: dict[str, Any] = {
+            "enable_progress_bar": bar,
+            "enable_model_summary": False,
+            "logger": self.metrics_csv or False,
+        }
+        given = self.values.trainer
+        chosen: dict[str, Any] = {key: value for key, value in defaults.items() if given[key] is None}
+        if self.metrics_csv and given.logger not in (None, False):
+            loggers = self.config_init[self.command].trainer.logger
+            chosen["logger"] = [self.metrics_csv, *(loggers if isinstance(loggers, list) else [loggers])]
+        if self.command == "predict":
+            chosen |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}  # one process writes the file
+        self.trainer_defaults = {"callbacks": [*extra, *([ProgressLines()] if fitting else [])]}
+        try:
+            self.trainer = self.instantiate_trainer(**chosen)
+        except (MisconfigurationException, ValueError) as error:
+            raise UsageError(f"trainer: {str(error).splitlines()[0]}") from error
+        if not self.trainer.is_global_zero:
+            log.silence()
+
+    def _take_input(self) -> None:
+        """Let --input, or the test split where nothing else is named, be the rows to predict."""
+        arguments = self.plan.arguments
+        if self.command != "predict":
+            return
+        init = self.values.data.init_args
+        source = arguments.options.get("input")
+        if source is not None and arguments.texts:
+            raise UsageError(f"--input {source} and the text '{arguments.texts[0]}' are both given; give one of them.")
+        if source == "-":
+            arguments.texts = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+            if not arguments.texts:
+                raise UsageError("--input -: standard input is empty.")
+        elif source is not None:
+            init.predict = source
+        elif not arguments.texts and init.get("predict") is None and "predict" in init:
+            init.predict = init.get("test")
+            if init.predict is None:
+                raise UsageError("what is to be predicted? Give --input FILE, --input - or a text.")
+            logger.info("predicting the test split; --input FILE names another file")
+
+    def _load_weights(self) -> None:
+        plan = self.plan
+        if self.command == "fit":
+            return
+        if plan.checkpoint is not None:
+            try:
+                self.model.load_state_dict(self.state["state_dict"])
+            except RuntimeError as error:
+                last = str(error).splitlines()[-1].strip()
+                raise ModelError(f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last}") from None
+        elif plan.artefact is not None and not plan.artefact.loads_by_pretrained:
+            artefact.load_state(plan.artefact, self.model)
+
+    # commands
+
+    def fit(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
+        """Train, then score, save and show the best weights."""
+        run, trainer = self.plan.run, self.trainer
+        if run is not None:
+            self._open_run(run)
+        trainer.fit(model, datamodule=datamodule, ckpt_path=self.plan.checkpoint, weights_only=True)
+        if run is None:
+            logger.info("fast_dev_run: nothing is kept")
+            return
+        best = self.checkpoints.best_path
+        if best is None:
+            raise ModelError(f"{run.folder}: no epoch was finished, so there is no model to keep.")
+        model.load_state_dict(load_checkpoint(best)["state_dict"])
+        results = {"validation": self.checkpoints.best_results} if self.checkpoints.best_results else {}
+        if self._has_test():
+            trainer.test(model, datamodule=datamodule, verbose=False)
+            results["test"] = self._results("test")
+        if trainer.is_global_zero:
+            artefact.save(run.model, model=model, data=datamodule, card=self._card(results))
+            runs.write_json(run.folder / "metrics.json", results)
+            self._show(results)
+            logger.info("best epoch %d; the model: %s", self.checkpoints.best_epoch + 1, run.model)
+            logger.info('next: plcli predict --run %s "a text" | --input FILE', run.folder)
+        trainer.strategy.barrier()
+
+    def _open_run(self, run: runs.Run) -> None:
+        self.checkpoints.folder = run.checkpoints
+        if self.plan.checkpoint is not None and self.metrics_csv is not None:
+            self.metrics_csv.resume(int(load_checkpoint(self.plan.checkpoint)["global_step"]))
+        if not self.trainer.is_global_zero:
+            return
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+        log.to_file(run.folder / "train.log")
+        fingerprints = self.datamodule.fingerprints() if hasattr(self.datamodule, "fingerprints") else {}
+        run.config.write_text(yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        environment = runs.environment(seed=self.values.seed_everything, fingerprints=fingerprints, command=sys.argv[1:])
+        runs.write_json(run.folder / "environment.json", environment)
+        logger.info("run folder: %s", run.folder)
+
+    def _has_test(self) -> bool:
+        if not is_overridden("test_step", self.model):
+            return False
+        if hasattr(self.datamodule, "has"):
+            return bool(self.datamodule.has("test"))
+        owner = self.model if self.datamodule is None else self.datamodule
+        return is_overridden("test_dataloader", owner)
+
+    def _results(self, prefix: str) -> dict[str, Any]:
+        own = getattr(self.model, "results", {}).get(prefix)
+        logged = {
+            name.removeprefix(f"{prefix}_"): float(value)
+            for name, value in self.trainer.callback_metrics.items()
+            if name.startswith(prefix)
+        }
+        return dict(own) if own else logged
+
+    def _card(self, results: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what plcli.json says."""
+        facts = self.checkpoints.facts
+        data = self.resolved.get("data")
+        arguments = (data or {}).get("init_args", {})
+        own = self.model.artefact_facts() if hasattr(self.model, "artefact_facts") else {}
+        return {
+            "task": getattr(self.model, "task", None),
+            "model": _portable(self.resolved["model"]),
+            "data": _portable(data) if data else None,
+            "columns": {key: arguments[key] for key in ("text", "label", "features", "target", "id") if key in arguments},
+            "labels": facts.get("labels"),
+            "max_length": facts.get("max_length"),
+            **own,
+            "facts": facts,
+            "metrics": dict(results),
+            "data_fingerprints": dict(self.datamodule.fingerprints()) if hasattr(self.datamodule, "fingerprints") else {},
+        }
+
+    def validate(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
+        """Score the validation split."""
+        self.trainer.validate(model, datamodule=datamodule, verbose=False)
+        self._report("validation", "val")
+
+    def test(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
+        """Score the test split."""
+        self.trainer.test(model, datamodule=datamodule, verbose=False)
+        self._report("test", "test")
+
+    def _report(self, split: str, prefix: str) -> None:
+        if self.trainer.is_global_zero:
+            self._show({split: self._results(prefix)})
+
+    def predict(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
+        """Predict, and write or print the rows in the order of the input."""
+        arguments = self.plan.arguments
+        output = arguments.options.get("output")
+        sink: Sink | Lines
+        if output is not None:
+            sink = Sink(Path(output))
+        elif arguments.texts:
+            sink = Lines(sys.stdout)
+        else:
+            sink = Sink(self._free_output())
+        writer = PredictionWriter(sink)
+        self.trainer.callbacks.append(writer)  # type: ignore[attr-defined]  # Lightning types the list as read-only
+        self.trainer.predict(model, datamodule=datamodule, return_predictions=False)
+        if isinstance(sink, Sink):
+            logger.info("%d rows written to %s", writer.count, sink.path)
+
+    def _free_output(self) -> Path:
+        """Return the next free file in the run's predictions folder, named after the input."""
+        assert self.plan.run is not None
+        source = self.values.data.init_args.get("predict") if self.values.get("data") is not None else None
+        stem = Path(source if isinstance(source, str) else "predictions").stem.replace("*", "all")
+        folder = self.plan.run.folder / "predictions"
+        names = [folder / f"{stem}.csv", *(folder / f"{stem}-{number}.csv" for number in range(2, 10_000))]
+        return next(path for path in names if not path.exists())
+
+    def _show(self, results: Mapping[str, Mapping[str, Any]]) -> None:
+        """Print the plain numbers of each split."""
+        names = list(dict.fromkeys(name for values in results.values() for name, value in values.items() if isinstance(value, float)))
+        table = Table("metric", *results)
+        for name in names:
+            table.add_row(name, *(f"{values[name]:.4f}" if name in values else "" for values in results.values()))
+        self.console.print(table)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint's tensors and plain values; nothing in it is executed.
+
+    Raises:
+        ModelError: if the file is not a whole checkpoint.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint["state_dict"]
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise ModelError(f"{path}: cannot be loaded as a checkpoint ({str(error).splitlines()[0][:120]}).") from error
+    return checkpoint
+
+
+def _portable(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return class path and arguments without sources and weights: what makes sense on another machine."""
+    arguments = {key: value for key, value in section.get("init_args", {}).items() if key not in NOT_IN_ARTEFACT}
+    return {"class_path": section["class_path"], "init_args": arguments}
+
+
+def _without_none(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _without_none(value) for key, value in values.items() if value is not None}
+    return values

@@ -1,0 +1,138 @@
+"""TextData: the LightningDataModule that every text task builds on.
+
+A task's data module gives `columns(split)` (the columns beside text), `targets(rows)` (the labels of all rows as an
+array) and `facts()`, added to those here. The rest stands here and in splits.py: tokenizer, encoding, batches.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from plcli import encoding, pretrained
+from plcli.errors import UsageError
+from plcli.rows import Kind, Rows
+from plcli.splits import Batch, Source, Split, SplitData
+
+LONGEST = 512  # tokens: the default where a tokenizer names no limit, or a very large one
+
+
+class TextData(SplitData):
+    """Splits of text rows, tokenised once and batched by length.
+
+    Args:
+        train: training rows: a path, a glob, a list, s3://..., hf:NAME or package:NAME/FILE.
+        validation: validation rows; without them a stratified part of the training rows is cut off.
+        test: test rows.
+        predict: rows to predict; no label column is needed.
+        text: the text column, or two columns for pairs.
+        id: a column that names the rows in predictions; without it they are numbered from 0.
+        tokenizer: where the tokenizer comes from; follows model.pretrained.
+        vocab_size: pieces of the tokenizer that is fitted on the training rows where there is no pretrained one.
+        max_length: tokens a row at most; by default what the tokenizer names, 512 at most.
+        batch_size: rows a batch and device.
+        validation_fraction: the part of the training rows that is cut off where no validation is given.
+        num_workers: processes that prepare batches; 0 prepares them in the main process.
+        seed: of the cut and of the order of the training rows; follows seed_everything.
+    """
+
+    def __init__(
+        self,
+        train: Source | None,
+        validation: Source | None,
+        test: Source | None,
+        predict: Source | None,
+        text: str | list[str],
+        id: str | None,
+        tokenizer: str | None,
+        vocab_size: int,
+        max_length: int | None,
+        batch_size: int,
+        validation_fraction: float,
+        num_workers: int,
+        seed: int | None,
+    ) -> None:
+        self.text = [text] if isinstance(text, str) else text
+        if not 1 <= len(self.text) <= 2:
+            raise UsageError(f"data.text: names {len(self.text)} columns; give one, or two for pairs.")
+        super().__init__(
+            sources={"train": train, "validation": validation, "test": test, "predict": predict},
+            inputs=self.text,
+            id=id,
+            batch_size=batch_size,
+            validation_fraction=validation_fraction,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        self.tokenizer_name, self.vocab_size, self.limit = tokenizer, vocab_size, max_length
+
+    # what a task gives
+
+    def columns(self, split: str) -> dict[str, Kind]:
+        """The text columns."""
+        return dict.fromkeys(self.text, Kind.TEXT)
+
+    def targets(self, rows: Rows) -> npt.NDArray[Any]:
+        """Return the labels of all rows, [rows] or [rows, labels]."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """The tokenizer's size, its padding, and the longest row."""
+        return {
+            "max_length": self.max_length,
+            "vocab_size": len(self.tokenizer),
+            "pad_token_id": self.tokenizer.pad_token_id,
+        }
+
+    # tokens
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The pretrained tokenizer, or a WordPiece tokenizer fitted on the training split."""
+        if self.tokenizer_name:
+            return pretrained.load_tokenizer(self.tokenizer_name)
+        columns = [self.training_column(column) for column in self.text]
+        kept = self.subset("train")
+        key = [self.rows("train").fingerprint, self.text, None if kept is None else (self.seed, self.validation_fraction)]
+        return pretrained.fit_wordpiece(
+            (text for column in columns for text in column.to_pylist()),
+            vocab_size=self.vocab_size,
+            max_length=self.limit or LONGEST,
+            key=repr(key),
+        )
+
+    @property
+    def max_length(self) -> int:
+        """Tokens a row at most."""
+        return self.limit or min(self.tokenizer.model_max_length, LONGEST)
+
+    def encoded(self, split: str) -> encoding.Encoded:
+        """Return all rows of a split's source, tokenised."""
+        return encoding.encode(self.rows(split), self.text, self.tokenizer, max_length=self.max_length)
+
+    def open(self, split: str) -> Split:
+        """Tokenise a split; its batches hold tensors of tokens, and labels or, to predict, ids."""
+        encoded = self.encoded(split)
+        targets = None if split == "predict" else self.targets(self.rows(split))
+
+        def make_batch(indices: npt.NDArray[np.int64]) -> Batch:
+            batch: Batch = dict(encoded.batch(indices))
+            if targets is None:
+                return batch | {"index": indices.tolist(), "id": self.ids(split, indices)}
+            return batch | {"labels": torch.from_numpy(targets[indices])}
+
+        return Split(make_batch, encoded.lengths, self.subset(split))
+
+    def describe(self, split: str) -> str:
+        """Rows, and how many of them are cut; tasks add their classes."""
+        cut = self.encoded(split).num_truncated
+        said = f", {cut} cut to {self.max_length} tokens (data.max_length)" if cut else ""
+        return super().describe(split) + said
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Save what a reader of the artefact needs of the data: the tokenizer."""
+        self.tokenizer.model_max_length = self.max_length
+        self.tokenizer.save_pretrained(folder)

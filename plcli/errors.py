@@ -1,0 +1,58 @@
+"""Errors that are the user's to mend; each ends the command with one message and its exit code.
+
+PlcliError
+├── UsageError        2  the command line or a config
+├── DataError         3  the data
+├── ModelError        4  a checkpoint, an artefact or a model
+└── MachineError      5  the environment: disk, device, permission, hub, port
+
+Any other exception is a bug of plcli: it keeps its traceback and the exit code is 70.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PlcliError(Exception):
+    """A user's mistake: what is wrong, where, what was got, what to do."""
+
+    exit_code = 70
+
+
+class UsageError(PlcliError):
+    """The command line or a config is wrong."""
+
+    exit_code = 2
+
+
+class DataError(PlcliError):
+    """The data is wrong."""
+
+    exit_code = 3
+
+
+class ModelError(PlcliError):
+    """A checkpoint, an artefact or a model is wrong."""
+
+    exit_code = 4
+
+
+class MachineError(PlcliError):
+    """The environment lacks something: disk, device, permission, hub, port."""
+
+    exit_code = 5
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the nearest of the options, or an empty string."""
+    options = list(options)
+    lowered = {option.lower(): option for option in options}
+    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return f" Did you mean '{lowered[near[0]]}'?" if near else ""
+
+
+def listed(names: Iterable[str], *, most: int = 12) -> str:
+    """Join names with commas for a message, at most so many of them."""
+    names = list(names)
+    more = f", ... ({len(names) - most} more)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,120 @@
+"""The help pages, written without a parser: --help answers at once, and the chosen task's arguments come first."""
+
+import importlib.util
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from plcli import __version__
+from plcli.arguments import COMMANDS, OPTIONS
+
+TRAINER = {
+    "max_epochs": "epochs at most",
+    "max_steps": "optimizer steps at most",
+    "accelerator": "auto, cpu, gpu, ...",
+    "devices": "how many, or which",
+    "precision": "32-true, bf16-mixed, 16-mixed, ...",
+    "accumulate_grad_batches": "batches a step",
+    "gradient_clip_val": "clip the gradient's norm at this value; 0 turns it off",
+    "callbacks": "a list of class_path and init_args",
+    "fast_dev_run": "one batch of everything, nothing kept",
+}
+
+
+def overview(console: Console) -> None:
+    """Print all commands with a line each."""
+    console.print(f"plcli {__version__}: train, evaluate, run and hand over models from one YAML file.\n")
+    console.print("usage: plcli COMMAND [--config FILE ...] [--key value ...]\n", markup=False)
+    _print_table(console, COMMANDS)
+    console.print("\n`plcli COMMAND --help` tells more; with --config FILE it shows that config's classes first.")
+    console.print("plcli fit --config configs/bert.yaml --trainer.max_epochs 1", style="bold")
+
+
+def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
+    """Print a command's options, the chosen classes' arguments first.
+
+    Args:
+        console: where to print.
+        name: the command.
+        classes: the model's and the data's class, by section; none where no config was given.
+    """
+    console.print(f"plcli {name}: {COMMANDS[name]}.\n")
+    for section, cls in classes.items():
+        console.print(f"[bold]--{section}.KEY[/bold]  {escape(f'{cls.__module__}.{cls.__qualname__}')}")
+        console.print(f"  {_summary(cls)}", markup=False)
+        _print_table(console, dict(_arguments(cls)))
+        console.print()
+    if not classes:
+        console.print("The model and the data are named in a config; with --config FILE their arguments stand here. Tasks:")
+        _print_table(console, dict(_tasks()))
+        console.print()
+    console.print("[bold]options[/bold]")
+    _print_table(
+        console,
+        {"-c, --config FILE": "a config; repeatable, the later over the earlier"}
+        | {f"--{option}": text for option, text in OPTIONS[name].items()}
+        | {"--print_config": "print the resolved config and stop"},
+    )
+    console.print("\n[bold]--trainer.KEY[/bold]  every argument of lightning.pytorch.Trainer, such as")
+    _print_table(console, TRAINER)
+    console.print("\n[bold]--checkpoint.KEY[/bold]")
+    _print_table(
+        console,
+        {"monitor": "the validation metric that chooses the best epoch (default: the task's)", "mode": "min or max"},
+    )
+    console.print("\n[bold]--seed_everything N[/bold]  the seed of weights, order and noise (default 42)")
+
+
+def _print_table(console: Console, entries: Mapping[str, str]) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="cyan")
+    table.add_column()
+    for key, text in entries.items():
+        table.add_row(f"  {escape(key)}", escape(text))
+    console.print(table)
+
+
+def _tasks() -> Iterable[tuple[str, str]]:
+    """Yield each task module and its first line, without importing it."""
+    import ast
+    import pkgutil
+    from pathlib import Path
+
+    spec = importlib.util.find_spec("plcli.tasks")
+    for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
+        path = Path(module.module_finder.path) / f"{module.name}.py"  # type: ignore[union-attr, call-arg]
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        yield f"plcli.tasks.{module.name}", doc.splitlines()[0]
+
+
+def _summary(cls: type) -> str:
+    return (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _arguments(cls: type) -> Iterable[tuple[str, str]]:
+    """Yield each constructor argument: its name, and its text with type and default."""
+    texts = _docstring_arguments(cls)
+    for name, parameter in inspect.signature(cls).parameters.items():
+        default: Any = parameter.default
+        if default is inspect.Parameter.empty:
+            said = "required"
+        elif callable(default):
+            said = f"default: {(inspect.getdoc(default) or default.__name__).splitlines()[0].rstrip('.')}"
+        else:
+            said = f"default: {default}"
+        text = texts.get(name, "").rstrip(".")
+        yield name, f"{text} ({said})" if not text.startswith("a fact of") else text
+
+
+def _docstring_arguments(cls: type) -> dict[str, str]:
+    """Return the texts of a Google style Args section."""
+    section = re.search(r"\nArgs:\n(.*?)(?:\n\S|\Z)", inspect.getdoc(cls) or "", flags=re.DOTALL)
+    if section is None:
+        return {}
+    entries = re.findall(r"^ {4}(\w+)(?: \(.*?\))?: (.*(?:\n {8}.*)*)", section[1], flags=re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", text) for name, text in entries}

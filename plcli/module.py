@@ -1,0 +1,195 @@
+"""TransformerModule: the LightningModule that every transformer task builds on.
+
+A task's module gives these, and the rest stands here: building, the steps, optimizer groups, schedule, saving.
+
+- `auto_class`: the name of the `transformers.Auto...` class; `settings()`: what it needs of the facts;
+- `metrics()`: a fresh MetricCollection; `update(metrics, outputs, batch)`: one batch into it;
+- `summary(metrics)`: plain numbers and nested tables of an evaluation; plain numbers are logged as `val_NAME`;
+- `predict_rows(outputs, batch)`: one plain dict a row, with its id;
+- `monitor`: the validation metric that chooses the best epoch, and its direction.
+
+The module knows nothing of the data module: facts such as label names are constructor arguments.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from torchmetrics import MeanMetric, MetricCollection
+
+from plcli import pretrained as loading
+from plcli.errors import ModelError, UsageError
+
+Architecture = dict[str, int | float | str]
+MAX_GRADIENT_NORM = 1.0  # what BERT's authors clip at; `trainer.gradient_clip_val` overrides it, 0 turns it off
+
+
+def adamw(parameters: Iterable[Any]) -> torch.optim.Optimizer:
+    """AdamW at 2e-5, a usual start for fine-tuning (Devlin et al. 2019, appendix A.3)."""
+    return torch.optim.AdamW(parameters, lr=2e-5)
+
+
+class TransformerModule(LightningModule):
+    """A transformer with a task's head, its losses, metrics, optimizer and schedule.
+
+    Args:
+        pretrained: a hub id, a folder, or package:NAME/FOLDER for weights inside an installed package.
+        architecture: instead of pretrained: a model_type and sizes, for training from random weights.
+        optimizer: makes the optimizer; weight decay spares biases and norms.
+        schedule: of the learning rate after the warm-up, stepped every optimizer step.
+        warmup: steps of rising learning rate; below 1, a part of all steps.
+        vocab_size: a fact of the data.
+        pad_token_id: a fact of the data.
+        max_length: a fact of the data.
+    """
+
+    task: ClassVar[str]
+    auto_class: ClassVar[str]
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        architecture: Architecture | None = None,
+        optimizer: OptimizerCallable = adamw,
+        schedule: Literal["linear", "cosine", "constant"] = "linear",
+        warmup: float = 0.1,
+        vocab_size: int | None = None,
+        pad_token_id: int | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        super().__init__()
+        if (pretrained is None) == (architecture is None):
+            raise UsageError("model: give either pretrained (weights to start from) or architecture (a model_type and sizes).")
+        self.optimizer, self.schedule, self.warmup = optimizer, schedule, warmup
+        self.results: dict[str, dict[str, Any]] = {}
+        self.pretrained, self.architecture = pretrained, architecture
+        self.facts = {"vocab_size": vocab_size, "pad_token_id": pad_token_id, "max_length": max_length}
+
+    def build(self) -> None:
+        """Build or load the network; a task calls it once its own arguments are set."""
+        import transformers
+
+        auto_class = getattr(transformers, self.auto_class)
+        if self.pretrained is not None:
+            self.model = loading.load_model(auto_class, self.pretrained, **self.settings())
+        else:
+            sizes = {key: value for key, value in self.facts.items() if key != "max_length" and value is not None}
+            self.model = loading.build_model(auto_class, self.architecture or {}, **{**sizes, **self.settings()})
+        limit, longest = getattr(self.model.config, "max_position_embeddings", None), self.facts["max_length"]
+        if limit is not None and longest is not None and longest > limit:
+            raise ModelError(f"data.max_length: {longest} tokens are more than the model's {limit} positions.")
+        self._metrics = torch.nn.ModuleDict({split: self.metrics() for split in ("val", "test")})
+        self._losses = torch.nn.ModuleDict({split: MeanMetric() for split in ("val", "test")})
+
+    # what a task gives
+
+    @property
+    def monitor(self) -> tuple[str, Literal["min", "max"]]:
+        """The validation metric that chooses the best epoch, and its direction."""
+        return "val_loss", "min"
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the model's config has to say of the task."""
+        return {}
+
+    def metrics(self) -> MetricCollection:
+        """Return fresh running metrics."""
+        raise NotImplementedError
+
+    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+        """Add a batch's outputs to the metrics."""
+        raise NotImplementedError
+
+    def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Turn computed metrics into plain numbers and tables."""
+        return {name: float(value) for name, value in values.items()}
+
+    def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Turn a batch's outputs into one plain dict a row."""
+        raise NotImplementedError
+
+    # steps
+
+    def forward(self, batch: Mapping[str, Any]) -> Any:
+        """Run the network on a batch: input_ids and attention_mask, int64 [rows, tokens], and labels where known."""
+        return self.model(**{key: value for key, value in batch.items() if isinstance(value, torch.Tensor)})
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> torch.Tensor:
+        """Return the mean loss of a batch."""
+        loss: torch.Tensor = self(batch).loss
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(batch["input_ids"]))
+        return loss
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        """Add a batch to the validation metrics."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        """Add a batch to the test metrics."""
+        self._evaluate(batch, "test")
+
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
+        """Return one plain dict a row."""
+        return self.predict_rows(self(batch), batch)
+
+    def _evaluate(self, batch: Mapping[str, Any], split: str) -> None:
+        outputs = self(batch)
+        self._losses[split].update(outputs.loss, weight=len(batch["input_ids"]))  # type: ignore[operator]
+        self.update(self._metrics[split], outputs, batch)  # type: ignore[arg-type]
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics."""
+        self._finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._finish("test")
+
+    def _finish(self, split: str) -> None:
+        metrics: Any = self._metrics[split]
+        loss: Any = self._losses[split]
+        values = {"loss": float(loss.compute()), **self.summary(metrics.compute())}
+        metrics.reset()
+        loss.reset()
+        self.results[split] = values
+        self.log_dict({f"{split}_{name}": value for name, value in values.items() if isinstance(value, float)})
+
+    # optimization
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer, without decay on biases and norms, and a schedule that is stepped every step."""
+        from transformers import get_scheduler
+
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        optimizer = self.optimizer(
+            [
+                {"params": [parameter for parameter in trained if parameter.ndim >= 2]},
+                {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
+            ]
+        )
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = int(self.warmup if self.warmup >= 1 else total * self.warmup)
+        scheduler = get_scheduler(
+            "constant_with_warmup" if self.schedule == "constant" else self.schedule, optimizer, warmup, total
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the gradient's norm to 1.0, unless the trainer says otherwise."""
+        value = MAX_GRADIENT_NORM if gradient_clip_val is None else gradient_clip_val
+        self.clip_gradients(optimizer, gradient_clip_val=value, gradient_clip_algorithm=gradient_clip_algorithm or "norm")
+
+    # the artefact
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Save the network so that transformers loads it: config.json and model.safetensors."""
+        self.model.save_pretrained(folder)
+
+    def artefact_facts(self) -> dict[str, Any]:
+        """Return what else the artefact's plcli.json says of the model."""
+        return {}

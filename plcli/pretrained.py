@@ -1,0 +1,155 @@
+"""Pretrained models and tokenizers: a hub id, a folder, or a folder inside an installed package; nothing else is loaded.
+
+Loading is plain `from_pretrained`, with safetensors only and no remote code; what goes wrong is told in one message.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from plcli.errors import DataError, MachineError, ModelError
+from plcli.rows import build_once, cache_folder, package_path
+
+logger = logging.getLogger(__name__)
+
+
+def resolve(name: str) -> str:
+    """Return the folder that `package:NAME/PATH` or a path means; a hub id stays as it is.
+
+    Raises:
+        ModelError: if a package or a folder is not there, or the folder holds no model.
+    """
+    if name.startswith("package:"):
+        try:
+            return str(package_path(name))
+        except DataError as error:
+            raise ModelError(f"pretrained: {error}") from None
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise ModelError(f"pretrained: the folder {name} holds no config.json, so no model.")
+        return str(path)
+    if path.is_file() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"pretrained: no folder {name}. Give a folder with a config.json, a hub id or package:NAME/FOLDER.")
+    return name
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn what transformers raises for a missing or broken model into one message."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0][:240] if str(error).strip() else type(error).__name__
+        if not Path(name).exists():
+            raise MachineError(
+                f"pretrained: '{name}' is not in the local cache and cannot be had from the hub ({first}). "
+                "Check the name and the connection, or give a folder."
+            ) from error
+        raise ModelError(f"pretrained: {name} cannot be loaded: {first}") from error
+
+
+def load_tokenizer(name: str) -> Any:
+    """Load the tokenizer of a pretrained model.
+
+    Raises:
+        ModelError, MachineError: if there is none, or the hub cannot be reached.
+    """
+    from transformers import AutoTokenizer
+
+    folder = resolve(name)
+    with _explained(folder):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token_id is None:
+        raise ModelError(f"pretrained: the tokenizer of {name} has no padding token and none that could serve as one.")
+    return tokenizer
+
+
+def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
+    """Load a pretrained model, in training mode (`from_pretrained` leaves evaluation mode, so dropout would be off).
+
+    Args:
+        auto_class: such as `transformers.AutoModelForSequenceClassification`.
+        name: a hub id, a folder, or `package:NAME/FOLDER`.
+        settings: of the model's config, such as `num_labels`.
+
+    Raises:
+        ModelError, MachineError: if there is no such model, or the hub cannot be reached.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    folder = resolve(name)
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # no report of the fresh head's missing keys
+    try:
+        with _explained(folder):
+            model = auto_class.from_pretrained(folder, use_safetensors=True, **settings)
+    finally:
+        transformers_logging.set_verbosity(level)
+    return model.train()
+
+
+def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: Any) -> Any:
+    """Build a model of random weights from a model type and sizes, as its config class names them.
+
+    Raises:
+        ModelError: if the model type or a size is not known.
+    """
+    from transformers import AutoConfig
+
+    sizes = dict(architecture)
+    model_type = sizes.pop("model_type", None)
+    if not isinstance(model_type, str):
+        raise ModelError("architecture: needs a model_type, such as bert.")
+    with _explained("."):
+        config = AutoConfig.for_model(model_type, **{**sizes, **settings})
+    unknown = [size for size in sizes if size not in type(config)().to_dict()]
+    if unknown:
+        from plcli.errors import did_you_mean
+
+        raise ModelError(f"architecture: {model_type} has no '{unknown[0]}'.{did_you_mean(unknown[0], type(config)().to_dict())}")
+    with _explained("."):
+        return auto_class.from_config(config).train()
+
+
+def fit_wordpiece(texts: Iterator[str], *, vocab_size: int, max_length: int, key: str, cache: Path | None = None) -> Any:
+    """Fit a lower-casing WordPiece tokenizer with BERT's special tokens, cached under a key.
+
+    Args:
+        texts: the training split's texts.
+        vocab_size: pieces at most.
+        max_length: tokens of the model at most.
+        key: what makes the texts unique: a fingerprint.
+        cache: the cache folder; None takes `cache_folder()`.
+    """
+    from transformers import BertTokenizerFast
+
+    digest = hashlib.sha256(f"{key} {vocab_size}".encode()).hexdigest()[:32]
+    target = (cache or cache_folder()) / "tokenizers" / f"{digest}.json"
+    build_once(target, lambda path: _train_wordpiece(texts, vocab_size, path))
+    return BertTokenizerFast(tokenizer_file=str(target), model_max_length=max_length)
+
+
+def _train_wordpiece(texts: Iterator[str], vocab_size: int, path: Path) -> None:
+    from tokenizers import BertWordPieceTokenizer
+
+    tokenizer = BertWordPieceTokenizer()
+    tokenizer.train_from_iterator(texts, vocab_size=vocab_size, min_frequency=1, show_progress=False)
+    ids = tokenizer.get_vocab()
+    tokenizer.post_processor = __import__("tokenizers").processors.BertProcessing(
+        ("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"])
+    )
+    tokenizer.save(str(path))
+
+
+def tokenizer_key(tokenizer: Any) -> str:
+    """Return a string that is equal for tokenizers that encode alike."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    content = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()

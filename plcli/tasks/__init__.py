@@ -1,0 +1,1 @@
+"""One module a task: its LightningModule and its LightningDataModule side by side."""

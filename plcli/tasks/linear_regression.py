@@ -1,0 +1,217 @@
+"""Linear regression on the numeric columns of a table: one linear layer, mean squared error, Adam at 0.01."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
+
+from plcli.errors import DataError, UsageError
+from plcli.rows import Kind
+from plcli.splits import Batch, Source, Split, SplitData
+
+
+def adam(parameters: Any) -> torch.optim.Optimizer:
+    """Adam at 0.01."""
+    return torch.optim.Adam(parameters, lr=0.01)
+
+
+def _make_metrics() -> MetricCollection:
+    return MetricCollection(
+        {
+            "mse": MeanSquaredError(),
+            "rmse": MeanSquaredError(squared=False),
+            "mae": MeanAbsoluteError(),
+            "r2": R2Score(),
+        },
+        compute_groups=False,
+    )
+
+
+class SimpleLinearModel(LightningModule):
+    """One linear layer on standardised columns, trained with the mean squared error.
+
+    Args:
+        optimizer: makes the optimizer.
+        input_dim: a fact of the data: the number of feature columns.
+        output_dim: a fact of the data: the number of target columns.
+        target_names: a fact of the data: the target columns.
+        feature_mean: a fact of the training split, as are the next three; all four stay with the model.
+        feature_std: in each feature's unit.
+        target_mean: in each target's unit.
+        target_std: in each target's unit.
+    """
+
+    task = "linear-regression"
+
+    def __init__(
+        self,
+        optimizer: OptimizerCallable = adam,
+        input_dim: int = 1,
+        output_dim: int = 1,
+        target_names: list[str] | None = None,
+        feature_mean: list[float] | None = None,
+        feature_std: list[float] | None = None,
+        target_mean: list[float] | None = None,
+        target_std: list[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.optimizer = optimizer
+        self.target_names = target_names or [f"target_{index}" for index in range(output_dim)]
+        self.layer = torch.nn.Linear(input_dim, output_dim)
+        for name, values, size, default in (
+            ("feature_mean", feature_mean, input_dim, 0.0),
+            ("feature_std", feature_std, input_dim, 1.0),
+            ("target_mean", target_mean, output_dim, 0.0),
+            ("target_std", target_std, output_dim, 1.0),
+        ):
+            self.register_buffer(name, torch.tensor(values or [default] * size, dtype=torch.float32))
+        self.results: dict[str, dict[str, Any]] = {}
+        self._metrics = torch.nn.ModuleDict({split: _make_metrics() for split in ("val", "test")})
+
+    @property
+    def monitor(self) -> tuple[str, Literal["min", "max"]]:
+        """The root mean squared error, in the target's unit."""
+        return "val_rmse", "min"
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map features, float32 [rows, input_dim], to targets [rows, output_dim], both in their own units."""
+        scaled: torch.Tensor = self.layer((features - self.feature_mean) / self.feature_std)  # type: ignore[operator]
+        return scaled * self.target_std + self.target_mean  # type: ignore[operator]
+
+    def training_step(self, batch: Mapping[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """Return the mean squared error of standardised targets."""
+        error = (self(batch["features"]) - batch["targets"]) / self.target_std
+        loss = error.square().mean()
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(error))
+        return loss
+
+    def validation_step(self, batch: Mapping[str, torch.Tensor], batch_idx: int) -> None:
+        """Add a batch to the validation metrics."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Mapping[str, torch.Tensor], batch_idx: int) -> None:
+        """Add a batch to the test metrics."""
+        self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: Mapping[str, torch.Tensor], split: str) -> None:
+        metrics: Any = self._metrics[split]
+        metrics.update(self(batch["features"]).flatten(), batch["targets"].flatten())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics."""
+        self._finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._finish("test")
+
+    def _finish(self, split: str) -> None:
+        metrics: Any = self._metrics[split]
+        self.results[split] = {name: float(value) for name, value in metrics.compute().items()}
+        metrics.reset()
+        self.log_dict({f"{split}_{name}": value for name, value in self.results[split].items()})
+
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
+        """Return one plain dict a row: its id and every predicted target."""
+        values = self(batch["features"]).tolist()
+        return [
+            {"id": id, **dict(zip(self.target_names, row, strict=True))}
+            for id, row in zip(batch["id"], values, strict=True)
+        ]
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer; the learning rate stays as it is."""
+        return self.optimizer(self.parameters())
+
+
+class TableData(SplitData):
+    """Numeric columns of csv, parquet and other tables.
+
+    Args:
+        train: training rows: a path, a glob, a list, s3://..., hf:NAME or package:NAME/FILE.
+        validation: validation rows; without them a part of the training rows is cut off.
+        test: test rows.
+        predict: rows to predict; no target column is needed.
+        features: the feature columns.
+        target: the target column, or several.
+        id: a column that names the rows in predictions; without it they are numbered from 0.
+        batch_size: rows a batch and device.
+        validation_fraction: the part of the training rows that is cut off where no validation is given.
+        seed: of the cut and of the order of the training rows; follows seed_everything.
+    """
+
+    task = "linear-regression"
+
+    def __init__(
+        self,
+        features: list[str],
+        target: str | list[str],
+        train: Source | None = None,
+        validation: Source | None = None,
+        test: Source | None = None,
+        predict: Source | None = None,
+        id: str | None = None,
+        batch_size: int = 32,
+        validation_fraction: float = 0.1,
+        seed: int | None = None,
+    ) -> None:
+        self.features, self.target = features, [target] if isinstance(target, str) else target
+        if not self.features or not self.target:
+            raise UsageError("data: features and target have to name a column each, at least.")
+        super().__init__(
+            sources={"train": train, "validation": validation, "test": test, "predict": predict},
+            inputs=features,
+            id=id,
+            batch_size=batch_size,
+            validation_fraction=validation_fraction,
+            num_workers=0,
+            seed=seed,
+        )
+
+    def columns(self, split: str) -> dict[str, Kind]:
+        """Feature columns, and target columns but for rows to predict."""
+        return dict.fromkeys(self.features + ([] if split == "predict" else self.target), Kind.NUMBER)
+
+    def facts(self) -> dict[str, Any]:
+        """The numbers of columns, and the training split's mean and standard deviation of each."""
+        features, targets = (
+            np.stack([self.training_column(column).to_numpy() for column in columns], axis=1)
+            for columns in (self.features, self.target)
+        )
+        for column, spread in zip(self.features, features.std(0), strict=True):
+            if spread == 0:
+                raise DataError(
+                    f"{self.rows('train').source}: the feature '{column}' has one value in all training rows. Leave it out."
+                )
+        return {
+            "input_dim": len(self.features),
+            "output_dim": len(self.target),
+            "target_names": self.target,
+            "feature_mean": features.mean(0).tolist(),
+            "feature_std": features.std(0).tolist(),
+            "target_mean": targets.mean(0).tolist(),
+            "target_std": np.where(targets.std(0) == 0, 1.0, targets.std(0)).tolist(),
+        }
+
+    def open(self, split: str) -> Split:
+        """Read a split's numbers; its batches hold features and targets or, to predict, ids."""
+        table = self.rows(split).table
+        features = self._matrix(table, self.features)
+        targets = None if split == "predict" else self._matrix(table, self.target)
+
+        def make_batch(indices: npt.NDArray[np.int64]) -> Batch:
+            batch: Batch = {"features": features[indices]}
+            if targets is None:
+                return batch | {"index": indices.tolist(), "id": self.ids(split, indices)}
+            return batch | {"targets": targets[indices]}
+
+        return Split(make_batch, np.ones(len(features), np.int32), self.subset(split))
+
+    @staticmethod
+    def _matrix(table: Any, columns: list[str]) -> torch.Tensor:
+        return torch.from_numpy(np.stack([table.column(column).to_numpy() for column in columns], axis=1)).float()

@@ -1,0 +1,315 @@
+"""Text classification: single-label, multi-label, regression; one text or a pair of texts."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    MulticlassF1Score,
+    MulticlassPrecision,
+    MulticlassRecall,
+    MultilabelAveragePrecision,
+    MultilabelF1Score,
+    MultilabelPrecision,
+    MultilabelRecall,
+    MultilabelStatScores,
+)
+
+from plcli.data import TextData
+from plcli.errors import DataError, UsageError, did_you_mean, listed
+from plcli.module import Architecture, TransformerModule, adamw
+from plcli.rows import Kind, Rows
+from plcli.splits import Source
+
+Problem = Literal["single_label", "multi_label", "regression"]
+PROBLEM_TYPES = {
+    "single_label": "single_label_classification",
+    "multi_label": "multi_label_classification",
+    "regression": "regression",
+}
+THRESHOLDS = 200  # bins of the running average precision; exact AP would keep every score
+
+
+class TextClassifier(TransformerModule):
+    """An encoder with a classification head, as `AutoModelForSequenceClassification` loads it.
+
+    Args:
+        pretrained: a hub id, a folder, or package:NAME/FOLDER for weights inside an installed package.
+        architecture: instead of pretrained: a model_type and sizes, for training from random weights.
+        optimizer: makes the optimizer; weight decay spares biases and norms.
+        schedule: of the learning rate after the warm-up, stepped every optimizer step.
+        warmup: steps of rising learning rate; below 1, a part of all steps.
+        threshold: the probability from which a label of a multi-label problem is given.
+        labels: a fact of the data: the label names in order.
+        problem: a fact of the data.
+        vocab_size: a fact of the data.
+        pad_token_id: a fact of the data.
+        max_length: a fact of the data.
+    """
+
+    task = "text-classification"
+    auto_class = "AutoModelForSequenceClassification"
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        architecture: Architecture | None = None,
+        optimizer: OptimizerCallable = adamw,
+        schedule: Literal["linear", "cosine", "constant"] = "linear",
+        warmup: float = 0.1,
+        threshold: float = 0.5,
+        labels: list[str] | None = None,
+        problem: Problem | None = None,
+        vocab_size: int | None = None,
+        pad_token_id: int | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        super().__init__(
+            pretrained=pretrained,
+            architecture=architecture,
+            optimizer=optimizer,
+            schedule=schedule,
+            warmup=warmup,
+            vocab_size=vocab_size,
+            pad_token_id=pad_token_id,
+            max_length=max_length,
+        )
+        self.problem: Problem = problem or "single_label"
+        self.labels, self.threshold = labels or [], threshold
+        if self.problem != "regression" and len(self.labels) < 2:
+            raise UsageError("model.labels: a classifier needs two label names or more; they come from the data.")
+        self.build()
+
+    @property
+    def monitor(self) -> tuple[str, Literal["min", "max"]]:
+        """Macro F1, which counts rare classes as much as common ones; for regression Pearson's r."""
+        return ("val_pearson" if self.problem == "regression" else "val_macro_f1"), "max"
+
+    def settings(self) -> dict[str, Any]:
+        """Label names and problem type, which travel with the model's config."""
+        names = self.labels if self.problem != "regression" else ["score"]
+        return {
+            "problem_type": PROBLEM_TYPES[self.problem],
+            "id2label": dict(enumerate(names)),
+            "label2id": {name: index for index, name in enumerate(names)},
+        }
+
+    def metrics(self) -> MetricCollection:
+        """Running metrics; only Spearman's rank correlation has to keep its scores, two numbers a row."""
+        if self.problem == "regression":
+            return MetricCollection(
+                {
+                    "rmse": MeanSquaredError(squared=False),
+                    "mae": MeanAbsoluteError(),
+                    "pearson": PearsonCorrCoef(),
+                    "spearman": SpearmanCorrCoef(),
+                },
+                compute_groups=False,
+            )
+        count = len(self.labels)
+        if self.problem == "multi_label":
+            limit = self.threshold
+            return MetricCollection(
+                {
+                    "micro_f1": MultilabelF1Score(count, threshold=limit, average="micro"),
+                    "macro_f1": MultilabelF1Score(count, threshold=limit, average="macro"),
+                    "average_precision": MultilabelAveragePrecision(count, thresholds=THRESHOLDS),
+                    "precision": MultilabelPrecision(count, threshold=limit, average=None),
+                    "recall": MultilabelRecall(count, threshold=limit, average=None),
+                    "f1": MultilabelF1Score(count, threshold=limit, average=None),
+                    "counts": MultilabelStatScores(count, threshold=limit, average=None),
+                }
+            )
+        return MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(count, average="micro"),
+                "macro_f1": MulticlassF1Score(count, average="macro"),
+                "weighted_f1": MulticlassF1Score(count, average="weighted"),
+                "precision": MulticlassPrecision(count, average=None),
+                "recall": MulticlassRecall(count, average=None),
+                "f1": MulticlassF1Score(count, average=None),
+                "confusion_matrix": MulticlassConfusionMatrix(count),
+            }
+        )
+
+    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+        """Add a batch: logits [rows, labels] and labels [rows] or, for several labels a row, [rows, labels]."""
+        logits = outputs.logits.float()
+        if self.problem == "regression":
+            metrics.update(logits.squeeze(-1), batch["labels"])
+        elif self.problem == "multi_label":
+            metrics.update(logits.sigmoid(), batch["labels"].long())
+        else:
+            metrics.update(logits, batch["labels"])
+
+    def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Plain numbers, a table of the classes and the confusion matrix (rows are the true classes)."""
+        plain: dict[str, Any] = {name: float(value) for name, value in values.items() if value.ndim == 0}
+        if self.problem == "regression":
+            return plain
+        counts = values["counts"][:, 4] if self.problem == "multi_label" else values["confusion_matrix"].sum(1)
+        plain["classes"] = {
+            name: {key: float(values[key][index]) for key in ("precision", "recall", "f1")} | {"support": int(counts[index])}
+            for index, name in enumerate(self.labels)
+        }
+        if self.problem == "single_label":
+            plain["confusion_matrix"] = values["confusion_matrix"].tolist()
+        return plain
+
+    def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Label and score; labels and their scores; or a score alone."""
+        logits = outputs.logits.float()
+        if self.problem == "regression":
+            return [{"id": id, "score": score} for id, score in zip(batch["id"], logits.squeeze(-1).tolist(), strict=True)]
+        if self.problem == "multi_label":
+            return [
+                {
+                    "id": id,
+                    "labels": [name for name, p in zip(self.labels, scores, strict=True) if p >= self.threshold],
+                    "scores": dict(zip(self.labels, scores, strict=True)),
+                }
+                for id, scores in zip(batch["id"], logits.sigmoid().tolist(), strict=True)
+            ]
+        scores, best = logits.softmax(-1).max(-1)
+        return [
+            {"id": id, "label": self.labels[index], "score": score}
+            for id, index, score in zip(batch["id"], best.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def artefact_facts(self) -> dict[str, Any]:
+        """Return decision thresholds (several labels a row) and the temperature that scores were divided by."""
+        thresholds = dict.fromkeys(self.labels, self.threshold) if self.problem == "multi_label" else {}
+        return {"thresholds": thresholds, "temperature": 1.0}
+
+
+class TextClassificationData(TextData):
+    """Texts with a label, with several labels, or with a score.
+
+    Args:
+        train: training rows: a path, a glob, a list, s3://..., hf:NAME or package:NAME/FILE.
+        validation: validation rows; without them a stratified part of the training rows is cut off.
+        test: test rows.
+        predict: rows to predict; no label column is needed.
+        text: the text column, or two columns for pairs, such as [premise, hypothesis].
+        label: the column of labels: a name, a list of names (multi_label), or a number (regression).
+        problem: what the labels are.
+        labels: the label names in order; by default those of the training split, sorted.
+        id: a column that names the rows in predictions; without it they are numbered from 0.
+        tokenizer: where the tokenizer comes from; follows model.pretrained.
+        vocab_size: pieces of the tokenizer that is fitted on the training rows where there is no pretrained one.
+        max_length: tokens a row at most; by default what the tokenizer names, 512 at most.
+        batch_size: rows a batch and device.
+        validation_fraction: the part of the training rows that is cut off where no validation is given.
+        num_workers: processes that prepare batches; 0 prepares them in the main process.
+        seed: of the cut and of the order of the training rows; follows seed_everything.
+    """
+
+    task = "text-classification"
+
+    def __init__(
+        self,
+        train: Source | None = None,
+        validation: Source | None = None,
+        test: Source | None = None,
+        predict: Source | None = None,
+        text: str | list[str] = "text",
+        label: str = "label",
+        problem: Problem = "single_label",
+        labels: list[str] | None = None,
+        id: str | None = None,
+        tokenizer: str | None = None,
+        vocab_size: int = 8000,
+        max_length: int | None = None,
+        batch_size: int = 32,
+        validation_fraction: float = 0.1,
+        num_workers: int = 0,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(
+            train=train,
+            validation=validation,
+            test=test,
+            predict=predict,
+            text=text,
+            id=id,
+            tokenizer=tokenizer,
+            vocab_size=vocab_size,
+            max_length=max_length,
+            batch_size=batch_size,
+            validation_fraction=validation_fraction,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        self.label, self.problem, self.given_labels = label, problem, labels
+
+    def columns(self, split: str) -> dict[str, Kind]:
+        """The label column, but for rows to predict."""
+        kinds = {"single_label": Kind.NAME, "multi_label": Kind.NAMES, "regression": Kind.NUMBER}
+        return super().columns(split) | ({} if split == "predict" else {self.label: kinds[self.problem]})
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Label names in order: as given, else those of the training split, sorted."""
+        if self.given_labels is not None:
+            return self.given_labels
+        if self.problem == "regression":
+            return []
+        cells = self.training_column(self.label)
+        found = sorted((cells.flatten() if self.problem == "multi_label" else cells).unique().to_pylist())
+        if len(found) < 2:
+            raise DataError(
+                f"{self.rows('train').source}: column '{self.label}' holds {len(found)} label ({listed(found)}); two or more are needed."
+            )
+        return found
+
+    def _cells(self, rows: Rows) -> Any:
+        return rows.table.column(self.label)
+
+    def strata(self, rows: Rows) -> npt.NDArray[Any]:
+        """Single labels are kept in proportion by the cut."""
+        if self.problem != "single_label":
+            return super().strata(rows)
+        codes: npt.NDArray[Any] = self._cells(rows).combine_chunks().dictionary_encode().indices.to_numpy()
+        return codes
+
+    def facts(self) -> dict[str, Any]:
+        """The labels and the kind of problem."""
+        return {"labels": self.labels, "problem": self.problem, **super().facts()}
+
+    def targets(self, rows: Rows) -> npt.NDArray[Any]:
+        """Label ids int64 [rows], indicators float32 [rows, labels], or scores float32 [rows]."""
+        cells = self._cells(rows)
+        if self.problem == "regression":
+            scores: npt.NDArray[Any] = cells.to_numpy().astype(np.float32)
+            return scores
+        ids = {name: index for index, name in enumerate(self.labels)}
+        if self.problem == "single_label":
+            return np.fromiter((self._id(name, ids, rows, i) for i, name in enumerate(cells.to_pylist())), np.int64, len(rows))
+        indicators = np.zeros((len(rows), len(ids)), np.float32)
+        for row, names in enumerate(cells.to_pylist()):
+            for name in names:
+                indicators[row, self._id(name, ids, rows, row)] = 1
+        return indicators
+
+    def _id(self, name: str, ids: Mapping[str, int], rows: Rows, row: int) -> int:
+        if name not in ids:
+            raise DataError(
+                f"{rows.source}, row {row + 1}: label '{name}' is not one of {listed(ids)}.{did_you_mean(name, ids)}"
+            )
+        return ids[name]
+
+    def describe(self, split: str) -> str:
+        """Rows, truncated rows and how often each label stands."""
+        said = super().describe(split)
+        if self.problem == "regression" or split == "predict":
+            return said
+        targets = self.targets(self.rows(split))[self.split(split).subset]
+        counts = targets.sum(0) if self.problem == "multi_label" else np.bincount(targets, minlength=len(self.labels))
+        return f"{said}; " + ", ".join(f"{name} {int(count)}" for name, count in zip(self.labels, counts, strict=True))
