@@ -18,7 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"plcli: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("plcli: stopped. The same command with --run goes on from the last checkpoint.", file=sys.stderr)
+        print(
+            "plcli: stopped. The same command with --run goes on from the last checkpoint.",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         sys.stderr.close()
@@ -38,7 +41,9 @@ def _run(arguments: list[str]) -> int:
         return 0
     command = arguments[0]
     if command not in COMMANDS:
-        raise UsageError(f"unknown command '{command}'.{did_you_mean(command, COMMANDS)} `plcli --help` lists them.")
+        raise UsageError(
+            f"unknown command '{command}'.{did_you_mean(command, COMMANDS)} `plcli --help` lists them."
+        )
     from plcli import launch
 
     return launch.run(command, arguments[1:])

@@ -60,7 +60,9 @@ class Arguments:
     show_config: str | None = None
 
 
-def parse(command: str, arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Arguments:
+def parse(
+    command: str, arguments: Sequence[str], environment: Mapping[str, str] = os.environ
+) -> Arguments:
     """Take a command line apart.
 
     Raises:
@@ -94,7 +96,11 @@ def _take_option(parsed: Arguments, word: str, waiting: list[str]) -> None:
     key = {"-c": "config"}.get(name, name[2:] if name.startswith("--") else name)
     section = key.rstrip("+").split(".")[0]
     if key != "config" and key not in options and section not in SECTIONS:
-        known = ["--config", *(f"--{option}" for option in options), *(f"--{section}" for section in SECTIONS)]
+        known = [
+            "--config",
+            *(f"--{option}" for option in options),
+            *(f"--{section}" for section in SECTIONS),
+        ]
         raise UsageError(
             f"unknown option {name}.{did_you_mean(name, known)} `plcli {parsed.command} --help` lists the options."
         )

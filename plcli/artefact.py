@@ -69,7 +69,9 @@ def load(folder: Path) -> Artefact:
     if not weights.is_file():
         raise ModelError(f"{folder}: holds no {WEIGHTS}. Copy the folder again, whole.")
     if sha256(weights) != expected:
-        raise ModelError(f"{weights}: is not the file that was written (its sha256 differs). Copy the folder again.")
+        raise ModelError(
+            f"{weights}: is not the file that was written (its sha256 differs). Copy the folder again."
+        )
     return Artefact(folder, card)
 
 
@@ -92,7 +94,9 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
             if hasattr(data, "save_pretrained"):
                 data.save_pretrained(temporary)
             content = {"plcli": __version__, **card, "sha256": sha256(temporary / WEIGHTS)}
-            (temporary / CARD).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            (temporary / CARD).write_text(
+                json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
             temporary.chmod(0o755)
             if folder.exists():
                 shutil.rmtree(folder)
@@ -109,7 +113,10 @@ def _write_weights(folder: Path, model: Any) -> None:
     else:
         from safetensors.torch import save_file
 
-        save_file({key: value.contiguous().cpu() for key, value in model.state_dict().items()}, folder / WEIGHTS)
+        save_file(
+            {key: value.contiguous().cpu() for key, value in model.state_dict().items()},
+            folder / WEIGHTS,
+        )
 
 
 def load_state(artefact: Artefact, model: Any) -> None:
@@ -123,7 +130,9 @@ def load_state(artefact: Artefact, model: Any) -> None:
     try:
         model.load_state_dict(load_file(artefact.folder / WEIGHTS))
     except RuntimeError as error:
-        raise ModelError(f"{artefact.folder}: does not fit {type(model).__name__}: {str(error).splitlines()[-1].strip()}") from None
+        raise ModelError(
+            f"{artefact.folder}: does not fit {type(model).__name__}: {str(error).splitlines()[-1].strip()}"
+        ) from None
 
 
 def sha256(path: Path) -> str:

@@ -26,7 +26,9 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
 
     drop_last = False  # Lightning asks every batch sampler for it
 
-    def __init__(self, num_rows: int, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, num_rows: int, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
         if num_rows < world_size:
             raise ValueError(f"{num_rows} rows cannot be shared out among {world_size} ranks")
         self.num_rows, self.batch_size, self.seed = num_rows, batch_size, seed
@@ -70,10 +72,21 @@ class LengthOrderedBatches(torch.utils.data.Sampler[list[int]]):
     drop_last = False
 
     def __init__(
-        self, lengths: Sequence[int] | npt.NDArray[np.int32], *, batch_size: int, window: int = 512, rank: int = 0, world_size: int = 1
+        self,
+        lengths: Sequence[int] | npt.NDArray[np.int32],
+        *,
+        batch_size: int,
+        window: int = 512,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self.lengths = np.asarray(lengths)
-        self.batch_size, self.window, self.rank, self.world_size = batch_size, window, rank, world_size
+        self.batch_size, self.window, self.rank, self.world_size = (
+            batch_size,
+            window,
+            rank,
+            world_size,
+        )
 
     def __len__(self) -> int:
         total = -(-len(self.lengths) // self.batch_size)

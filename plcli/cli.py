@@ -1,6 +1,6 @@
 """PlCLI: Lightning's command line, with the run folder, the facts that flow from data to model, and their checks.
 
-The flow of a command: parse -> pair, hardware and run checked -> trainer -> data -> facts -> model -> run. Facts come from the
+The flow of a command: parse -> hardware and run checked -> trainer -> data -> facts -> model -> run. Facts come from the
 training split in fit, and from the artefact or checkpoint in validate, test and predict; a value that contradicts
 them is refused.
 """
@@ -59,7 +59,6 @@ class PlCLI(LightningCLI):
         self.console = Console()
         log.quiet_libraries()
         super().__init__(
-            args=plan.command_line(),
             save_config_callback=None,
             seed_everything_default=SEED,
             parser_kwargs={"exit_on_error": False, self.command: {"exit_on_error": False}},
@@ -79,13 +78,13 @@ class PlCLI(LightningCLI):
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse; an error is one message.
+        """Parse the plan's command line; an error is one message.
 
         Raises:
             UsageError: if a value is missing or of the wrong type.
         """
         try:
-            super().parse_arguments(parser, args)
+            self.config = parser.parse_args(self.plan.command_line())
         except argparse.ArgumentError as error:
             raise UsageError(config.explain(str(error))) from None
 
@@ -97,36 +96,28 @@ class PlCLI(LightningCLI):
 
     def _class(self, section: str) -> type | None:
         chosen = self.values.get(section)
-        return None if chosen is None else config.import_class(chosen.class_path, f"{section}.class_path")
+        return (
+            None
+            if chosen is None
+            else config.import_class(chosen.class_path, f"{section}.class_path")
+        )
 
     # checks
 
     def before_instantiate_classes(self) -> None:
         """Check what can be checked before anything is read, then let values follow that are written once."""
-        self._check_pair()
         hardware.check(self.values.trainer.as_dict())
         self.resolved = self._resolve()
         if self.command == "fit":
             self._take_run_folder()
         self._follow()
 
-    def _check_pair(self) -> None:
-        model, data = self._class("model"), self._class("data")
-        asked, given = getattr(model, "task", None), getattr(data, "task", None)
-        if model is None or data is None or asked is None or given is None or asked == given:
-            return
-        fitting = [
-            name
-            for name, value in vars(sys.modules[model.__module__]).items()
-            if isinstance(value, type) and issubclass(value, LightningDataModule) and getattr(value, "task", None) == asked
-        ]
-        use = f" Use data.class_path {model.__module__}.{fitting[0]}." if fitting else ""
-        raise UsageError(f"{model.__name__} is for {asked}, but {data.__name__} gives data for {given}.{use}")
-
     def _resolve(self) -> dict[str, Any]:
         """Return the whole config as plain values; files are named by absolute paths, so that it holds from anywhere."""
         parser = self._parser(self.command)
-        values: dict[str, Any] = yaml.safe_load(parser.dump(self.values, skip_unset=False, skip_validation=True))
+        values: dict[str, Any] = yaml.safe_load(
+            parser.dump(self.values, skip_unset=False, skip_validation=True)
+        )
         values = _without_none(values)
         for section, keys in (("data", SOURCES), ("model", ("pretrained",))):
             arguments = (values.get(section) or {}).get("init_args") or {}
@@ -148,10 +139,11 @@ class PlCLI(LightningCLI):
                     + "\n  ".join(changed[:12])
                 )
             logger.info(
-                "%s: goes on from checkpoints/last.ckpt" if self.plan.checkpoint else "%s: starts again, no epoch was finished",
+                "%s: goes on from checkpoints/last.ckpt"
+                if self.plan.checkpoint
+                else "%s: starts again, no epoch was finished",
                 run.folder,
             )
-        os.environ[RUN_VARIABLE] = str(run.folder)
         self.values.trainer.default_root_dir = str(run.folder)
 
     def _follow(self) -> None:
@@ -164,7 +156,11 @@ class PlCLI(LightningCLI):
         if "tokenizer" in names and data.init_args.tokenizer is None:
             data.init_args.tokenizer = model.init_args.get("pretrained")
         if "seed" in names and data.init_args.seed is None:
-            data.init_args.seed = self.values.seed_everything if isinstance(self.values.seed_everything, int) else SEED
+            data.init_args.seed = (
+                self.values.seed_everything
+                if isinstance(self.values.seed_everything, int)
+                else SEED
+            )
         if getattr(self._class("data"), "shares_rows_out", False):
             self.values.trainer.use_distributed_sampler = False
 
@@ -180,9 +176,15 @@ class PlCLI(LightningCLI):
         for section in ("model", "data"):
             cls = self._class(section)
             if cls is not None:
-                self._set_facts(section, cls, facts, f"the weights of {plan.run.folder if plan.run else ''}")
+                self._set_facts(
+                    section, cls, facts, f"the weights of {plan.run.folder if plan.run else ''}"
+                )
         arguments = self.values.model.init_args
-        if plan.artefact is not None and "pretrained" in arguments and plan.artefact.loads_by_pretrained:
+        if (
+            plan.artefact is not None
+            and "pretrained" in arguments
+            and plan.artefact.loads_by_pretrained
+        ):
             arguments.pretrained = str(plan.artefact.folder)
             if "architecture" in arguments:
                 arguments.architecture = None
@@ -199,7 +201,9 @@ class PlCLI(LightningCLI):
                 continue
             given = arguments.get(name)
             if given not in (None, parameter.default, facts[name]):
-                raise UsageError(f"{section}.{name}: {given} is asked for, but {source} say {facts[name]}. Leave the key away.")
+                raise UsageError(
+                    f"{section}.{name}: {given} is asked for, but {source} say {facts[name]}. Leave the key away."
+                )
             arguments[name] = facts[name]
 
     # instances
@@ -208,28 +212,34 @@ class PlCLI(LightningCLI):
         """Make the trainer, then the data, then the model with the facts of the data."""
         parser = self._parser(self.command)
         values = self.values
-        self.config_init = {self.command: parser.instantiate_classes(Namespace(trainer=values.trainer, checkpoint=values.checkpoint))}
+        self.config_init = {
+            self.command: parser.instantiate(
+                Namespace(trainer=values.trainer, checkpoint=values.checkpoint)
+            )
+        }
         self.checkpoints: Checkpoints = self.config_init[self.command].checkpoint
         self._make_trainer()
         self.datamodule = None
         facts: dict[str, Any] = {}
         if values.get("data") is not None:
             self._take_input()
-            self.datamodule = parser.instantiate_classes(Namespace(data=values.data)).data
+            self.datamodule = parser.instantiate(Namespace(data=values.data)).data
             if self.plan.arguments.texts:
                 self.datamodule.predict_values(self.plan.arguments.texts, source="the command line")
             if self.command == "fit" and hasattr(self.datamodule, "facts"):
                 facts = self.datamodule.facts()
                 self._set_facts("model", self._class("model"), facts, "the data")  # type: ignore[arg-type]
         self.checkpoints.facts = facts
-        self.model = parser.instantiate_classes(Namespace(model=values.model)).model
+        self.model = parser.instantiate(Namespace(model=values.model)).model
         self._load_weights()
 
     def _make_trainer(self) -> None:
         fitting = self.command == "fit"
         run = self.plan.run if fitting else None
         bar = interactive()
-        extra: list[Any] = [RichProgressBar(refresh_rate=5, console_kwargs={"stderr": True})] if bar else []
+        extra: list[Any] = (
+            [RichProgressBar(refresh_rate=5, console_kwargs={"stderr": True})] if bar else []
+        )
         self.metrics_csv = MetricsCsv(run.folder) if run else None
         defaults: dict[str, Any] = {
             "enable_progress_bar": bar,
@@ -237,12 +247,21 @@ class PlCLI(LightningCLI):
             "logger": self.metrics_csv or False,
         }
         given = self.values.trainer
-        chosen: dict[str, Any] = {key: value for key, value in defaults.items() if given[key] is None}
+        chosen: dict[str, Any] = {
+            key: value for key, value in defaults.items() if given[key] is None
+        }
         if self.metrics_csv and given.logger not in (None, False):
             loggers = self.config_init[self.command].trainer.logger
-            chosen["logger"] = [self.metrics_csv, *(loggers if isinstance(loggers, list) else [loggers])]
+            chosen["logger"] = [
+                self.metrics_csv,
+                *(loggers if isinstance(loggers, list) else [loggers]),
+            ]
         if self.command == "predict":
-            chosen |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}  # one process writes the file
+            chosen |= {
+                "devices": 1,
+                "num_nodes": 1,
+                "strategy": "auto",
+            }  # one process writes the file
         self.trainer_defaults = {"callbacks": [*extra, *([ProgressLines()] if fitting else [])]}
         try:
             self.trainer = self.instantiate_trainer(**chosen)
@@ -259,7 +278,9 @@ class PlCLI(LightningCLI):
         init = self.values.data.init_args
         source = arguments.options.get("input")
         if source is not None and arguments.texts:
-            raise UsageError(f"--input {source} and the text '{arguments.texts[0]}' are both given; give one of them.")
+            raise UsageError(
+                f"--input {source} and the text '{arguments.texts[0]}' are both given; give one of them."
+            )
         if source == "-":
             arguments.texts = [line.rstrip("\n") for line in sys.stdin if line.strip()]
             if not arguments.texts:
@@ -281,7 +302,9 @@ class PlCLI(LightningCLI):
                 self.model.load_state_dict(self.state["state_dict"])
             except RuntimeError as error:
                 last = str(error).splitlines()[-1].strip()
-                raise ModelError(f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last}") from None
+                raise ModelError(
+                    f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last}"
+                ) from None
         elif plan.artefact is not None and not plan.artefact.loads_by_pretrained:
             artefact.load_state(plan.artefact, self.model)
 
@@ -292,7 +315,12 @@ class PlCLI(LightningCLI):
         run, trainer = self.plan.run, self.trainer
         if run is not None:
             self._open_run(run)
-        trainer.fit(model, datamodule=datamodule, ckpt_path=self.plan.checkpoint, weights_only=True)
+        try:
+            trainer.fit(
+                model, datamodule=datamodule, ckpt_path=self.plan.checkpoint, weights_only=True
+            )
+        finally:
+            os.environ.pop(RUN_VARIABLE, None)
         if run is None:
             logger.info("fast_dev_run: nothing is kept")
             return
@@ -300,7 +328,9 @@ class PlCLI(LightningCLI):
         if best is None:
             raise ModelError(f"{run.folder}: no epoch was finished, so there is no model to keep.")
         model.load_state_dict(load_checkpoint(best)["state_dict"])
-        results = {"validation": self.checkpoints.best_results} if self.checkpoints.best_results else {}
+        results = (
+            {"validation": self.checkpoints.best_results} if self.checkpoints.best_results else {}
+        )
         if self._has_test():
             trainer.test(model, datamodule=datamodule, verbose=False)
             results["test"] = self._results("test")
@@ -314,15 +344,22 @@ class PlCLI(LightningCLI):
 
     def _open_run(self, run: runs.Run) -> None:
         self.checkpoints.folder = run.checkpoints
+        os.environ[RUN_VARIABLE] = str(run.folder)  # for the processes that the trainer starts
         if self.plan.checkpoint is not None and self.metrics_csv is not None:
             self.metrics_csv.resume(int(load_checkpoint(self.plan.checkpoint)["global_step"]))
         if not self.trainer.is_global_zero:
             return
         run.checkpoints.mkdir(parents=True, exist_ok=True)
         log.to_file(run.folder / "train.log")
-        fingerprints = self.datamodule.fingerprints() if hasattr(self.datamodule, "fingerprints") else {}
-        run.config.write_text(yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        environment = runs.environment(seed=self.values.seed_everything, fingerprints=fingerprints, command=sys.argv[1:])
+        fingerprints = (
+            self.datamodule.fingerprints() if hasattr(self.datamodule, "fingerprints") else {}
+        )
+        run.config.write_text(
+            yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True), encoding="utf-8"
+        )
+        environment = runs.environment(
+            seed=self.values.seed_everything, fingerprints=fingerprints, command=sys.argv[1:]
+        )
         runs.write_json(run.folder / "environment.json", environment)
         logger.info("run folder: %s", run.folder)
 
@@ -353,16 +390,24 @@ class PlCLI(LightningCLI):
             "task": getattr(self.model, "task", None),
             "model": _portable(self.resolved["model"]),
             "data": _portable(data) if data else None,
-            "columns": {key: arguments[key] for key in ("text", "label", "features", "target", "id") if key in arguments},
+            "columns": {
+                key: arguments[key]
+                for key in ("text", "label", "features", "target", "id")
+                if key in arguments
+            },
             "labels": facts.get("labels"),
             "max_length": facts.get("max_length"),
             **own,
             "facts": facts,
             "metrics": dict(results),
-            "data_fingerprints": dict(self.datamodule.fingerprints()) if hasattr(self.datamodule, "fingerprints") else {},
+            "data_fingerprints": dict(self.datamodule.fingerprints())
+            if hasattr(self.datamodule, "fingerprints")
+            else {},
         }
 
-    def validate(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
+    def validate(
+        self, model: LightningModule, datamodule: LightningDataModule | None = None
+    ) -> None:
         """Score the validation split."""
         self.trainer.validate(model, datamodule=datamodule, verbose=False)
         self._report("validation", "val")
@@ -376,7 +421,9 @@ class PlCLI(LightningCLI):
         if self.trainer.is_global_zero:
             self._show({split: self._results(prefix)})
 
-    def predict(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
+    def predict(
+        self, model: LightningModule, datamodule: LightningDataModule | None = None
+    ) -> None:
         """Predict, and write or print the rows in the order of the input."""
         arguments = self.plan.arguments
         output = arguments.options.get("output")
@@ -396,18 +443,35 @@ class PlCLI(LightningCLI):
     def _free_output(self) -> Path:
         """Return the next free file in the run's predictions folder, named after the input."""
         assert self.plan.run is not None
-        source = self.values.data.init_args.get("predict") if self.values.get("data") is not None else None
+        source = (
+            self.values.data.init_args.get("predict")
+            if self.values.get("data") is not None
+            else None
+        )
         stem = Path(source if isinstance(source, str) else "predictions").stem.replace("*", "all")
         folder = self.plan.run.folder / "predictions"
-        names = [folder / f"{stem}.csv", *(folder / f"{stem}-{number}.csv" for number in range(2, 10_000))]
+        names = [
+            folder / f"{stem}.csv",
+            *(folder / f"{stem}-{number}.csv" for number in range(2, 10_000)),
+        ]
         return next(path for path in names if not path.exists())
 
     def _show(self, results: Mapping[str, Mapping[str, Any]]) -> None:
         """Print the plain numbers of each split."""
-        names = list(dict.fromkeys(name for values in results.values() for name, value in values.items() if isinstance(value, float)))
+        names = list(
+            dict.fromkeys(
+                name
+                for values in results.values()
+                for name, value in values.items()
+                if isinstance(value, float)
+            )
+        )
         table = Table("metric", *results)
         for name in names:
-            table.add_row(name, *(f"{values[name]:.4f}" if name in values else "" for values in results.values()))
+            table.add_row(
+                name,
+                *(f"{values[name]:.4f}" if name in values else "" for values in results.values()),
+            )
         self.console.print(table)
 
 
@@ -421,13 +485,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         checkpoint["state_dict"]
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise ModelError(f"{path}: cannot be loaded as a checkpoint ({str(error).splitlines()[0][:120]}).") from error
+        raise ModelError(
+            f"{path}: cannot be loaded as a checkpoint ({str(error).splitlines()[0][:120]})."
+        ) from error
     return checkpoint
 
 
 def _portable(section: Mapping[str, Any]) -> dict[str, Any]:
     """Return class path and arguments without sources and weights: what makes sense on another machine."""
-    arguments = {key: value for key, value in section.get("init_args", {}).items() if key not in NOT_IN_ARTEFACT}
+    arguments = {
+        key: value
+        for key, value in section.get("init_args", {}).items()
+        if key not in NOT_IN_ARTEFACT
+    }
     return {"class_path": section["class_path"], "init_args": arguments}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from plcli.arguments import COMMANDS, SECTIONS
-from plcli.errors import UsageError, did_you_mean, listed
+from plcli.errors import UsageError, did_you_mean, listed, suggest
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ for _tag, _pattern, _first in (
     ),
     ("merge", r"<<", "<"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
+    )
 
 
 def read(path: str, command: str) -> list[Fragment]:
@@ -86,7 +88,10 @@ def _read(path: Path, command: str, seen: tuple[Path, ...]) -> list[Fragment]:
     fragments = []
     for base in [bases] if isinstance(bases, str) else bases:
         fragments += _read(path.parent / base, command, (*seen, path.resolve()))
-    return [*fragments, Fragment(str(path), {key: _with_init_args(key, value) for key, value in values.items()})]
+    return [
+        *fragments,
+        Fragment(str(path), {key: _with_init_args(key, value) for key, value in values.items()}),
+    ]
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -98,7 +103,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        near = [str(other) for other in sorted(path.parent.glob("*.y*ml"))] if path.parent.is_dir() else []
+        near = (
+            [str(other) for other in sorted(path.parent.glob("*.y*ml"))]
+            if path.parent.is_dir()
+            else []
+        )
         raise UsageError(f"{path}: no such config file.{did_you_mean(str(path), near)}") from None
     except IsADirectoryError:
         raise UsageError(f"{path}: is a folder, not a config file.") from None
@@ -118,13 +127,19 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UsageError(f"{path}: holds a {type(values).__name__}, not a mapping with keys such as model and data.")
+        raise UsageError(
+            f"{path}: holds a {type(values).__name__}, not a mapping with keys such as model and data."
+        )
     return values
 
 
 def _with_init_args(section: str, value: Any) -> Any:
     """Let `data: {train: x}` in an overlay stand for `data: {init_args: {train: x}}`."""
-    if section in ("model", "data") and isinstance(value, dict) and not {"class_path", "init_args"} & set(value):
+    if (
+        section in ("model", "data")
+        and isinstance(value, dict)
+        and not {"class_path", "init_args"} & set(value)
+    ):
         return {"init_args": value}
     return value
 
@@ -165,7 +180,9 @@ def task_class_path(name: str) -> str:
             if inspect.isclass(value) and value.__module__ == module.name:
                 found[key] = f"{module.name}.{key}"
     if name not in found:
-        raise UsageError(f"no task has a class '{name}'.{did_you_mean(name, found)} There are: {listed(sorted(found))}.")
+        raise UsageError(
+            f"no task has a class '{name}'.{did_you_mean(name, found)} There are: {listed(sorted(found))}."
+        )
     return found[name]
 
 
@@ -183,11 +200,19 @@ def import_class(class_path: str, key: str) -> type:
             raise  # the module is there; something that it imports is not
         parent = module_name.rpartition(".")[0]
         near = _modules_below(parent) if parent else []
-        raise UsageError(f"{key}: no module '{error.name}' for '{class_path}'.{did_you_mean(module_name, near)}") from None
+        raise UsageError(
+            f"{key}: no module '{error.name}' for '{class_path}'.{did_you_mean(module_name, near)}"
+        ) from None
     value = getattr(module, class_name, None)
     if not callable(value):
-        names = [name for name, member in vars(module).items() if inspect.isclass(member)] if module else []
-        raise UsageError(f"{key}: '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, names)}")
+        names = (
+            [name for name, member in vars(module).items() if inspect.isclass(member)]
+            if module
+            else []
+        )
+        raise UsageError(
+            f"{key}: '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, names)}"
+        )
     return value  # type: ignore[no-any-return]  # a class, or a function that makes one
 
 
@@ -203,15 +228,27 @@ def parameters(cls: type) -> dict[str, inspect.Parameter]:
     """Return the constructor's named parameters."""
     signature = inspect.signature(cls)
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {name: parameter for name, parameter in signature.parameters.items() if parameter.kind not in kinds}
+    return {
+        name: parameter
+        for name, parameter in signature.parameters.items()
+        if parameter.kind not in kinds
+    }
 
 
 def takes_any(cls: type) -> bool:
     """Whether a constructor takes **kwargs, so that its names cannot be checked here."""
-    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
+    return any(
+        p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(cls).parameters.values()
+    )
 
 
-def check_keys(values: Mapping[str, Any], *, merged: Mapping[str, Any], source: str, classes: Mapping[str, type]) -> None:
+def check_keys(
+    values: Mapping[str, Any],
+    *,
+    merged: Mapping[str, Any],
+    source: str,
+    classes: Mapping[str, type],
+) -> None:
     """Check every key of a config file.
 
     Args:
@@ -227,7 +264,7 @@ def check_keys(values: Mapping[str, Any], *, merged: Mapping[str, Any], source: 
     for section, value in values.items():
         if section not in SECTIONS:
             raise UsageError(
-                f"{where}unknown key '{section}'.{did_you_mean(section, SECTIONS)} Valid are {listed(SECTIONS)}."
+                f"{where}unknown key '{section}'.{suggest(section, SECTIONS, owner='Valid are')}"
             )
         if section in classes:
             _check_names(classes[section], value, where, section, {})
@@ -241,11 +278,15 @@ def _check_class(value: Any, merged: Any, where: str, key: str) -> None:
         return
     for name in value:
         if name not in ("class_path", "init_args", "dict_kwargs"):
-            raise UsageError(f"{where}unknown key '{key}.{name}'.{did_you_mean(name, ['class_path', 'init_args'])}")
-    class_path = merged.get("class_path")
+            raise UsageError(
+                f"{where}unknown key '{key}.{name}'.{did_you_mean(name, ['class_path', 'init_args'])}"
+            )
+    class_path = value.get("class_path", merged.get("class_path"))
     if isinstance(class_path, str) and "." in class_path:
         cls = import_class(class_path, f"{where}{key}.class_path")
-        _check_names(cls, value.get("init_args"), where, f"{key}.init_args", merged.get("init_args"))
+        _check_names(
+            cls, value.get("init_args"), where, f"{key}.init_args", merged.get("init_args")
+        )
 
 
 def _check_names(cls: type, values: Any, where: str, key: str, merged: Any) -> None:
@@ -256,12 +297,42 @@ def _check_names(cls: type, values: Any, where: str, key: str, merged: Any) -> N
     for name, value in values.items():
         if name.rstrip("+") not in names and not takes_any(cls):
             raise UsageError(
-                f"{where}unknown key '{key}.{name}'.{did_you_mean(name, names)} "
-                f"{cls.__name__} takes {listed(names, most=40)}."
+                f"{where}unknown key '{key}.{name}'.{suggest(name, names, owner=f'{cls.__name__} takes')}"
             )
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, Mapping) and "class_path" in item:
-                _check_class(item, merged.get(name, item) if item is value else item, where, f"{key}.{name}")
+                _check_class(
+                    item, merged.get(name, item) if item is value else item, where, f"{key}.{name}"
+                )
+
+
+def check_pair(merged: Mapping[str, Any]) -> None:
+    """Check that model and data are for one task, as far as their classes say which.
+
+    Raises:
+        UsageError: if they are not, with the data class that fits the model.
+    """
+    classes = {
+        section: import_class(value["class_path"], f"{section}.class_path")
+        for section, value in merged.items()
+        if section in ("model", "data")
+        and isinstance(value, Mapping)
+        and "." in str(value.get("class_path"))
+    }
+    asked, given = (getattr(classes.get(section), "task", None) for section in ("model", "data"))
+    if asked is None or given is None or asked == given:
+        return
+    model, data = classes["model"], classes["data"]
+    fitting = [
+        name
+        for name, value in vars(importlib.import_module(model.__module__)).items()
+        if inspect.isclass(value) and value.__module__ == model.__module__ and value is not model
+        if getattr(value, "task", None) == asked
+    ]
+    use = f" Use data.class_path {model.__module__}.{fitting[0]}." if fitting else ""
+    raise UsageError(
+        f"{model.__name__} is for {asked}, but {data.__name__} gives data for {given}.{use}"
+    )
 
 
 def check_override(key: str, *, merged: Mapping[str, Any], classes: Mapping[str, type]) -> None:
@@ -281,14 +352,18 @@ def check_override(key: str, *, merged: Mapping[str, Any], classes: Mapping[str,
             if name in ("class_path", "init_args", "dict_kwargs"):
                 done += f".{name}"
                 continue
-            cls = import_class(node["class_path"], f"{section}.class_path") if "." in node["class_path"] else None
+            cls = (
+                import_class(node["class_path"], f"{section}.class_path")
+                if "." in node["class_path"]
+                else None
+            )
             node = node.get("init_args")
         if cls is None or takes_any(cls):
             return
         names = parameters(cls)
         if name not in names:
             raise UsageError(
-                f"unknown key '--{done}.{name}'.{did_you_mean(name, names)} {cls.__name__} takes {listed(names, most=40)}."
+                f"unknown key '--{done}.{name}'.{suggest(name, names, owner=f'{cls.__name__} takes')}"
             )
         node = node.get(name) if isinstance(node, Mapping) else None
         cls = None
@@ -303,17 +378,23 @@ def explain(error: str) -> str:
         return f"{key}: '{missing[1].strip()}' is missing. Give it in a config or as --{keys[0] if keys else '...'}.{missing[1].strip()}."
     if required := re.search(r'Key "([^"]+)" is required', error):
         return f"'{required[1]}' is missing. Give it in a config (--config FILE) or as --{required[1]} VALUE."
-    if unknown := re.search(r"Option '([^']+)' is not accepted|unrecognized arguments: --([\w.]+)", error):
+    if unknown := re.search(
+        r"Option '([^']+)' is not accepted|unrecognized arguments: --([\w.]+)", error
+    ):
         name = unknown[1] or unknown[2]
         paths = re.findall(r"class_path='([\w.]+)'|class_path '([\w.]+)'", error)
         names = parameters(import_class("".join(paths[-1]), key)) if paths else {}
-        return f"unknown key '{key}.{name}'.{did_you_mean(name.split('.')[0], names)} Valid are {listed(names, most=40)}."
+        return f"unknown key '{key}.{name}'.{suggest(name.split('.')[0], names, owner='Valid are')}"
     if absent := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", error):
         names = vars(importlib.import_module(absent[1]))
         return f"{key}: '{absent[1]}' has no class '{absent[2]}'.{did_you_mean(absent[2], names)}"
     given = re.findall(r"(?:Given value|Got value): (.+)", error)
-    expected = dict.fromkeys(re.findall(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+)\])", error))
-    wanted = " or ".join(choices or {"NoneType": "null"}.get(name, name) for name, choices in expected)
+    expected = dict.fromkeys(
+        re.findall(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+)\])", error)
+    )
+    wanted = " or ".join(
+        choices or {"NoneType": "null"}.get(name, name) for name, choices in expected
+    )
     if given and wanted:
         first = re.sub(r"\.$|^NestedArg.*val=|\)$", "", given[0])
         return f"{key}: got {first!r}, expected {wanted}."

@@ -23,6 +23,7 @@ from plcli.rows import BATCH_ROWS, Rows, build_once, cache_folder, open_arrow
 logger = logging.getLogger(__name__)
 
 VERSION = 1  # of the cache files' layout
+WORTH_A_LINE = 20_000  # rows: about a second's work
 
 
 class Encoded:
@@ -35,7 +36,11 @@ class Encoded:
 
     def __init__(self, table: pa.Table, *, tokenizer: Any) -> None:
         self._ids = _Ragged(table.column("input_ids"))
-        self._type_ids = _Ragged(table.column("token_type_ids")) if "token_type_ids" in table.column_names else None
+        self._type_ids = (
+            _Ragged(table.column("token_type_ids"))
+            if "token_type_ids" in table.column_names
+            else None
+        )
         self._takes_type_ids = "token_type_ids" in tokenizer.model_input_names
         self._pad = tokenizer.pad_token_id
         self._left = tokenizer.padding_side == "left"
@@ -58,11 +63,15 @@ class Encoded:
         }
         if self._takes_type_ids:
             batch["token_type_ids"] = (
-                self._padded(self._type_ids, indices, width, 0) if self._type_ids else torch.zeros_like(batch["input_ids"])
+                self._padded(self._type_ids, indices, width, 0)
+                if self._type_ids
+                else torch.zeros_like(batch["input_ids"])
             )
         return batch
 
-    def _padded(self, cells: "_Ragged", indices: Sequence[int], width: int, fill: int) -> torch.Tensor:
+    def _padded(
+        self, cells: "_Ragged", indices: Sequence[int], width: int, fill: int
+    ) -> torch.Tensor:
         array = np.full((len(indices), width), fill, dtype=np.int64)
         for row, index in enumerate(indices):
             cell = cells[index]
@@ -83,7 +92,9 @@ class _Ragged:
     """A list column whose chunks all hold BATCH_ROWS rows (the last one fewer), read without copying."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        self._chunks = [(chunk.offsets.to_numpy(), chunk.values.to_numpy()) for chunk in column.chunks]
+        self._chunks = [
+            (chunk.offsets.to_numpy(), chunk.values.to_numpy()) for chunk in column.chunks
+        ]
         parts = [np.diff(offsets) for offsets, _ in self._chunks]
         self.lengths = np.concatenate(parts).astype(np.int32) if parts else np.zeros(0, np.int32)
 
@@ -94,7 +105,14 @@ class _Ragged:
         return cell
 
 
-def encode(rows: Rows, columns: Sequence[str], tokenizer: Any, *, max_length: int, cache: Path | None = None) -> Encoded:
+def encode(
+    rows: Rows,
+    columns: Sequence[str],
+    tokenizer: Any,
+    *,
+    max_length: int,
+    cache: Path | None = None,
+) -> Encoded:
     """Tokenise one text column, or two as a pair.
 
     Args:
@@ -104,8 +122,14 @@ def encode(rows: Rows, columns: Sequence[str], tokenizer: Any, *, max_length: in
         max_length: tokens a row at most; longer rows are cut and counted.
         cache: the cache folder; None takes `cache_folder()`.
     """
-    key = json.dumps([VERSION, rows.fingerprint, list(columns), tokenizer_key(tokenizer), max_length])
-    target = (cache or cache_folder()) / "tokens" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
+    key = json.dumps(
+        [VERSION, rows.fingerprint, list(columns), tokenizer_key(tokenizer), max_length]
+    )
+    target = (
+        (cache or cache_folder())
+        / "tokens"
+        / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
+    )
     build_once(target, lambda path: _write(path, rows, columns, tokenizer, max_length))
     return Encoded(open_arrow(target), tokenizer=tokenizer)
 
@@ -115,13 +139,18 @@ def _write(path: Path, rows: Rows, columns: Sequence[str], tokenizer: Any, max_l
     if len(columns) == 2:
         fields.append(("token_type_ids", pa.list_(pa.uint8())))
     schema = pa.schema(fields)
-    encode_batch = _fast(tokenizer, max_length) if tokenizer.is_fast else _slow(tokenizer, max_length)
-    logger.info("encoding %s: %d rows", rows.source, len(rows))
+    encode_batch = (
+        _fast(tokenizer, max_length) if tokenizer.is_fast else _slow(tokenizer, max_length)
+    )
+    if len(rows) >= WORTH_A_LINE:
+        logger.info("encoding %s: %d rows", rows.source, len(rows))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for start in range(0, len(rows), BATCH_ROWS):
             part = rows.table.slice(start, BATCH_ROWS)
             cells = [part.column(column).to_pylist() for column in columns]
-            ids, type_ids, truncated = encode_batch(cells[0] if len(cells) == 1 else list(zip(*cells, strict=True)))
+            ids, type_ids, truncated = encode_batch(
+                cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
+            )
             arrays = [_list_array(ids, pa.int32()), pa.array(truncated, pa.bool_())]
             if len(columns) == 2:
                 arrays.append(_list_array(type_ids, pa.uint8()))
@@ -131,7 +160,9 @@ def _write(path: Path, rows: Rows, columns: Sequence[str], tokenizer: Any, max_l
 def _fast(tokenizer: Any, max_length: int) -> Any:
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
-    backend.enable_truncation(max_length, strategy="longest_first", direction=tokenizer.truncation_side)
+    backend.enable_truncation(
+        max_length, strategy="longest_first", direction=tokenizer.truncation_side
+    )
 
     def encode_batch(texts: Sequence[Any]) -> tuple[list[list[int]], list[list[int]], list[bool]]:
         encodings = backend.encode_batch_fast(texts)
@@ -149,11 +180,19 @@ def _slow(tokenizer: Any, max_length: int) -> Any:
     def encode_batch(texts: Sequence[Any]) -> tuple[list[list[int]], list[list[int]], list[bool]]:
         pairs = isinstance(texts[0], tuple)
         first, second = zip(*texts, strict=True) if pairs else (texts, None)
-        whole = tokenizer(list(first), list(second) if second else None, return_token_type_ids=True, verbose=False)
-        cut = tokenizer(
-            list(first), list(second) if second else None, truncation=True, max_length=max_length, return_token_type_ids=True
+        whole = tokenizer(
+            list(first), list(second) if second else None, return_token_type_ids=True, verbose=False
         )
-        truncated = [len(a) > len(b) for a, b in zip(whole["input_ids"], cut["input_ids"], strict=True)]
+        cut = tokenizer(
+            list(first),
+            list(second) if second else None,
+            truncation=True,
+            max_length=max_length,
+            return_token_type_ids=True,
+        )
+        truncated = [
+            len(a) > len(b) for a, b in zip(whole["input_ids"], cut["input_ids"], strict=True)
+        ]
         return cut["input_ids"], cut["token_type_ids"], truncated
 
     return encode_batch

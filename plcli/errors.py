@@ -51,6 +51,12 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     return f" Did you mean '{lowered[near[0]]}'?" if near else ""
 
 
+def suggest(name: str, options: Iterable[str], *, owner: str) -> str:
+    """Return the nearest option as a question, or else what there is: " TableData takes features, target, ..."."""
+    options = list(options)
+    return did_you_mean(name, options) or f" {owner} {listed(options, most=24)}."
+
+
 def listed(names: Iterable[str], *, most: int = 12) -> str:
     """Join names with commas for a message, at most so many of them."""
     names = list(names)

@@ -27,15 +27,33 @@ def check(trainer: Mapping[str, Any]) -> None:
         return
     known = ["auto", "gpu", *AcceleratorRegistry.available_accelerators()]
     if wanted not in known:
-        raise UsageError(f"trainer.accelerator: '{wanted}' is not known.{did_you_mean(wanted, known)} There are: {listed(known)}.")
+        raise UsageError(
+            f"trainer.accelerator: '{wanted}' is not known.{did_you_mean(wanted, known)} There are: {listed(known)}."
+        )
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if (wanted == "cuda" and not cuda) or (wanted == "gpu" and not (cuda or mps)) or (wanted == "mps" and not mps):
-        raise MachineError(f"trainer.accelerator: {wanted} is asked for, but this machine has no such device. Use auto or cpu.")
+    if (
+        (wanted == "cuda" and not cuda)
+        or (wanted == "gpu" and not (cuda or mps))
+        or (wanted == "mps" and not mps)
+    ):
+        raise MachineError(
+            f"trainer.accelerator: {wanted} is asked for, but this machine has no such device. Use auto or cpu."
+        )
     on_gpu = wanted != "cpu" and (cuda or mps)
     precision = str(trainer.get("precision") or "32-true")
     if precision in HALF and not on_gpu:
-        raise MachineError(f"trainer.precision: {precision} needs a GPU; on a CPU use bf16-mixed or 32-true.")
+        raise MachineError(
+            f"trainer.precision: {precision} needs a GPU; on a CPU use bf16-mixed or 32-true."
+        )
     devices = trainer.get("devices")
-    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).lstrip("-").isdigit() else 0
+    count = (
+        len(devices)
+        if isinstance(devices, list)
+        else int(devices)
+        if str(devices).lstrip("-").isdigit()
+        else 0
+    )
     if on_gpu and cuda and count > torch.cuda.device_count():
-        raise MachineError(f"trainer.devices: {count} are asked for, this machine has {torch.cuda.device_count()}.")
+        raise MachineError(
+            f"trainer.devices: {count} are asked for, this machine has {torch.cuda.device_count()}."
+        )

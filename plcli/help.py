@@ -28,10 +28,14 @@ TRAINER = {
 
 def overview(console: Console) -> None:
     """Print all commands with a line each."""
-    console.print(f"plcli {__version__}: train, evaluate, run and hand over models from one YAML file.\n")
+    console.print(
+        f"plcli {__version__}: train, evaluate, run and hand over models from one YAML file.\n"
+    )
     console.print("usage: plcli COMMAND [--config FILE ...] [--key value ...]\n", markup=False)
     _print_table(console, COMMANDS)
-    console.print("\n`plcli COMMAND --help` tells more; with --config FILE it shows that config's classes first.")
+    console.print(
+        "\n`plcli COMMAND --help` tells more; with --config FILE it shows that config's classes first."
+    )
     console.print("plcli fit --config configs/bert.yaml --trainer.max_epochs 1", style="bold")
 
 
@@ -45,12 +49,16 @@ def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
     """
     console.print(f"plcli {name}: {COMMANDS[name]}.\n")
     for section, cls in classes.items():
-        console.print(f"[bold]--{section}.KEY[/bold]  {escape(f'{cls.__module__}.{cls.__qualname__}')}")
+        console.print(
+            f"[bold]--{section}.KEY[/bold]  {escape(f'{cls.__module__}.{cls.__qualname__}')}"
+        )
         console.print(f"  {_summary(cls)}", markup=False)
         _print_table(console, dict(_arguments(cls)))
         console.print()
     if not classes:
-        console.print("The model and the data are named in a config; with --config FILE their arguments stand here. Tasks:")
+        console.print(
+            "The model and the data are named in a config; with --config FILE their arguments stand here. Tasks:"
+        )
         _print_table(console, dict(_tasks()))
         console.print()
     console.print("[bold]options[/bold]")
@@ -60,14 +68,21 @@ def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
         | {f"--{option}": text for option, text in OPTIONS[name].items()}
         | {"--print_config": "print the resolved config and stop"},
     )
-    console.print("\n[bold]--trainer.KEY[/bold]  every argument of lightning.pytorch.Trainer, such as")
+    console.print(
+        "\n[bold]--trainer.KEY[/bold]  every argument of lightning.pytorch.Trainer, such as"
+    )
     _print_table(console, TRAINER)
     console.print("\n[bold]--checkpoint.KEY[/bold]")
     _print_table(
         console,
-        {"monitor": "the validation metric that chooses the best epoch (default: the task's)", "mode": "min or max"},
+        {
+            "monitor": "the validation metric that chooses the best epoch (default: the task's)",
+            "mode": "min or max",
+        },
     )
-    console.print("\n[bold]--seed_everything N[/bold]  the seed of weights, order and noise (default 42)")
+    console.print(
+        "\n[bold]--seed_everything N[/bold]  the seed of weights, order and noise (default 42)"
+    )
 
 
 def _print_table(console: Console, entries: Mapping[str, str]) -> None:
@@ -101,14 +116,12 @@ def _arguments(cls: type) -> Iterable[tuple[str, str]]:
     texts = _docstring_arguments(cls)
     for name, parameter in inspect.signature(cls).parameters.items():
         default: Any = parameter.default
-        if default is inspect.Parameter.empty:
-            said = "required"
-        elif callable(default):
-            said = f"default: {(inspect.getdoc(default) or default.__name__).splitlines()[0].rstrip('.')}"
-        else:
-            said = f"default: {default}"
         text = texts.get(name, "").rstrip(".")
-        yield name, f"{text} ({said})" if not text.startswith("a fact of") else text
+        if default is inspect.Parameter.empty:
+            text += " (required)"
+        elif default is not None and not callable(default):
+            text += f" (default: {default})"
+        yield name, text
 
 
 def _docstring_arguments(cls: type) -> dict[str, str]:
@@ -116,5 +129,7 @@ def _docstring_arguments(cls: type) -> dict[str, str]:
     section = re.search(r"\nArgs:\n(.*?)(?:\n\S|\Z)", inspect.getdoc(cls) or "", flags=re.DOTALL)
     if section is None:
         return {}
-    entries = re.findall(r"^ {4}(\w+)(?: \(.*?\))?: (.*(?:\n {8}.*)*)", section[1], flags=re.MULTILINE)
+    entries = re.findall(
+        r"^ {4}(\w+)(?: \(.*?\))?: (.*(?:\n {8}.*)*)", section[1], flags=re.MULTILINE
+    )
     return {name: re.sub(r"\s+", " ", text) for name, text in entries}

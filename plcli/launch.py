@@ -19,7 +19,11 @@ from plcli.runs import Run
 
 logger = logging.getLogger(__name__)
 
-WEIGHT_KEYS = ("class_path", "init_args.pretrained", "init_args.architecture")  # of the model: what its weights depend on
+WEIGHT_KEYS = (
+    "class_path",
+    "init_args.pretrained",
+    "init_args.architecture",
+)  # of the model: what its weights depend on
 RUN_VARIABLE = "PLCLI_RUN"  # tells the ranks that a run starts which folder the first rank chose
 
 
@@ -57,7 +61,14 @@ class Plan:
             self.arguments.command,
             *(f"--config={json.dumps(fragment.values)}" for fragment in self.fragments),
             *(f"--{key}={value}" for key, value in self.arguments.overrides),
-        ] + ([] if self.arguments.show_config is None else ["--print_config" + (f"={self.arguments.show_config}" if self.arguments.show_config else "")])
+        ] + (
+            []
+            if self.arguments.show_config is None
+            else [
+                "--print_config"
+                + (f"={self.arguments.show_config}" if self.arguments.show_config else "")
+            ]
+        )
 
 
 def run(command: str, words: Sequence[str]) -> int:
@@ -73,7 +84,9 @@ def run(command: str, words: Sequence[str]) -> int:
     if plan is None:
         return 0
     if "model" not in plan.merged:
-        raise UsageError("no model is named. Give a config with --config FILE (such as configs/bert.yaml), or --model CLASS.")
+        raise UsageError(
+            "no model is named. Give a config with --config FILE (such as configs/bert.yaml), or --model CLASS."
+        )
     from plcli.cli import PlCLI, fixed_classes
 
     _check(plan, fixed_classes())
@@ -91,7 +104,12 @@ def _name_classes(fragments: Sequence[Fragment], arguments: Arguments) -> None:
             elif isinstance(value, dict) and isinstance(value.get("class_path"), str):
                 value["class_path"] = config.task_class_path(value["class_path"])
     arguments.overrides = [
-        (key, config.task_class_path(value) if key.removesuffix(".class_path") in ("model", "data") else value)
+        (
+            key,
+            config.task_class_path(value)
+            if key.removesuffix(".class_path") in ("model", "data")
+            else value,
+        )
         for key, value in arguments.overrides
     ]
 
@@ -111,6 +129,7 @@ def _help(plan: Plan) -> None:
 
 def _check(plan: Plan, classes: Mapping[str, type]) -> None:
     merged = plan.merged
+    config.check_pair(merged)
     for fragment in plan.fragments:
         config.check_keys(fragment.values, merged=merged, source=fragment.source, classes=classes)
     for key, _ in plan.arguments.overrides:
@@ -123,9 +142,13 @@ def _plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan | None:
     if resume not in (None, "auto", "never", "must"):
         raise UsageError(f"--resume: got '{resume}', expected auto, never or must.")
     name = Path(arguments.configs[0]).stem if arguments.configs else "run"
-    run = Run(Path(arguments.options.get("run") or os.environ.get(RUN_VARIABLE) or runs.free_folder(name)))
+    run = Run(
+        Path(arguments.options.get("run") or os.environ.get(RUN_VARIABLE) or runs.free_folder(name))
+    )
     if "RANK" in os.environ and "run" not in arguments.options and RUN_VARIABLE not in os.environ:
-        raise UsageError("several processes were started: name the run folder with --run, so that all use the same one.")
+        raise UsageError(
+            "several processes were started: name the run folder with --run, so that all use the same one."
+        )
     if run.finished:
         if resume == "auto":
             print(f"{run.folder}: done.")
@@ -140,7 +163,9 @@ def _plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan | None:
     if resume == "must" and not last.exists():
         raise UsageError(f"--resume must: {last} is not there to go on from.")
     if resume == "never" and run.config.exists():
-        raise UsageError(f"--resume never: a run stands in {run.folder}. Name another folder with --run, or remove it.")
+        raise UsageError(
+            f"--resume never: a run stands in {run.folder}. Name another folder with --run, or remove it."
+        )
     return Plan(arguments, fragments, run=run, checkpoint=last if last.exists() else None)
 
 
@@ -148,7 +173,9 @@ def _plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
     """Find the run whose weights validate, test or predict use."""
     folder = arguments.options.get("run")
     if folder is None and not fragments:
-        raise UsageError(f"which model? Name a run: `plcli {arguments.command} --run runs/...`, or a config with --config.")
+        raise UsageError(
+            f"which model? Name a run: `plcli {arguments.command} --run runs/...`, or a config with --config."
+        )
     plan = Plan(arguments, fragments)
     run = runs.open_run(folder) if folder else runs.newest_finished(plan.merged)
     if folder is None:
@@ -170,7 +197,10 @@ def _saved(run: Run, artefact: Artefact | None) -> Fragment:
         values = config.load_yaml(run.config)
         precision = str((values.get("trainer") or {}).get("precision") or "32-true")
         kept = {key: values[key] for key in ("model", "data", "seed_everything") if key in values}
-        return Fragment(str(run.config), kept | ({} if precision.startswith("16") else {"trainer": {"precision": precision}}))
+        return Fragment(
+            str(run.config),
+            kept | ({} if precision.startswith("16") else {"trainer": {"precision": precision}}),
+        )
     assert artefact is not None
     card = artefact.card
     return Fragment(str(run.model), {key: card[key] for key in ("model", "data") if card.get(key)})
@@ -183,7 +213,9 @@ def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:
     for key, value in plan.arguments.overrides:
         if key.startswith("model."):
             path = key.removeprefix("model.")
-            typed[path if path.startswith(("class_path", "init_args")) else f"init_args.{path}"] = value
+            typed[path if path.startswith(("class_path", "init_args")) else f"init_args.{path}"] = (
+                value
+            )
         elif key == "model":
             typed["class_path"] = value
     stored = dict(runs.flat(saved))

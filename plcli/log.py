@@ -7,18 +7,45 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-LOUD = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "datasets", "httpx", "fsspec", "filelock", "torch")
+LOUD = (
+    "lightning.pytorch",
+    "lightning.fabric",
+    "pytorch_lightning",
+    "datasets",
+    "httpx",
+    "fsspec",
+    "filelock",
+    "huggingface_hub",
+)
 HARMLESS = (  # (message, why it is harmless)
-    (r".*does not have many workers.*", "batches come from a memory map; workers would not speed them up"),
+    (
+        r".*does not have many workers.*",
+        "batches come from a memory map; workers would not speed them up",
+    ),
     (r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*", "lightning calls torch's older name"),
-    (r".*The number of training batches .* is smaller than the logging interval.*", "small data; metrics.csv has the epochs"),
-    (r".*Detected call of `lr_scheduler.step\(\)` before `optimizer.step\(\)`.*", "a step that gradient scaling skipped"),
+    (
+        r".*The number of training batches .* is smaller than the logging interval.*",
+        "small data; metrics.csv has the epochs",
+    ),
+    (
+        r".*Detected call of `lr_scheduler.step\(\)` before `optimizer.step\(\)`.*",
+        "a step that gradient scaling skipped",
+    ),
     (r".*Checkpoint directory .* exists and is not empty.*", "a run that goes on"),
-    (r".*The given buffer is not writable.*", "rows are read from a read-only memory map and copied"),
-    (r".*`weights_only` was not set, defaulting to.*", "our own files are read with weights_only=True"),
+    (
+        r".*The given buffer is not writable.*",
+        "rows are read from a read-only memory map and copied",
+    ),
+    (
+        r".*`weights_only` was not set, defaulting to.*",
+        "our own files are read with weights_only=True",
+    ),
     (r".*Precision 16-mixed is not supported by the model summary.*", "the summary is not shown"),
     (r".*`training_step` returned `None`.*", "a module of the user's own may do so"),
-    (r".*Found \d+ module\(s\) in eval mode at the start of training.*", "frozen parts are meant to be in eval mode"),
+    (
+        r".*Found \d+ module\(s\) in eval mode at the start of training.*",
+        "frozen parts are meant to be in eval mode",
+    ),
 )
 
 

@@ -42,7 +42,9 @@ class MetricsCsv(Logger):
         """The run folder."""
         return str(self.path.parent)
 
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
         """Do nothing: config.yaml holds them."""
 
     @rank_zero_only
@@ -75,7 +77,11 @@ class MetricsCsv(Logger):
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
         """Append new lines; where one brings a new name, write the file anew, beside its place."""
-        names = list(dict.fromkeys([*self._names, *(name for line in lines[self._written :] for name in line)]))
+        names = list(
+            dict.fromkeys(
+                [*self._names, *(name for line in lines[self._written :] for name in line)]
+            )
+        )
         if names != self._names:
             self._names = names
             temporary = self.path.with_name(".metrics.csv.tmp")

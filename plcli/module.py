@@ -11,7 +11,7 @@ A task's module gives these, and the rest stands here: building, the steps, opti
 The module knows nothing of the data module: facts such as label names are constructor arguments.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -24,12 +24,9 @@ from plcli import pretrained as loading
 from plcli.errors import ModelError, UsageError
 
 Architecture = dict[str, int | float | str]
-MAX_GRADIENT_NORM = 1.0  # what BERT's authors clip at; `trainer.gradient_clip_val` overrides it, 0 turns it off
-
-
-def adamw(parameters: Iterable[Any]) -> torch.optim.Optimizer:
-    """AdamW at 2e-5, a usual start for fine-tuning (Devlin et al. 2019, appendix A.3)."""
-    return torch.optim.AdamW(parameters, lr=2e-5)
+MAX_GRADIENT_NORM = (
+    1.0  # what BERT's authors clip at; `trainer.gradient_clip_val` overrides it, 0 turns it off
+)
 
 
 class TransformerModule(LightningModule):
@@ -38,7 +35,7 @@ class TransformerModule(LightningModule):
     Args:
         pretrained: a hub id, a folder, or package:NAME/FOLDER for weights inside an installed package.
         architecture: instead of pretrained: a model_type and sizes, for training from random weights.
-        optimizer: makes the optimizer; weight decay spares biases and norms.
+        optimizer: by default AdamW at 2e-5 (Devlin et al. 2019, appendix A.3); weight decay spares biases and norms.
         schedule: of the learning rate after the warm-up, stepped every optimizer step.
         warmup: steps of rising learning rate; below 1, a part of all steps.
         vocab_size: a fact of the data.
@@ -53,7 +50,7 @@ class TransformerModule(LightningModule):
         self,
         pretrained: str | None = None,
         architecture: Architecture | None = None,
-        optimizer: OptimizerCallable = adamw,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=2e-5),
         schedule: Literal["linear", "cosine", "constant"] = "linear",
         warmup: float = 0.1,
         vocab_size: int | None = None,
@@ -62,11 +59,17 @@ class TransformerModule(LightningModule):
     ) -> None:
         super().__init__()
         if (pretrained is None) == (architecture is None):
-            raise UsageError("model: give either pretrained (weights to start from) or architecture (a model_type and sizes).")
+            raise UsageError(
+                "model: give either pretrained (weights to start from) or architecture (a model_type and sizes)."
+            )
         self.optimizer, self.schedule, self.warmup = optimizer, schedule, warmup
         self.results: dict[str, dict[str, Any]] = {}
         self.pretrained, self.architecture = pretrained, architecture
-        self.facts = {"vocab_size": vocab_size, "pad_token_id": pad_token_id, "max_length": max_length}
+        self.facts = {
+            "vocab_size": vocab_size,
+            "pad_token_id": pad_token_id,
+            "max_length": max_length,
+        }
 
     def build(self) -> None:
         """Build or load the network; a task calls it once its own arguments are set."""
@@ -76,11 +79,22 @@ class TransformerModule(LightningModule):
         if self.pretrained is not None:
             self.model = loading.load_model(auto_class, self.pretrained, **self.settings())
         else:
-            sizes = {key: value for key, value in self.facts.items() if key != "max_length" and value is not None}
-            self.model = loading.build_model(auto_class, self.architecture or {}, **{**sizes, **self.settings()})
-        limit, longest = getattr(self.model.config, "max_position_embeddings", None), self.facts["max_length"]
+            sizes = {
+                key: value
+                for key, value in self.facts.items()
+                if key != "max_length" and value is not None
+            }
+            self.model = loading.build_model(
+                auto_class, self.architecture or {}, **{**sizes, **self.settings()}
+            )
+        limit, longest = (
+            getattr(self.model.config, "max_position_embeddings", None),
+            self.facts["max_length"],
+        )
         if limit is not None and longest is not None and longest > limit:
-            raise ModelError(f"data.max_length: {longest} tokens are more than the model's {limit} positions.")
+            raise ModelError(
+                f"data.max_length: {longest} tokens are more than the model's {limit} positions."
+            )
         self._metrics = torch.nn.ModuleDict({split: self.metrics() for split in ("val", "test")})
         self._losses = torch.nn.ModuleDict({split: MeanMetric() for split in ("val", "test")})
 
@@ -115,12 +129,19 @@ class TransformerModule(LightningModule):
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
         """Run the network on a batch: input_ids and attention_mask, int64 [rows, tokens], and labels where known."""
-        return self.model(**{key: value for key, value in batch.items() if isinstance(value, torch.Tensor)})
+        return self.model(
+            **{key: value for key, value in batch.items() if isinstance(value, torch.Tensor)}
+        )
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> torch.Tensor:
-        """Return the mean loss of a batch."""
-        loss: torch.Tensor = self(batch).loss
-        self.log("train_loss", loss, prog_bar=True, batch_size=len(batch["input_ids"]))
+        """Return the mean loss of a batch, which comes in pieces of like length that save padding."""
+        sizes = [len(piece["input_ids"]) for piece in batch["pieces"]]
+        losses = [
+            self(piece).loss * (size / sum(sizes))
+            for piece, size in zip(batch["pieces"], sizes, strict=True)
+        ]
+        loss = torch.stack(losses).sum()
+        self.log("train_loss", loss, prog_bar=True, batch_size=sum(sizes))
         return loss
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
@@ -155,7 +176,9 @@ class TransformerModule(LightningModule):
         metrics.reset()
         loss.reset()
         self.results[split] = values
-        self.log_dict({f"{split}_{name}": value for name, value in values.items() if isinstance(value, float)})
+        self.log_dict(
+            {f"{split}_{name}": value for name, value in values.items() if isinstance(value, float)}
+        )
 
     # optimization
 
@@ -167,22 +190,43 @@ class TransformerModule(LightningModule):
         optimizer = self.optimizer(
             [
                 {"params": [parameter for parameter in trained if parameter.ndim >= 2]},
-                {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
+                {
+                    "params": [parameter for parameter in trained if parameter.ndim < 2],
+                    "weight_decay": 0.0,
+                },
             ]
         )
+        for group in optimizer.param_groups:
+            if group.get("fused", False) is None and group.get("foreach") is None:
+                group["fused"] = (
+                    True  # one kernel for all parameters, wherever the optimizer has it and nothing was chosen
+                )
         total = int(self.trainer.estimated_stepping_batches)
         warmup = int(self.warmup if self.warmup >= 1 else total * self.warmup)
         scheduler = get_scheduler(
-            "constant_with_warmup" if self.schedule == "constant" else self.schedule, optimizer, warmup, total
+            "constant_with_warmup" if self.schedule == "constant" else self.schedule,
+            optimizer,
+            warmup,
+            total,
         )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},
+        }
 
     def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the gradient's norm to 1.0, unless the trainer says otherwise."""
         value = MAX_GRADIENT_NORM if gradient_clip_val is None else gradient_clip_val
-        self.clip_gradients(optimizer, gradient_clip_val=value, gradient_clip_algorithm=gradient_clip_algorithm or "norm")
+        self.clip_gradients(
+            optimizer,
+            gradient_clip_val=value,
+            gradient_clip_algorithm=gradient_clip_algorithm or "norm",
+        )
 
     # the artefact
 

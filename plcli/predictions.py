@@ -30,7 +30,9 @@ class Sink:
 
     def __init__(self, path: Path) -> None:
         if path.suffix not in ENDINGS:
-            raise UsageError(f"--output {path}: the ending '{path.suffix}' is none of {', '.join(ENDINGS)}.")
+            raise UsageError(
+                f"--output {path}: the ending '{path.suffix}' is none of {', '.join(ENDINGS)}."
+            )
         if path.exists():
             raise UsageError(f"--output {path}: exists already. Remove it or name another file.")
         self.path = path
@@ -62,7 +64,9 @@ class Sink:
                 self._write_parquet()
 
     def _write_parquet(self) -> None:
-        table = pa.Table.from_pylist(self._rows, schema=self._parquet.schema if self._parquet else None)
+        table = pa.Table.from_pylist(
+            self._rows, schema=self._parquet.schema if self._parquet else None
+        )
         if self._parquet is None:
             self._parquet = pa.parquet.ParquetWriter(str(self._temporary), table.schema)
         self._parquet.write_table(table)

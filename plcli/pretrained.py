@@ -34,7 +34,9 @@ def resolve(name: str) -> str:
             raise ModelError(f"pretrained: the folder {name} holds no config.json, so no model.")
         return str(path)
     if path.is_file() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"pretrained: no folder {name}. Give a folder with a config.json, a hub id or package:NAME/FOLDER.")
+        raise ModelError(
+            f"pretrained: no folder {name}. Give a folder with a config.json, a hub id or package:NAME/FOLDER."
+        )
     return name
 
 
@@ -44,7 +46,9 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0][:240] if str(error).strip() else type(error).__name__
+        first = (
+            str(error).strip().splitlines()[0][:240] if str(error).strip() else type(error).__name__
+        )
         if not Path(name).exists():
             raise MachineError(
                 f"pretrained: '{name}' is not in the local cache and cannot be had from the hub ({first}). "
@@ -67,7 +71,9 @@ def load_tokenizer(name: str) -> Any:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token_id is None:
-        raise ModelError(f"pretrained: the tokenizer of {name} has no padding token and none that could serve as one.")
+        raise ModelError(
+            f"pretrained: the tokenizer of {name} has no padding token and none that could serve as one."
+        )
     return tokenizer
 
 
@@ -113,12 +119,16 @@ def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: An
     if unknown:
         from plcli.errors import did_you_mean
 
-        raise ModelError(f"architecture: {model_type} has no '{unknown[0]}'.{did_you_mean(unknown[0], type(config)().to_dict())}")
+        raise ModelError(
+            f"architecture: {model_type} has no '{unknown[0]}'.{did_you_mean(unknown[0], type(config)().to_dict())}"
+        )
     with _explained("."):
         return auto_class.from_config(config).train()
 
 
-def fit_wordpiece(texts: Iterator[str], *, vocab_size: int, max_length: int, key: str, cache: Path | None = None) -> Any:
+def fit_wordpiece(
+    texts: Iterator[str], *, vocab_size: int, max_length: int, key: str, cache: Path | None = None
+) -> Any:
     """Fit a lower-casing WordPiece tokenizer with BERT's special tokens, cached under a key.
 
     Args:
@@ -140,7 +150,9 @@ def _train_wordpiece(texts: Iterator[str], vocab_size: int, path: Path) -> None:
     from tokenizers import BertWordPieceTokenizer
 
     tokenizer = BertWordPieceTokenizer()
-    tokenizer.train_from_iterator(texts, vocab_size=vocab_size, min_frequency=1, show_progress=False)
+    tokenizer.train_from_iterator(
+        texts, vocab_size=vocab_size, min_frequency=1, show_progress=False
+    )
     ids = tokenizer.get_vocab()
     tokenizer.post_processor = __import__("tokenizers").processors.BertProcessing(
         ("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"])
@@ -150,6 +162,10 @@ def _train_wordpiece(texts: Iterator[str], vocab_size: int, path: Path) -> None:
 
 def tokenizer_key(tokenizer: Any) -> str:
     """Return a string that is equal for tokenizers that encode alike."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    content = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+    if tokenizer.is_fast:
+        content = json.loads(tokenizer.backend_tokenizer.to_str())
+        content.pop("truncation", None)  # set anew by every use
+        content.pop("padding", None)
+    else:
+        content = tokenizer.get_vocab()
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

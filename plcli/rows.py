@@ -75,7 +75,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("PLCLI_CACHE") or Path(base) / "plcli")
 
 
-def load(source: str | Sequence[str], columns: Mapping[str, Kind], *, cache: Path | None = None) -> Rows:
+def load(
+    source: str | Sequence[str], columns: Mapping[str, Kind], *, cache: Path | None = None
+) -> Rows:
     """Read the named columns of a source.
 
     Args:
@@ -89,7 +91,9 @@ def load(source: str | Sequence[str], columns: Mapping[str, Kind], *, cache: Pat
     """
     name = source if isinstance(source, str) else ", ".join(source)
     parts = _parts(source)
-    layout = json.dumps([VERSION, [part.describe() for part in parts], {c: k.value for c, k in columns.items()}])
+    layout = json.dumps(
+        [VERSION, [part.describe() for part in parts], {c: k.value for c, k in columns.items()}]
+    )
     fingerprint = hashlib.sha256(layout.encode()).hexdigest()
     target = (cache or cache_folder()) / "rows" / f"{fingerprint[:32]}.arrow"
     build_once(target, lambda path: _write(path, parts, columns))
@@ -99,9 +103,13 @@ def load(source: str | Sequence[str], columns: Mapping[str, Kind], *, cache: Pat
     return rows
 
 
-def from_values(values: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind], *, source: str) -> Rows:
+def from_values(
+    values: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind], *, source: str
+) -> Rows:
     """Make rows of values in memory, with the same checks as for a file."""
-    batches = list(_batches(((f"{source}, row {i + 1}", row) for i, row in enumerate(values)), columns, source))
+    batches = list(
+        _batches(((f"{source}, row {i + 1}", row) for i, row in enumerate(values)), columns, source)
+    )
     table = pa.Table.from_batches(batches, schema=_schema(columns))
     if not table.num_rows:
         raise DataError(f"{source}: has no rows.")
@@ -122,14 +130,18 @@ def from_texts(texts: Sequence[str], text_columns: Sequence[str]) -> list[dict[s
                 row = json.loads(text)
             except json.JSONDecodeError as error:
                 if len(text_columns) != 1:
-                    raise DataError(f"text {number}: is not JSON: {error.msg} at character {error.pos + 1}.") from None
+                    raise DataError(
+                        f"text {number}: is not JSON: {error.msg} at character {error.pos + 1}."
+                    ) from None
         if isinstance(row, dict) and (len(text_columns) != 1 or text_columns[0] in row):
             values.append(row)
         elif len(text_columns) == 1:
             values.append({text_columns[0]: text})
         else:
             example = json.dumps(dict.fromkeys(text_columns, "..."))
-            raise DataError(f"text {number}: this model reads {len(text_columns)} columns; give a JSON object such as {example}.")
+            raise DataError(
+                f"text {number}: this model reads {len(text_columns)} columns; give a JSON object such as {example}."
+            )
     return values
 
 
@@ -161,7 +173,9 @@ def build_once(target: Path, write: Any) -> None:
             finally:
                 Path(temporary).unlink(missing_ok=True)
     except OSError as error:
-        raise MachineError(f"{target.parent}: cannot be written ({error.strerror or error}). Set PLCLI_CACHE to a folder that can.") from error
+        raise MachineError(
+            f"{target.parent}: cannot be written ({error.strerror or error}). Set PLCLI_CACHE to a folder that can."
+        ) from error
 
 
 def _schema(columns: Mapping[str, Kind]) -> pa.Schema:
@@ -175,14 +189,18 @@ def _write(path: Path, parts: Sequence["_Part"], columns: Mapping[str, Kind]) ->
                 writer.write_batch(batch)
 
 
-def _batches(rows: Iterable[tuple[str, Mapping[str, Any]]], columns: Mapping[str, Kind], source: str) -> Iterator[pa.RecordBatch]:
+def _batches(
+    rows: Iterable[tuple[str, Mapping[str, Any]]], columns: Mapping[str, Kind], source: str
+) -> Iterator[pa.RecordBatch]:
     schema = _schema(columns)
     cells: dict[str, list[Any]] = {column: [] for column in columns}
     count = 0
     for where, row in rows:
         for column, kind in columns.items():
             if column not in row:
-                raise DataError(f"{where}: has no column '{column}'.{did_you_mean(column, row)} It has {listed(row)}.")
+                raise DataError(
+                    f"{where}: has no column '{column}'.{did_you_mean(column, row)} It has {listed(row)}."
+                )
             cells[column].append(_cell(row[column], kind, where, column))
         count += 1
         if count == BATCH_ROWS:
@@ -221,7 +239,9 @@ def _number(value: Any, where: str, column: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise DataError(f"{where}: column '{column}' holds {value!r}, which is not a number.") from None
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r}, which is not a number."
+        ) from None
     if number != number or number in (float("inf"), float("-inf")):
         raise DataError(f"{where}: column '{column}' holds {value!r}; a finite number is needed.")
     return number
@@ -268,13 +288,20 @@ class _Part:
     def _text(self) -> Iterator[IO[str]]:
         import fsspec
 
-        with _remote(self.name), fsspec.open(self.path, "rt", encoding="utf-8-sig", newline="") as file:
+        with (
+            _remote(self.name),
+            fsspec.open(self.path, "rt", encoding="utf-8-sig", newline="") as file,
+        ):
             try:
                 yield file
             except UnicodeDecodeError as error:
-                raise DataError(f"{self.name}: is not UTF-8 (byte {error.start} of a block). Save it as UTF-8.") from None
+                raise DataError(
+                    f"{self.name}: is not UTF-8 (byte {error.start} of a block). Save it as UTF-8."
+                ) from None
 
-    def _csv_rows(self, columns: Sequence[str], delimiter: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _csv_rows(
+        self, columns: Sequence[str], delimiter: str
+    ) -> Iterator[tuple[str, Mapping[str, Any]]]:
         csv.field_size_limit(2**31 - 1)
         with self._text() as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
@@ -298,9 +325,14 @@ class _Part:
     def _check_header(self, header: Sequence[str], columns: Sequence[str], delimiter: str) -> None:
         for column in columns:
             if header.count(column) > 1:
-                raise DataError(f"{self.name}: the column '{column}' stands {header.count(column)} times in the header.")
+                raise DataError(
+                    f"{self.name}: the column '{column}' stands {header.count(column)} times in the header."
+                )
             if column not in header:
-                other = next((d for d in ",;\t|" if d != delimiter and len(header) == 1 and d in header[0]), None)
+                other = next(
+                    (d for d in ",;\t|" if d != delimiter and len(header) == 1 and d in header[0]),
+                    None,
+                )
                 hint = f" Is its separator {other!r}? Here it is {delimiter!r}." if other else ""
                 raise DataError(
                     f"{self.name}: has no column '{column}'.{did_you_mean(column, header)}{hint} It has {listed(header)}."
@@ -312,9 +344,13 @@ class _Part:
                 try:
                     values = json.load(file)
                 except json.JSONDecodeError as error:
-                    raise DataError(f"{self.name}, line {error.lineno}: is not JSON: {error.msg}.") from None
+                    raise DataError(
+                        f"{self.name}, line {error.lineno}: is not JSON: {error.msg}."
+                    ) from None
                 if not isinstance(values, list):
-                    raise DataError(f"{self.name}: holds a {type(values).__name__}, not a list of rows.")
+                    raise DataError(
+                        f"{self.name}: holds a {type(values).__name__}, not a list of rows."
+                    )
                 lines: Iterable[Any] = values
             else:
                 lines = (line for line in file if line.strip())
@@ -323,9 +359,13 @@ class _Part:
                 try:
                     row = json.loads(line) if isinstance(line, str) else line
                 except json.JSONDecodeError as error:
-                    raise DataError(f"{where}: is not JSON: {error.msg} at character {error.pos + 1}.") from None
+                    raise DataError(
+                        f"{where}: is not JSON: {error.msg} at character {error.pos + 1}."
+                    ) from None
                 if not isinstance(row, dict):
-                    raise DataError(f"{where}: holds a {type(row).__name__}, not an object with named columns.")
+                    raise DataError(
+                        f"{where}: holds a {type(row).__name__}, not an object with named columns."
+                    )
                 yield where, row
 
     def _arrow_rows(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -335,18 +375,31 @@ class _Part:
             try:
                 if self.format() == "parquet":
                     reader = pa.parquet.ParquetFile(file)
-                    batches, names = reader.iter_batches(batch_size=BATCH_ROWS), reader.schema_arrow.names
+                    batches, names = (
+                        reader.iter_batches(batch_size=BATCH_ROWS),
+                        reader.schema_arrow.names,
+                    )
                 else:
-                    table = pa.ipc.open_file(file) if file.read(6) == b"ARROW1" and not file.seek(0) else _arrow_stream(file)
+                    table = (
+                        pa.ipc.open_file(file)
+                        if file.read(6) == b"ARROW1" and not file.seek(0)
+                        else _arrow_stream(file)
+                    )
                     batches, names = _arrow_batches(table), table.schema.names
                 number = 0
                 for batch in batches:
-                    keep = [name for name in dict.fromkeys(names) if name in columns or not set(columns) <= set(names)]
+                    keep = [
+                        name
+                        for name in dict.fromkeys(names)
+                        if name in columns or not set(columns) <= set(names)
+                    ]
                     for row in batch.select(keep).to_pylist():
                         number += 1
                         yield f"{self.name}, row {number}", row
             except pa.ArrowInvalid as error:
-                raise DataError(f"{self.name}: is not a whole {self.format()} file: {str(error).splitlines()[0][:120]}") from None
+                raise DataError(
+                    f"{self.name}: is not a whole {self.format()} file: {str(error).splitlines()[0][:120]}"
+                ) from None
 
 
 def _arrow_stream(file: Any) -> Any:
@@ -402,7 +455,9 @@ def _remote(name: str) -> Iterator[None]:
     except PermissionError:
         raise MachineError(f"{name}: may not be read by this user.") from None
     except ImportError as error:
-        raise MachineError(f"{name}: {error}. Install the package that reads this kind of address.") from None
+        raise MachineError(
+            f"{name}: {error}. Install the package that reads this kind of address."
+        ) from None
 
 
 def _parts(source: str | Sequence[str]) -> list[_Part]:
@@ -421,12 +476,16 @@ def _part(name: str) -> list[_Part]:
         return [_Part(name, name)]
     path = os.path.expanduser(name)
     if os.path.isdir(path):
-        raise DataError(f"{name}: is a folder. Name its files, for instance '{name.rstrip('/')}/*.csv'.")
+        raise DataError(
+            f"{name}: is a folder. Name its files, for instance '{name.rstrip('/')}/*.csv'."
+        )
     if os.path.exists(path):
         return [_Part(name, path)]
     found = sorted(glob.glob(path, recursive=True))
     if not found:
-        siblings = [str(p) for p in Path(path).parent.glob("*")] if Path(path).parent.is_dir() else []
+        siblings = (
+            [str(p) for p in Path(path).parent.glob("*")] if Path(path).parent.is_dir() else []
+        )
         raise DataError(f"{name}: no such file.{did_you_mean(path, siblings)}")
     return [_Part(each, each) for each in found]
 

@@ -18,7 +18,17 @@ from plcli.config import load_yaml
 from plcli.errors import ModelError, UsageError
 
 ROOT = Path("runs")
-PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "datasets", "torchmetrics", "jsonargparse", "numpy", "pyarrow")
+PACKAGES = (
+    "torch",
+    "lightning",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "torchmetrics",
+    "jsonargparse",
+    "numpy",
+    "pyarrow",
+)
 NO_MATTER = {  # keys in which a resumed run may differ: they change neither the weights nor the numbers
     "trainer.callbacks",
     "trainer.enable_checkpointing",
@@ -67,7 +77,9 @@ class Run:
         """
         path = self.checkpoints / f"{name}.ckpt" if name in ("best", "last") else Path(name)
         if not path.is_file():
-            raise ModelError(f"{path}: no such checkpoint. Give best, last or a file with --ckpt_path.")
+            raise ModelError(
+                f"{path}: no such checkpoint. Give best, last or a file with --ckpt_path."
+            )
         return path
 
 
@@ -83,7 +95,9 @@ def open_run(folder: str) -> Run:
     if not path.is_dir():
         raise UsageError(f"--run {folder}: no such folder.{_known_runs()}")
     if not (path / "config.yaml").exists() and not artefact.exists(path / "model"):
-        raise UsageError(f"--run {folder}: is neither a run folder (config.yaml) nor a model/ folder (plcli.json).{_known_runs()}")
+        raise UsageError(
+            f"--run {folder}: is neither a run folder (config.yaml) nor a model/ folder (plcli.json).{_known_runs()}"
+        )
     return Run(path)
 
 
@@ -94,7 +108,11 @@ def _known_runs() -> str:
 
 def free_folder(name: str) -> Path:
     """Return the next free runs/<name>-<n>."""
-    taken = [int(path.name[len(name) + 1 :]) for path in ROOT.glob(f"{name}-*") if path.name[len(name) + 1 :].isdigit()]
+    taken = [
+        int(path.name[len(name) + 1 :])
+        for path in ROOT.glob(f"{name}-*")
+        if path.name[len(name) + 1 :].isdigit()
+    ]
     return ROOT / f"{name}-{max(taken, default=0) + 1}"
 
 
@@ -121,13 +139,20 @@ def newest_finished(values: Mapping[str, Any]) -> Run:
 
 def _contradictions(saved: Any, values: Any) -> bool:
     """Whether a config's model or training data say something else than a saved config's."""
-    for section, keys in (("model", None), ("data", ("class_path", "train", "text", "label", "problem"))):
+    for section, keys in (
+        ("model", None),
+        ("data", ("class_path", "train", "text", "label", "problem")),
+    ):
         wanted = values.get(section) or {}
         stored = saved.get(section) or {}
         if not _within({key: value for key, value in wanted.items() if key != "init_args"}, stored):
             return True
         arguments = wanted.get("init_args") or {}
-        chosen = arguments if keys is None else {key: value for key, value in arguments.items() if key in keys}
+        chosen = (
+            arguments
+            if keys is None
+            else {key: value for key, value in arguments.items() if key in keys}
+        )
         if not _within(chosen, stored.get("init_args") or {}):
             return True
     return False
@@ -136,7 +161,9 @@ def _contradictions(saved: Any, values: Any) -> bool:
 def _within(part: Any, whole: Any) -> bool:
     """Whether every value of one mapping stands in another."""
     if isinstance(part, Mapping):
-        return isinstance(whole, Mapping) and all(key in whole and _within(value, whole[key]) for key, value in part.items())
+        return isinstance(whole, Mapping) and all(
+            key in whole and _within(value, whole[key]) for key, value in part.items()
+        )
     return bool(part == whole or absolute(part) == absolute(whole))
 
 
@@ -155,7 +182,8 @@ def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
     return [
         f"{key}: {old.get(key)} -> {new.get(key)}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not any(key == name or key.startswith(f"{name}.") for name in NO_MATTER)
+        if old.get(key) != new.get(key)
+        and not any(key == name or key.startswith(f"{name}.") for name in NO_MATTER)
     ]
 
 
@@ -168,7 +196,9 @@ def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix[:-1], values
 
 
-def environment(*, seed: Any, fingerprints: Mapping[str, str], command: list[str]) -> dict[str, Any]:
+def environment(
+    *, seed: Any, fingerprints: Mapping[str, str], command: list[str]
+) -> dict[str, Any]:
     """Return versions, machine, git state, data fingerprints and seed, for environment.json."""
     return {
         "plcli": __version__,
@@ -176,7 +206,11 @@ def environment(*, seed: Any, fingerprints: Mapping[str, str], command: list[str
         "command": command,
         "python": sys.version.split()[0],
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+        },
         "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain"))},
         "seed": seed,
         "data": dict(fingerprints),
@@ -185,7 +219,9 @@ def environment(*, seed: Any, fingerprints: Mapping[str, str], command: list[str
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, timeout=10)
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=False, timeout=10
+        )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -5,7 +5,6 @@ and `facts()` (what the model has to know of the data, by the names of the model
 the training split to the model.
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
@@ -23,7 +22,12 @@ from plcli.rows import Kind, Rows
 
 Source = str | list[str]
 Batch = dict[str, Any]
-STAGE_SPLITS = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",), "predict": ("predict",)}
+STAGE_SPLITS = {
+    "fit": ("train", "validation"),
+    "validate": ("validation",),
+    "test": ("test",),
+    "predict": ("predict",),
+}
 
 
 class Split(Dataset[Batch]):
@@ -69,7 +73,9 @@ class SplitData(LightningDataModule):
         seed: of the cut and of the order of the training rows.
     """
 
-    shares_rows_out: ClassVar[bool] = True  # among the ranks, so that Lightning need not wrap the samplers
+    shares_rows_out: ClassVar[bool] = (
+        True  # among the ranks, so that Lightning need not wrap the samplers
+    )
 
     def __init__(
         self,
@@ -86,7 +92,9 @@ class SplitData(LightningDataModule):
         if batch_size < 1:
             raise UsageError(f"data.batch_size: got {batch_size}, expected 1 or more.")
         if not 0 <= validation_fraction < 1:
-            raise UsageError(f"data.validation_fraction: got {validation_fraction}, expected 0 or more and below 1.")
+            raise UsageError(
+                f"data.validation_fraction: got {validation_fraction}, expected 0 or more and below 1."
+            )
         self.sources, self.inputs, self.id = sources, inputs, id
         self.batch_size, self.num_workers = batch_size, num_workers
         self.validation_fraction, self.seed = validation_fraction, seed or 0
@@ -123,7 +131,9 @@ class SplitData(LightningDataModule):
         if split == "predict" and self._typed is not None:
             return True
         return self.sources[split] is not None or (
-            split == "validation" and self.sources["train"] is not None and self.validation_fraction > 0
+            split == "validation"
+            and self.sources["train"] is not None
+            and self.validation_fraction > 0
         )
 
     def rows(self, split: str) -> Rows:
@@ -155,11 +165,17 @@ class SplitData(LightningDataModule):
 
     @cached_property
     def _cut(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        return stratified_cut(self.strata(self.rows("train")), fraction=self.validation_fraction, seed=self.seed)
+        return stratified_cut(
+            self.strata(self.rows("train")), fraction=self.validation_fraction, seed=self.seed
+        )
 
     def subset(self, split: str) -> npt.NDArray[np.int64] | None:
         """Return the row numbers of a split within its rows; None means all."""
-        if split not in ("train", "validation") or self.sources["validation"] is not None or not self.has("validation"):
+        if (
+            split not in ("train", "validation")
+            or self.sources["validation"] is not None
+            or not self.has("validation")
+        ):
             return None
         return self._cut[split == "validation"]
 
@@ -204,7 +220,9 @@ class SplitData(LightningDataModule):
         split = self.split("train")
         rank, world_size = self._rank()
         if len(split) < world_size:
-            raise DataError(f"data.train: {len(split)} rows cannot be shared out among {world_size} processes.")
+            raise DataError(
+                f"data.train: {len(split)} rows cannot be shared out among {world_size} processes."
+            )
         batches = ShuffledBatches(
             len(split), batch_size=self.batch_size, seed=self.seed, rank=rank, world_size=world_size
         )
@@ -226,7 +244,10 @@ class SplitData(LightningDataModule):
         split = self.split(name)
         rank, world_size = self._rank()
         return self._loader(
-            split, LengthOrderedBatches(split.lengths, batch_size=self.batch_size, rank=rank, world_size=world_size)
+            split,
+            LengthOrderedBatches(
+                split.lengths, batch_size=self.batch_size, rank=rank, world_size=world_size
+            ),
         )
 
     def _loader(self, split: Split, batches: Any) -> Any:
@@ -236,13 +257,17 @@ class SplitData(LightningDataModule):
             batch_size=None,  # the sampler gives whole batches
             collate_fn=_as_it_is,
             num_workers=self.num_workers,
-            multiprocessing_context="fork" if self.num_workers else None,  # shares the memory map; nothing is pickled
+            multiprocessing_context="fork"
+            if self.num_workers
+            else None,  # shares the memory map; nothing is pickled
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
         )
 
     def _rank(self) -> tuple[int, int]:
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        return (
+            (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        )
 
 
 def stratified_cut(

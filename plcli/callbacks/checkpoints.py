@@ -20,9 +20,13 @@ class Checkpoints(Checkpoint):
         mode: whether the smallest or the largest is best; goes with monitor.
     """
 
-    def __init__(self, monitor: str | None = None, mode: Literal["min", "max"] | None = None) -> None:
+    def __init__(
+        self, monitor: str | None = None, mode: Literal["min", "max"] | None = None
+    ) -> None:
         if (monitor is None) != (mode is None):
-            raise UsageError("checkpoint: monitor and mode (min or max) go together; give both or neither.")
+            raise UsageError(
+                "checkpoint: monitor and mode (min or max) go together; give both or neither."
+            )
         self.monitor, self.mode = monitor, mode
         self.folder: Path | None = None
         self.facts: dict[str, Any] = {}
@@ -37,7 +41,11 @@ class Checkpoints(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run goes on from."""
-        return {"best_value": self.best_value, "best_epoch": self.best_epoch, "best_results": self.best_results}
+        return {
+            "best_value": self.best_value,
+            "best_epoch": self.best_epoch,
+            "best_results": self.best_results,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
@@ -75,7 +83,9 @@ class Checkpoints(Checkpoint):
     def _better(self, value: float) -> bool:
         if math.isnan(value):
             return False
-        return self.best_value is None or (value > self.best_value if self.mode == "max" else value < self.best_value)
+        return self.best_value is None or (
+            value > self.best_value if self.mode == "max" else value < self.best_value
+        )
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Save last.ckpt."""
@@ -91,8 +101,15 @@ class Checkpoints(Checkpoint):
         """best.ckpt; last.ckpt where nothing was monitored; None where nothing was saved."""
         if self.folder is None:
             return None
-        return next((path for name in ("best", "last") if (path := self.folder / f"{name}.ckpt").is_file()), None)
+        return next(
+            (path for name in ("best", "last") if (path := self.folder / f"{name}.ckpt").is_file()),
+            None,
+        )
 
 
 def _plain(metrics: Any, split: str) -> dict[str, float]:
-    return {name.removeprefix(f"{split}_"): float(value) for name, value in metrics.items() if name.startswith(f"{split}_")}
+    return {
+        name.removeprefix(f"{split}_"): float(value)
+        for name, value in metrics.items()
+        if name.startswith(f"{split}_")
+    }

@@ -22,11 +22,25 @@ class PredictionWriter(Callback):
         self._seen = 0
 
     def on_predict_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Any,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Write the rows whose turn it is."""
-        rows = outputs if isinstance(outputs, list) else [{"prediction": value} for value in outputs.tolist()]
-        indices = batch["index"] if isinstance(batch, Mapping) and "index" in batch else range(self._seen, self._seen + len(rows))
+        rows = (
+            outputs
+            if isinstance(outputs, list)
+            else [{"prediction": value} for value in outputs.tolist()]
+        )
+        indices = (
+            batch["index"]
+            if isinstance(batch, Mapping) and "index" in batch
+            else range(self._seen, self._seen + len(rows))
+        )
         self._seen += len(rows)
         self._waiting.update(zip(indices, rows, strict=True))
         while self.count in self._waiting:

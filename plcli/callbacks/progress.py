@@ -24,7 +24,9 @@ class ProgressLines(Callback):
             for split in ("train", "validation"):
                 if data.has(split):
                     logger.info("%s", data.describe(split))
-        trained = sum(parameter.numel() for parameter in pl_module.parameters() if parameter.requires_grad)
+        trained = sum(
+            parameter.numel() for parameter in pl_module.parameters() if parameter.requires_grad
+        )
         logger.info(
             "training %s parameters on %s (%s), %d steps",
             f"{trained:,}",
@@ -37,7 +39,9 @@ class ProgressLines(Callback):
         """Start the epoch's clock."""
         self._last = self._epoch_start = time.monotonic()
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Log a line now and then."""
         now = time.monotonic()
         if trainer.progress_bar_callback is not None or now - self._last < SECONDS:
@@ -45,11 +49,19 @@ class ProgressLines(Callback):
         self._last = now
         loss = trainer.callback_metrics.get("train_loss")
         said = "" if loss is None else f", train_loss {float(loss):.4f}"
-        logger.info("epoch %d, step %d of %s%s", trainer.current_epoch + 1, batch_idx + 1, trainer.num_training_batches, said)
+        logger.info(
+            "epoch %d, step %d of %s%s",
+            trainer.current_epoch + 1,
+            batch_idx + 1,
+            trainer.num_training_batches,
+            said,
+        )
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Log the epoch's metrics."""
         seconds = time.monotonic() - self._epoch_start
-        numbers = ", ".join(f"{name} {float(value):.4g}" for name, value in sorted(trainer.callback_metrics.items()))
+        numbers = ", ".join(
+            f"{name} {float(value):.4g}" for name, value in sorted(trainer.callback_metrics.items())
+        )
         total = "" if trainer.max_epochs in (None, -1) else f" of {trainer.max_epochs}"
         logger.info("epoch %d%s, %.0f s: %s", trainer.current_epoch + 1, total, seconds, numbers)

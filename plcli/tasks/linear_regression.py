@@ -15,11 +15,6 @@ from plcli.rows import Kind
 from plcli.splits import Batch, Source, Split, SplitData
 
 
-def adam(parameters: Any) -> torch.optim.Optimizer:
-    """Adam at 0.01."""
-    return torch.optim.Adam(parameters, lr=0.01)
-
-
 def _make_metrics() -> MetricCollection:
     return MetricCollection(
         {
@@ -36,7 +31,7 @@ class SimpleLinearModel(LightningModule):
     """One linear layer on standardised columns, trained with the mean squared error.
 
     Args:
-        optimizer: makes the optimizer.
+        optimizer: by default Adam at 0.01.
         input_dim: a fact of the data: the number of feature columns.
         output_dim: a fact of the data: the number of target columns.
         target_names: a fact of the data: the target columns.
@@ -50,7 +45,7 @@ class SimpleLinearModel(LightningModule):
 
     def __init__(
         self,
-        optimizer: OptimizerCallable = adam,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.Adam(parameters, lr=0.01),
         input_dim: int = 1,
         output_dim: int = 1,
         target_names: list[str] | None = None,
@@ -69,7 +64,9 @@ class SimpleLinearModel(LightningModule):
             ("target_mean", target_mean, output_dim, 0.0),
             ("target_std", target_std, output_dim, 1.0),
         ):
-            self.register_buffer(name, torch.tensor(values or [default] * size, dtype=torch.float32))
+            self.register_buffer(
+                name, torch.tensor(values or [default] * size, dtype=torch.float32)
+            )
         self.results: dict[str, dict[str, Any]] = {}
         self._metrics = torch.nn.ModuleDict({split: _make_metrics() for split in ("val", "test")})
 
@@ -175,7 +172,9 @@ class TableData(SplitData):
 
     def columns(self, split: str) -> dict[str, Kind]:
         """Feature columns, and target columns but for rows to predict."""
-        return dict.fromkeys(self.features + ([] if split == "predict" else self.target), Kind.NUMBER)
+        return dict.fromkeys(
+            self.features + ([] if split == "predict" else self.target), Kind.NUMBER
+        )
 
     def facts(self) -> dict[str, Any]:
         """The numbers of columns, and the training split's mean and standard deviation of each."""
@@ -214,4 +213,6 @@ class TableData(SplitData):
 
     @staticmethod
     def _matrix(table: Any, columns: list[str]) -> torch.Tensor:
-        return torch.from_numpy(np.stack([table.column(column).to_numpy() for column in columns], axis=1)).float()
+        return torch.from_numpy(
+            np.stack([table.column(column).to_numpy() for column in columns], axis=1)
+        ).float()
