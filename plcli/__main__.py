@@ -42,7 +42,8 @@ def _run(arguments: list[str]) -> int:
     command = arguments[0]
     if command not in COMMANDS:
         raise UsageError(
-            f"unknown command '{command}'.{did_you_mean(command, COMMANDS)} `plcli --help` lists them."
+            f"unknown command '{command}'.{did_you_mean(command, COMMANDS)} `plcli --help` lists "
+            "them."
         )
     from plcli import launch
 

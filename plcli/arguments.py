@@ -1,6 +1,7 @@
 """What was typed: own options, config files, dotted overrides and texts, told apart without importing a model library.
 
-Every dotted option takes one value (`--a.b value` or `--a.b=value`), so that what is left over is text for predict.
+Every dotted option takes one value (`--a.b value` or `--a.b=value`), so that what is left over is
+text for predict.
 """
 
 import os
@@ -48,7 +49,8 @@ class Arguments:
         configs: config files in order.
         overrides: (dotted key, raw value) pairs in order: environment first, then the command line.
         texts: what stands alone: the texts to predict.
-        help: whether help was asked for; show_config: the value of --print_config ("" when bare), None without it.
+        help: whether help was asked for; show_config: the value of --print_config ("" when bare),
+            None without it.
     """
 
     command: str
@@ -85,7 +87,8 @@ def parse(
             parsed.texts.append(word)
     if parsed.texts and command != "predict":
         raise UsageError(
-            f"'{parsed.texts[0]}' stands alone: `plcli {command}` takes options only, such as --config FILE or --key value."
+            f"'{parsed.texts[0]}' stands alone: `plcli {command}` takes options only, such as "
+            "--config FILE or --key value."
         )
     return parsed
 
@@ -102,7 +105,8 @@ def _take_option(parsed: Arguments, word: str, waiting: list[str]) -> None:
             *(f"--{section}" for section in SECTIONS),
         ]
         raise UsageError(
-            f"unknown option {name}.{did_you_mean(name, known)} `plcli {parsed.command} --help` lists the options."
+            f"unknown option {name}.{did_you_mean(name, known)} `plcli {parsed.command} --help` "
+            "lists the options."
         )
     if not equals:
         if not waiting:

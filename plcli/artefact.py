@@ -70,7 +70,8 @@ def load(folder: Path) -> Artefact:
         raise ModelError(f"{folder}: holds no {WEIGHTS}. Copy the folder again, whole.")
     if sha256(weights) != expected:
         raise ModelError(
-            f"{weights}: is not the file that was written (its sha256 differs). Copy the folder again."
+            f"{weights}: is not the file that was written (its sha256 differs). "
+            "Copy the folder again."
         )
     return Artefact(folder, card)
 
@@ -131,7 +132,8 @@ def load_state(artefact: Artefact, model: Any) -> None:
         model.load_state_dict(load_file(artefact.folder / WEIGHTS))
     except RuntimeError as error:
         raise ModelError(
-            f"{artefact.folder}: does not fit {type(model).__name__}: {str(error).splitlines()[-1].strip()}"
+            f"{artefact.folder}: does not fit {type(model).__name__}: "
+            f"{str(error).splitlines()[-1].strip()}"
         ) from None
 
 

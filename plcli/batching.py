@@ -1,7 +1,7 @@
 """Batch samplers: which rows make a batch, as a function of (seed, epoch, world size) alone.
 
-No sampler keeps state that a checkpoint would have to hold, and no row is ever left out or given twice: the ranks share
-each epoch's rows out among themselves instead of padding.
+No sampler keeps state that a checkpoint would have to hold, and no row is ever left out or given
+twice: the ranks share each epoch's rows out among themselves instead of padding.
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,8 +59,8 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
 class LengthOrderedBatches(torch.utils.data.Sampler[list[int]]):
     """Every row once, batches of like length: for evaluation and prediction, where order does not change the result.
 
-    Rows are sorted by length inside windows of many batches; results can be put back in input order with at most one
-    window of them held back.
+    Rows are sorted by length inside windows of many batches; results can be put back in input order
+    with at most one window of them held back.
 
     Args:
         lengths: [rows], tokens a row.

@@ -1,8 +1,8 @@
 """PlCLI: Lightning's command line, with the run folder, the facts that flow from data to model, and their checks.
 
-The flow of a command: parse -> hardware and run checked -> trainer -> data -> facts -> model -> run. Facts come from the
-training split in fit, and from the artefact or checkpoint in validate, test and predict; a value that contradicts
-them is refused.
+The flow of a command: parse -> hardware and run checked -> trainer -> data -> facts -> model ->
+run. Facts come from the training split in fit, and from the artefact or checkpoint in validate,
+test and predict; a value that contradicts them is refused.
 """
 
 import argparse
@@ -135,7 +135,8 @@ class PlCLI(LightningCLI):
             changed = runs.differences(config.load_yaml(run.config), self.resolved)
             if changed:
                 raise UsageError(
-                    f"{run.folder}: holds an unfinished run of another config; give the same one or another --run.\n  "
+                    f"{run.folder}: holds an unfinished run of another config; "
+                    "give the same one or another --run.\n  "
                     + "\n  ".join(changed[:12])
                 )
             logger.info(
@@ -202,7 +203,8 @@ class PlCLI(LightningCLI):
             given = arguments.get(name)
             if given not in (None, parameter.default, facts[name]):
                 raise UsageError(
-                    f"{section}.{name}: {given} is asked for, but {source} say {facts[name]}. Leave the key away."
+                    f"{section}.{name}: {given} is asked for, but {source} say {facts[name]}. "
+                    "Leave the key away."
                 )
             arguments[name] = facts[name]
 
@@ -279,7 +281,8 @@ class PlCLI(LightningCLI):
         source = arguments.options.get("input")
         if source is not None and arguments.texts:
             raise UsageError(
-                f"--input {source} and the text '{arguments.texts[0]}' are both given; give one of them."
+                f"--input {source} and the text '{arguments.texts[0]}' are both given; "
+                "give one of them."
             )
         if source == "-":
             arguments.texts = [line.rstrip("\n") for line in sys.stdin if line.strip()]

@@ -1,7 +1,8 @@
 """Config files: read as YAML 1.2 core values, inheritance and `fit:` blocks opened, every key checked against its class.
 
-The parser proper is jsonargparse's. What stands here is what it lets pass or explains badly: duplicate keys, words such
-as `no` and `12:30` that YAML 1.1 takes for something else, and misspelt names.
+The parser proper is jsonargparse's. What stands here is what it lets pass or explains badly:
+duplicate keys, words such as `no` and `12:30` that YAML 1.1 takes for something else, and misspelt
+names.
 """
 
 import importlib
@@ -42,7 +43,8 @@ class _Loader(yaml.SafeLoader):
                 key = str(key_node.value)
             if key in mapping:
                 raise UsageError(
-                    f"{self.name}, line {key_node.start_mark.line + 1}: the key '{key}' stands twice. Keep one of them."
+                    f"{self.name}, line {key_node.start_mark.line + 1}: "
+                    f"the key '{key}' stands twice. Keep one of them."
                 )
             mapping[key] = self.construct_object(value_node, deep=deep)  # type: ignore[no-untyped-call]
         return mapping
@@ -128,7 +130,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise UsageError(
-            f"{path}: holds a {type(values).__name__}, not a mapping with keys such as model and data."
+            f"{path}: holds a {type(values).__name__}, not a mapping with keys such as model and "
+            "data."
         )
     return values
 
@@ -181,7 +184,8 @@ def task_class_path(name: str) -> str:
                 found[key] = f"{module.name}.{key}"
     if name not in found:
         raise UsageError(
-            f"no task has a class '{name}'.{did_you_mean(name, found)} There are: {listed(sorted(found))}."
+            f"no task has a class '{name}'.{did_you_mean(name, found)} There are: "
+            f"{listed(sorted(found))}."
         )
     return found[name]
 
@@ -279,7 +283,8 @@ def _check_class(value: Any, merged: Any, where: str, key: str) -> None:
     for name in value:
         if name not in ("class_path", "init_args", "dict_kwargs"):
             raise UsageError(
-                f"{where}unknown key '{key}.{name}'.{did_you_mean(name, ['class_path', 'init_args'])}"
+                f"{where}unknown key "
+                f"'{key}.{name}'.{did_you_mean(name, ['class_path', 'init_args'])}"
             )
     class_path = value.get("class_path", merged.get("class_path"))
     if isinstance(class_path, str) and "." in class_path:
@@ -297,7 +302,8 @@ def _check_names(cls: type, values: Any, where: str, key: str, merged: Any) -> N
     for name, value in values.items():
         if name.rstrip("+") not in names and not takes_any(cls):
             raise UsageError(
-                f"{where}unknown key '{key}.{name}'.{suggest(name, names, owner=f'{cls.__name__} takes')}"
+                f"{where}unknown key "
+                f"'{key}.{name}'.{suggest(name, names, owner=f'{cls.__name__} takes')}"
             )
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, Mapping) and "class_path" in item:
@@ -363,7 +369,8 @@ def check_override(key: str, *, merged: Mapping[str, Any], classes: Mapping[str,
         names = parameters(cls)
         if name not in names:
             raise UsageError(
-                f"unknown key '--{done}.{name}'.{suggest(name, names, owner=f'{cls.__name__} takes')}"
+                "unknown key "
+                f"'--{done}.{name}'.{suggest(name, names, owner=f'{cls.__name__} takes')}"
             )
         node = node.get(name) if isinstance(node, Mapping) else None
         cls = None

@@ -1,7 +1,8 @@
 """TextData: the LightningDataModule that every text task builds on.
 
-A task's data module gives `columns(split)` (the columns beside text), `targets(rows)` (the labels of all rows as an
-array) and `facts()`, added to those here. The rest stands here and in splits.py: tokenizer, encoding, batches.
+A task's data module gives `columns(split)` (the columns beside text), `targets(rows)` (the labels
+of all rows as an array) and `facts()`, added to those here. The rest stands here and in splits.py:
+tokenizer, encoding, batches.
 """
 
 from functools import cached_property
@@ -34,12 +35,14 @@ class TextData(SplitData):
         text: the text column, or two columns for pairs.
         id: a column that names the rows in predictions; without it they are numbered from 0.
         tokenizer: where the tokenizer comes from; follows model.pretrained.
-        vocab_size: pieces of the tokenizer that is fitted on the training rows where there is no pretrained one.
+        vocab_size: pieces of the tokenizer that is fitted on the training rows where there is no
+            pretrained one.
         max_length: tokens a row at most; by default what the tokenizer names, 512 at most.
         batch_size: rows a batch and device.
-        pieces: parts of like length that a training batch is run in, to save padding; the gradient is that of the whole
-            batch. By default 4 on a CPU and 1 on a GPU.
-        validation_fraction: the part of the training rows that is cut off where no validation is given.
+        pieces: parts of like length that a training batch is run in, to save padding; the gradient
+            is that of the whole batch. By default 4 on a CPU and 1 on a GPU.
+        validation_fraction: the part of the training rows that is cut off where no validation is
+            given.
         num_workers: processes that prepare batches; 0 prepares them in the main process.
         seed: of the cut and of the order of the training rows; follows seed_everything.
     """

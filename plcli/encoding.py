@@ -1,7 +1,8 @@
 """Text columns -> token ids, once: straight from the fast tokenizer's batch call into a memory-mapped Arrow file.
 
-The file is keyed by the content of the rows, the tokenizer and the settings, so that a second start does not tokenise
-and a changed row does. Rows are stored without padding; a batch is padded to its own longest row when it is taken out.
+The file is keyed by the content of the rows, the tokenizer and the settings, so that a second start
+does not tokenise and a changed row does. Rows are stored without padding; a batch is padded to its
+own longest row when it is taken out.
 """
 
 import hashlib
@@ -54,7 +55,8 @@ class Encoded:
         """Take rows out as one padded batch.
 
         Returns:
-            input_ids and attention_mask, int64 [rows, longest row], and token_type_ids where the model takes them.
+            input_ids and attention_mask, int64 [rows, longest row], and token_type_ids where the
+            model takes them.
         """
         width = int(self.lengths[list(indices)].max())
         batch = {

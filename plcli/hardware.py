@@ -28,7 +28,8 @@ def check(trainer: Mapping[str, Any]) -> None:
     known = ["auto", "gpu", *AcceleratorRegistry.available_accelerators()]
     if wanted not in known:
         raise UsageError(
-            f"trainer.accelerator: '{wanted}' is not known.{did_you_mean(wanted, known)} There are: {listed(known)}."
+            f"trainer.accelerator: '{wanted}' is not known.{did_you_mean(wanted, known)} There "
+            f"are: {listed(known)}."
         )
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if (
@@ -37,7 +38,8 @@ def check(trainer: Mapping[str, Any]) -> None:
         or (wanted == "mps" and not mps)
     ):
         raise MachineError(
-            f"trainer.accelerator: {wanted} is asked for, but this machine has no such device. Use auto or cpu."
+            f"trainer.accelerator: {wanted} is asked for, but this machine has no such device. "
+            "Use auto or cpu."
         )
     on_gpu = wanted != "cpu" and (cuda or mps)
     precision = str(trainer.get("precision") or "32-true")

@@ -34,7 +34,8 @@ def overview(console: Console) -> None:
     console.print("usage: plcli COMMAND [--config FILE ...] [--key value ...]\n", markup=False)
     _print_table(console, COMMANDS)
     console.print(
-        "\n`plcli COMMAND --help` tells more; with --config FILE it shows that config's classes first."
+        "\n`plcli COMMAND --help` tells more; with --config FILE it shows that config's classes "
+        "first."
     )
     console.print("plcli fit --config configs/bert.yaml --trainer.max_epochs 1", style="bold")
 
@@ -57,7 +58,8 @@ def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
         console.print()
     if not classes:
         console.print(
-            "The model and the data are named in a config; with --config FILE their arguments stand here. Tasks:"
+            "The model and the data are named in a config; "
+            "with --config FILE their arguments stand here. Tasks:"
         )
         _print_table(console, dict(_tasks()))
         console.print()

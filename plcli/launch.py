@@ -85,7 +85,8 @@ def run(command: str, words: Sequence[str]) -> int:
         return 0
     if "model" not in plan.merged:
         raise UsageError(
-            "no model is named. Give a config with --config FILE (such as configs/bert.yaml), or --model CLASS."
+            "no model is named. Give a config with --config FILE (such as configs/bert.yaml), or "
+            "--model CLASS."
         )
     from plcli.cli import PlCLI, fixed_classes
 
@@ -147,15 +148,18 @@ def _plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan | None:
     )
     if "RANK" in os.environ and "run" not in arguments.options and RUN_VARIABLE not in os.environ:
         raise UsageError(
-            "several processes were started: name the run folder with --run, so that all use the same one."
+            "several processes were started: name the run folder with --run, so that all use the "
+            "same one."
         )
     if run.finished:
         if resume == "auto":
             print(f"{run.folder}: done.")
             return None
         raise UsageError(
-            f"{run.folder}: this run is finished. Score it with `plcli test --run {run.folder}`, train anew in another folder "
-            "(another --run, or none), or remove the folder. `--resume auto` takes a finished run for done."
+            f"{run.folder}: this run is finished. Score it with `plcli test --run {run.folder}`, "
+            "train anew in another folder "
+            "(another --run, or none), or remove the folder. "
+            "`--resume auto` takes a finished run for done."
         )
     last = run.checkpoints / "last.ckpt"
     if run.config.exists() and not fragments:
@@ -164,7 +168,8 @@ def _plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan | None:
         raise UsageError(f"--resume must: {last} is not there to go on from.")
     if resume == "never" and run.config.exists():
         raise UsageError(
-            f"--resume never: a run stands in {run.folder}. Name another folder with --run, or remove it."
+            f"--resume never: a run stands in {run.folder}. "
+            "Name another folder with --run, or remove it."
         )
     return Plan(arguments, fragments, run=run, checkpoint=last if last.exists() else None)
 
@@ -174,7 +179,8 @@ def _plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
     folder = arguments.options.get("run")
     if folder is None and not fragments:
         raise UsageError(
-            f"which model? Name a run: `plcli {arguments.command} --run runs/...`, or a config with --config."
+            f"which model? Name a run: `plcli {arguments.command} --run runs/...`, or a config "
+            "with --config."
         )
     plan = Plan(arguments, fragments)
     run = runs.open_run(folder) if folder else runs.newest_finished(plan.merged)
@@ -223,7 +229,8 @@ def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:
         if key.startswith(WEIGHT_KEYS) and value != stored.get(key, value):
             assert plan.run is not None
             raise UsageError(
-                f"model.{key}: {value} is asked for, but the weights of {plan.run.folder} are of {stored[key]}. "
+                f"model.{key}: {value} is asked for, but the weights of {plan.run.folder} are of "
+                f"{stored[key]}. "
                 "Leave the key away, or train another run."
             )
 

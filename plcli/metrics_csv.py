@@ -14,7 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 class MetricsCsv(Logger):
     """Writes metrics.csv in the run folder.
 
-    Lightning's CSVLogger deletes the file of an earlier run in the same folder, so that a resumed run would lose its start.
+    Lightning's CSVLogger deletes the file of an earlier run in the same folder, so that a resumed
+    run would lose its start.
 
     Args:
         folder: the run folder.

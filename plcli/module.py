@@ -1,10 +1,13 @@
 """TransformerModule: the LightningModule that every transformer task builds on.
 
-A task's module gives these, and the rest stands here: building, the steps, optimizer groups, schedule, saving.
+A task's module gives these, and the rest stands here: building, the steps, optimizer groups,
+schedule, saving.
 
-- `auto_class`: the name of the `transformers.Auto...` class; `settings()`: what it needs of the facts;
+- `auto_class`: the name of the `transformers.Auto...` class; `settings()`: what it needs of the
+  facts;
 - `metrics()`: a fresh MetricCollection; `update(metrics, outputs, batch)`: one batch into it;
-- `summary(metrics)`: plain numbers and nested tables of an evaluation; plain numbers are logged as `val_NAME`;
+- `summary(metrics)`: plain numbers and nested tables of an evaluation; plain numbers are logged as
+  `val_NAME`;
 - `predict_rows(outputs, batch)`: one plain dict a row, with its id;
 - `monitor`: the validation metric that chooses the best epoch, and its direction.
 
@@ -33,9 +36,12 @@ class TransformerModule(LightningModule):
     """A transformer with a task's head, its losses, metrics, optimizer and schedule.
 
     Args:
-        pretrained: a hub id, a folder, or package:NAME/FOLDER for weights inside an installed package.
-        architecture: instead of pretrained: a model_type and sizes, for training from random weights.
-        optimizer: by default AdamW at 2e-5 (Devlin et al. 2019, appendix A.3); weight decay spares biases and norms.
+        pretrained: a hub id, a folder, or package:NAME/FOLDER for weights inside an installed
+            package.
+        architecture: instead of pretrained: a model_type and sizes, for training from random
+            weights.
+        optimizer: by default AdamW at 2e-5 (Devlin et al. 2019, appendix A.3); weight decay spares
+            biases and norms.
         schedule: of the learning rate after the warm-up, stepped every optimizer step.
         warmup: steps of rising learning rate; below 1, a part of all steps.
         vocab_size: a fact of the data.
@@ -60,7 +66,8 @@ class TransformerModule(LightningModule):
         super().__init__()
         if (pretrained is None) == (architecture is None):
             raise UsageError(
-                "model: give either pretrained (weights to start from) or architecture (a model_type and sizes)."
+                "model: give either pretrained (weights to start from) or architecture (a "
+                "model_type and sizes)."
             )
         self.optimizer, self.schedule, self.warmup = optimizer, schedule, warmup
         self.results: dict[str, dict[str, Any]] = {}

@@ -21,7 +21,8 @@ class Sink:
     """Takes prediction rows one by one.
 
     Args:
-        path: a .csv, .jsonl or .parquet file; the rows stand in a temporary file beside it until `close`.
+        path: a .csv, .jsonl or .parquet file; the rows stand in a temporary file beside it until
+            `close`.
 
     Raises:
         UsageError: if the ending is none of these, or the file exists.

@@ -1,6 +1,7 @@
 """Pretrained models and tokenizers: a hub id, a folder, or a folder inside an installed package; nothing else is loaded.
 
-Loading is plain `from_pretrained`, with safetensors only and no remote code; what goes wrong is told in one message.
+Loading is plain `from_pretrained`, with safetensors only and no remote code; what goes wrong is
+told in one message.
 """
 
 import hashlib
@@ -35,7 +36,8 @@ def resolve(name: str) -> str:
         return str(path)
     if path.is_file() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(
-            f"pretrained: no folder {name}. Give a folder with a config.json, a hub id or package:NAME/FOLDER."
+            f"pretrained: no folder {name}. Give a folder with a config.json, a hub id or "
+            "package:NAME/FOLDER."
         )
     return name
 
@@ -51,7 +53,8 @@ def _explained(name: str) -> Iterator[None]:
         )
         if not Path(name).exists():
             raise MachineError(
-                f"pretrained: '{name}' is not in the local cache and cannot be had from the hub ({first}). "
+                f"pretrained: '{name}' is not in the local cache and cannot be had from the hub "
+                f"({first}). "
                 "Check the name and the connection, or give a folder."
             ) from error
         raise ModelError(f"pretrained: {name} cannot be loaded: {first}") from error
@@ -72,7 +75,8 @@ def load_tokenizer(name: str) -> Any:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token_id is None:
         raise ModelError(
-            f"pretrained: the tokenizer of {name} has no padding token and none that could serve as one."
+            f"pretrained: the tokenizer of {name} has no padding token and none that could serve "
+            "as one."
         )
     return tokenizer
 
@@ -120,7 +124,8 @@ def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: An
         from plcli.errors import did_you_mean
 
         raise ModelError(
-            f"architecture: {model_type} has no '{unknown[0]}'.{did_you_mean(unknown[0], type(config)().to_dict())}"
+            f"architecture: {model_type} has no "
+            f"'{unknown[0]}'.{did_you_mean(unknown[0], type(config)().to_dict())}"
         )
     with _explained("."):
         return auto_class.from_config(config).train()

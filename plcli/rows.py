@@ -1,9 +1,10 @@
 """Any source of rows -> a memory-mapped Arrow table of named, typed columns.
 
-A source is a path, a glob, a list of them, an fsspec URL (`s3://...`), `package:NAME/FILE` for a file inside an
-installed package, or `hf:NAME[/CONFIG][:SPLIT]` for a data set of the Hugging Face hub. Formats go by the ending: csv,
-tsv, jsonl, json, parquet, arrow, txt. Rows are read once, one by one, into a cache file keyed by the content of the
-source, and used from there without being loaded into memory.
+A source is a path, a glob, a list of them, an fsspec URL (`s3://...`), `package:NAME/FILE` for a
+file inside an installed package, or `hf:NAME[/CONFIG][:SPLIT]` for a data set of the Hugging Face
+hub. Formats go by the ending: csv, tsv, jsonl, json, parquet, arrow, txt. Rows are read once, one
+by one, into a cache file keyed by the content of the source, and used from there without being
+loaded into memory.
 """
 
 import csv
@@ -140,7 +141,8 @@ def from_texts(texts: Sequence[str], text_columns: Sequence[str]) -> list[dict[s
         else:
             example = json.dumps(dict.fromkeys(text_columns, "..."))
             raise DataError(
-                f"text {number}: this model reads {len(text_columns)} columns; give a JSON object such as {example}."
+                f"text {number}: this model reads {len(text_columns)} columns; "
+                f"give a JSON object such as {example}."
             )
     return values
 
@@ -174,7 +176,8 @@ def build_once(target: Path, write: Any) -> None:
                 Path(temporary).unlink(missing_ok=True)
     except OSError as error:
         raise MachineError(
-            f"{target.parent}: cannot be written ({error.strerror or error}). Set PLCLI_CACHE to a folder that can."
+            f"{target.parent}: cannot be written ({error.strerror or error}). "
+            "Set PLCLI_CACHE to a folder that can."
         ) from error
 
 
@@ -199,7 +202,8 @@ def _batches(
         for column, kind in columns.items():
             if column not in row:
                 raise DataError(
-                    f"{where}: has no column '{column}'.{did_you_mean(column, row)} It has {listed(row)}."
+                    f"{where}: has no column '{column}'.{did_you_mean(column, row)} It has "
+                    f"{listed(row)}."
                 )
             cells[column].append(_cell(row[column], kind, where, column))
         count += 1
@@ -315,7 +319,8 @@ class _Part:
                         continue
                     if len(cells) != len(header):
                         raise DataError(
-                            f"{self.name}, row {number}: has {len(cells)} cells, the header has {len(header)}. "
+                            f"{self.name}, row {number}: has {len(cells)} cells, the header has "
+                            f"{len(header)}. "
                             "Put quotes around cells that hold the separator."
                         )
                     yield f"{self.name}, row {number}", dict(zip(header, cells, strict=True))
@@ -326,7 +331,8 @@ class _Part:
         for column in columns:
             if header.count(column) > 1:
                 raise DataError(
-                    f"{self.name}: the column '{column}' stands {header.count(column)} times in the header."
+                    f"{self.name}: the column '{column}' stands {header.count(column)} times in "
+                    "the header."
                 )
             if column not in header:
                 other = next(
@@ -335,7 +341,8 @@ class _Part:
                 )
                 hint = f" Is its separator {other!r}? Here it is {delimiter!r}." if other else ""
                 raise DataError(
-                    f"{self.name}: has no column '{column}'.{did_you_mean(column, header)}{hint} It has {listed(header)}."
+                    f"{self.name}: has no column '{column}'.{did_you_mean(column, header)}{hint} "
+                    f"It has {listed(header)}."
                 )
 
     def _json_rows(self, format: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -398,7 +405,8 @@ class _Part:
                         yield f"{self.name}, row {number}", row
             except pa.ArrowInvalid as error:
                 raise DataError(
-                    f"{self.name}: is not a whole {self.format()} file: {str(error).splitlines()[0][:120]}"
+                    f"{self.name}: is not a whole {self.format()} file: "
+                    f"{str(error).splitlines()[0][:120]}"
                 ) from None
 
 
@@ -438,7 +446,8 @@ class _HubPart(_Part):
                 return datasets.load_dataset(owner_and_name, config or None, split=split or "train")
             except (datasets.exceptions.DatasetNotFoundError, ConnectionError) as error:
                 raise MachineError(
-                    f"{self.name}: the hub has no such data set or cannot be reached ({str(error).splitlines()[0][:160]})."
+                    f"{self.name}: the hub has no such data set or cannot be reached "
+                    f"({str(error).splitlines()[0][:160]})."
                 ) from None
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -96,7 +96,8 @@ def open_run(folder: str) -> Run:
         raise UsageError(f"--run {folder}: no such folder.{_known_runs()}")
     if not (path / "config.yaml").exists() and not artefact.exists(path / "model"):
         raise UsageError(
-            f"--run {folder}: is neither a run folder (config.yaml) nor a model/ folder (plcli.json).{_known_runs()}"
+            f"--run {folder}: is neither a run folder (config.yaml) nor a model/ folder "
+            f"(plcli.json).{_known_runs()}"
         )
     return Run(path)
 

@@ -1,8 +1,8 @@
 """SplitData: sources -> rows -> splits -> loaders, for any LightningDataModule over rows.
 
-A data module built on it gives `columns(split)` (what to read, beside the id), `open(split)` (a Split of whole batches)
-and `facts()` (what the model has to know of the data, by the names of the model's constructor). Facts flow one way, from
-the training split to the model.
+A data module built on it gives `columns(split)` (what to read, beside the id), `open(split)` (a
+Split of whole batches) and `facts()` (what the model has to know of the data, by the names of the
+model's constructor). Facts flow one way, from the training split to the model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +68,8 @@ class SplitData(LightningDataModule):
         inputs: the columns that a row to predict must have.
         id: a column that names the rows in predictions.
         batch_size: rows a batch and device.
-        validation_fraction: the part of the training rows that is cut off where no validation is given.
+        validation_fraction: the part of the training rows that is cut off where no validation is
+            given.
         num_workers: processes that prepare batches; 0 prepares them in the main process.
         seed: of the cut and of the order of the training rows.
     """
@@ -93,7 +94,8 @@ class SplitData(LightningDataModule):
             raise UsageError(f"data.batch_size: got {batch_size}, expected 1 or more.")
         if not 0 <= validation_fraction < 1:
             raise UsageError(
-                f"data.validation_fraction: got {validation_fraction}, expected 0 or more and below 1."
+                f"data.validation_fraction: got {validation_fraction}, expected 0 or more and "
+                "below 1."
             )
         self.sources, self.inputs, self.id = sources, inputs, id
         self.batch_size, self.num_workers = batch_size, num_workers

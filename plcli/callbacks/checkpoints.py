@@ -16,7 +16,8 @@ class Checkpoints(Checkpoint):
     """Keeps the whole training state of the best and of the last epoch.
 
     Args:
-        monitor: the validation metric that chooses the best epoch; by default the one that the model names.
+        monitor: the validation metric that chooses the best epoch; by default the one that the
+            model names.
         mode: whether the smallest or the largest is best; goes with monitor.
     """
 
@@ -76,7 +77,8 @@ class Checkpoints(Checkpoint):
             return None
         names = [name for name in metrics if name.startswith("val")]
         raise UsageError(
-            f"checkpoint.monitor: no metric '{self.monitor}' is logged.{did_you_mean(str(self.monitor), names)} "
+            f"checkpoint.monitor: no metric '{self.monitor}' is "
+            f"logged.{did_you_mean(str(self.monitor), names)} "
             f"There are: {listed(names)}."
         )
 

@@ -35,7 +35,8 @@ class SimpleLinearModel(LightningModule):
         input_dim: a fact of the data: the number of feature columns.
         output_dim: a fact of the data: the number of target columns.
         target_names: a fact of the data: the target columns.
-        feature_mean: a fact of the training split, as are the next three; all four stay with the model.
+        feature_mean: a fact of the training split, as are the next three; all four stay with the
+            model.
         feature_std: in each feature's unit.
         target_mean: in each target's unit.
         target_std: in each target's unit.
@@ -138,7 +139,8 @@ class TableData(SplitData):
         target: the target column, or several.
         id: a column that names the rows in predictions; without it they are numbered from 0.
         batch_size: rows a batch and device.
-        validation_fraction: the part of the training rows that is cut off where no validation is given.
+        validation_fraction: the part of the training rows that is cut off where no validation is
+            given.
         seed: of the cut and of the order of the training rows; follows seed_everything.
     """
 
@@ -185,7 +187,8 @@ class TableData(SplitData):
         for column, spread in zip(self.features, features.std(0), strict=True):
             if spread == 0:
                 raise DataError(
-                    f"{self.rows('train').source}: the feature '{column}' has one value in all training rows. Leave it out."
+                    f"{self.rows('train').source}: the feature '{column}' has one value in all "
+                    "training rows. Leave it out."
                 )
         return {
             "input_dim": len(self.features),

@@ -47,9 +47,12 @@ class TextClassifier(TransformerModule):
     """An encoder with a classification head, as `AutoModelForSequenceClassification` loads it.
 
     Args:
-        pretrained: a hub id, a folder, or package:NAME/FOLDER for weights inside an installed package.
-        architecture: instead of pretrained: a model_type and sizes, for training from random weights.
-        optimizer: by default AdamW at 2e-5 (Devlin et al. 2019, appendix A.3); weight decay spares biases and norms.
+        pretrained: a hub id, a folder, or package:NAME/FOLDER for weights inside an installed
+            package.
+        architecture: instead of pretrained: a model_type and sizes, for training from random
+            weights.
+        optimizer: by default AdamW at 2e-5 (Devlin et al. 2019, appendix A.3); weight decay spares
+            biases and norms.
         schedule: of the learning rate after the warm-up, stepped every optimizer step.
         warmup: steps of rising learning rate; below 1, a part of all steps.
         threshold: the probability from which a label of a multi-label problem is given.
@@ -222,17 +225,20 @@ class TextClassificationData(TextData):
         test: test rows.
         predict: rows to predict; no label column is needed.
         text: the text column, or two columns for pairs, such as [premise, hypothesis].
-        label: the column of labels: a name, a list of names (multi_label), or a number (regression).
+        label: the column of labels: a name, a list of names (multi_label), or a number
+            (regression).
         problem: what the labels are.
         labels: the label names in order; by default those of the training split, sorted.
         id: a column that names the rows in predictions; without it they are numbered from 0.
         tokenizer: where the tokenizer comes from; follows model.pretrained.
-        vocab_size: pieces of the tokenizer that is fitted on the training rows where there is no pretrained one.
+        vocab_size: pieces of the tokenizer that is fitted on the training rows where there is no
+            pretrained one.
         max_length: tokens a row at most; by default what the tokenizer names, 512 at most.
         batch_size: rows a batch and device.
-        pieces: parts of like length that a training batch is run in, to save padding; the gradient is that of the whole
-            batch. By default 4 on a CPU and 1 on a GPU.
-        validation_fraction: the part of the training rows that is cut off where no validation is given.
+        pieces: parts of like length that a training batch is run in, to save padding; the gradient
+            is that of the whole batch. By default 4 on a CPU and 1 on a GPU.
+        validation_fraction: the part of the training rows that is cut off where no validation is
+            given.
         num_workers: processes that prepare batches; 0 prepares them in the main process.
         seed: of the cut and of the order of the training rows; follows seed_everything.
     """
@@ -297,7 +303,8 @@ class TextClassificationData(TextData):
         )
         if len(found) < 2:
             raise DataError(
-                f"{self.rows('train').source}: column '{self.label}' holds {len(found)} label ({listed(found)}); two or more are needed."
+                f"{self.rows('train').source}: column '{self.label}' holds {len(found)} label "
+                f"({listed(found)}); two or more are needed."
             )
         return found
 
@@ -339,7 +346,8 @@ class TextClassificationData(TextData):
     def _id(self, name: str, ids: Mapping[str, int], rows: Rows, row: int) -> int:
         if name not in ids:
             raise DataError(
-                f"{rows.source}, row {row + 1}: label '{name}' is not one of {listed(ids)}.{did_you_mean(name, ids)}"
+                f"{rows.source}, row {row + 1}: label '{name}' is not one of "
+                f"{listed(ids)}.{did_you_mean(name, ids)}"
             )
         return ids[name]
 
