@@ -1,4 +1,7 @@
-"""plcli's entry point: which command it is, and how it ends. Nothing heavy is imported before that is known."""
+"""plcli's entry point: which command it is, and how it ends.
+
+Nothing heavy is imported before that is known.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +14,10 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return the exit code: 0, 2-5 for a user's mistake, 130 for Ctrl-C; bugs are raised."""
+    """Run a command line and return the exit code.
+
+    0, 2-5 for a user's mistake, 130 for Ctrl-C; bugs are raised.
+    """
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except PlcliError as error:
@@ -42,8 +48,8 @@ def _run(arguments: list[str]) -> int:
     command = arguments[0]
     if command not in COMMANDS:
         raise UsageError(
-            f"unknown command '{command}'.{did_you_mean(command, COMMANDS)} `plcli --help` lists "
-            "them."
+            f"unknown command '{command}'.{did_you_mean(command, COMMANDS)} "
+            "`plcli --help` lists them."
         )
     from plcli import launch
 

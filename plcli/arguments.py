@@ -1,5 +1,6 @@
-"""What was typed: own options, config files, dotted overrides and texts, told apart without importing a model library.
+"""What was typed: own options, config files, dotted overrides and texts, told apart.
 
+No model library is imported for it.
 Every dotted option takes one value (`--a.b value` or `--a.b=value`), so that what is left over is
 text for predict.
 """
@@ -11,7 +12,8 @@ from dataclasses import dataclass, field
 from plcli.errors import UsageError, did_you_mean
 
 COMMANDS = {
-    "fit": "train a model; best and last checkpoints, metrics and a model/ folder are kept in the run folder",
+    "fit": "train a model; best and last checkpoints, metrics and a model/ folder are kept in the "
+    "run folder",
     "validate": "score the validation split with the best weights of a run",
     "test": "score the test split with the best weights of a run",
     "predict": "predict a file, texts or standard input with the best weights of a run",

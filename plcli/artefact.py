@@ -1,7 +1,11 @@
-"""The artefact: the `model/` folder that a run leaves, which needs neither the config, nor the data, nor the network.
+"""The artefact: the `model/` folder that a run leaves.
 
-    config.json, model.safetensors, tokenizer files   as `save_pretrained` writes them; transformers loads them
-    plcli.json                                        what plcli knows besides: task, columns, labels, metrics, sha256
+It needs neither the config, nor the data, nor the network.
+
+    config.json, model.safetensors,   as `save_pretrained` writes them; transformers loads them
+    tokenizer files
+    plcli.json                        what plcli knows besides: task, columns, labels, metrics,
+                                      sha256
 
 A module that has no `save_pretrained` leaves its state as model.safetensors instead.
 """
@@ -43,7 +47,10 @@ class Artefact:
 
     @property
     def loads_by_pretrained(self) -> bool:
-        """Whether the model's `pretrained` argument takes the folder; else the state is loaded into the module."""
+        """Whether the model's `pretrained` argument takes the folder.
+
+        Else the state is loaded into the module.
+        """
         return (self.folder / "config.json").exists()
 
 

@@ -12,7 +12,9 @@ import torch
 
 
 class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
-    """Random batches for training: a new order every epoch, the same number of batches on every rank.
+    """Random batches for training.
+
+    A new order every epoch, the same number of batches on every rank.
 
     Args:
         num_rows: rows of the split.
@@ -57,10 +59,11 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
 
 
 class LengthOrderedBatches(torch.utils.data.Sampler[list[int]]):
-    """Every row once, batches of like length: for evaluation and prediction, where order does not change the result.
+    """Every row once, batches of like length.
 
-    Rows are sorted by length inside windows of many batches; results can be put back in input order
-    with at most one window of them held back.
+    For evaluation and prediction, where order does not change the result. Rows are sorted by length
+    inside windows of many batches; results can be put back in input order with at most one window
+    of them held back.
 
     Args:
         lengths: [rows], tokens a row.

@@ -1,4 +1,4 @@
-"""PlCLI: Lightning's command line, with the run folder, the facts that flow from data to model, and their checks.
+"""PlCLI: Lightning's command line, with the run folder, the facts from data to model, their checks.
 
 The flow of a command: parse -> hardware and run checked -> trainer -> data -> facts -> model ->
 run. Facts come from the training split in fit, and from the artefact or checkpoint in validate,
@@ -16,10 +16,10 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 from rich.table import Table
@@ -105,7 +105,10 @@ class PlCLI(LightningCLI):
     # checks
 
     def before_instantiate_classes(self) -> None:
-        """Check what can be checked before anything is read, then let values follow that are written once."""
+        """Check what can be checked before anything is read.
+
+        Then let values follow that are written once.
+        """
         hardware.check(self.values.trainer.as_dict())
         self.resolved = self._resolve()
         if self.command == "fit":
@@ -113,7 +116,10 @@ class PlCLI(LightningCLI):
         self._follow()
 
     def _resolve(self) -> dict[str, Any]:
-        """Return the whole config as plain values; files are named by absolute paths, so that it holds from anywhere."""
+        """Return the whole config as plain values.
+
+        Files are named by absolute paths, so that it holds from anywhere.
+        """
         parser = self._parser(self.command)
         values: dict[str, Any] = yaml.safe_load(
             parser.dump(self.values, skip_unset=False, skip_validation=True)
@@ -136,8 +142,7 @@ class PlCLI(LightningCLI):
             if changed:
                 raise UsageError(
                     f"{run.folder}: holds an unfinished run of another config; "
-                    "give the same one or another --run.\n  "
-                    + "\n  ".join(changed[:12])
+                    "give the same one or another --run.\n  " + "\n  ".join(changed[:12])
                 )
             logger.info(
                 "%s: goes on from checkpoints/last.ckpt"
@@ -216,7 +221,7 @@ class PlCLI(LightningCLI):
         values = self.values
         self.config_init = {
             self.command: parser.instantiate(
-                Namespace(trainer=values.trainer, checkpoint=values.checkpoint)
+                _namespace(trainer=values.trainer, checkpoint=values.checkpoint)
             )
         }
         self.checkpoints: Checkpoints = self.config_init[self.command].checkpoint
@@ -225,14 +230,14 @@ class PlCLI(LightningCLI):
         facts: dict[str, Any] = {}
         if values.get("data") is not None:
             self._take_input()
-            self.datamodule = parser.instantiate(Namespace(data=values.data)).data
+            self.datamodule = parser.instantiate(_namespace(data=values.data)).data
             if self.plan.arguments.texts:
                 self.datamodule.predict_values(self.plan.arguments.texts, source="the command line")
             if self.command == "fit" and hasattr(self.datamodule, "facts"):
                 facts = self.datamodule.facts()
                 self._set_facts("model", self._class("model"), facts, "the data")  # type: ignore[arg-type]
         self.checkpoints.facts = facts
-        self.model = parser.instantiate(Namespace(model=values.model)).model
+        self.model = parser.instantiate(_namespace(model=values.model)).model
         self._load_weights()
 
     def _make_trainer(self) -> None:
@@ -494,8 +499,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def _namespace(**sections: Any) -> Namespace:
+    return Namespace(**sections)  # type: ignore[no-untyped-call]  # jsonargparse leaves it untyped
+
+
 def _portable(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Return class path and arguments without sources and weights: what makes sense on another machine."""
+    """Return class path and arguments without sources and weights.
+
+    That is what makes sense on another machine.
+    """
     arguments = {
         key: value
         for key, value in section.get("init_args", {}).items()

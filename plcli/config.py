@@ -1,8 +1,8 @@
-"""Config files: read as YAML 1.2 core values, inheritance and `fit:` blocks opened, every key checked against its class.
+"""Config files: read as YAML 1.2 core values, inheritance and `fit:` blocks opened, keys checked.
 
 The parser proper is jsonargparse's. What stands here is what it lets pass or explains badly:
 duplicate keys, words such as `no` and `12:30` that YAML 1.1 takes for something else, and misspelt
-names.
+names: every key is checked against its class.
 """
 
 import importlib
@@ -29,7 +29,10 @@ class Fragment:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema), unique keys only."""
+    """SafeLoader with the core schema of YAML 1.2, unique keys only.
+
+    https://yaml.org/spec/1.2.2/#103-core-schema
+    """
 
     yaml_implicit_resolvers: dict[str, Any] = {}
 
@@ -38,7 +41,7 @@ class _Loader(yaml.SafeLoader):
         self.flatten_mapping(node)
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]  # types-PyYAML
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 key = str(key_node.value)
             if key in mapping:
@@ -46,7 +49,7 @@ class _Loader(yaml.SafeLoader):
                     f"{self.name}, line {key_node.start_mark.line + 1}: "
                     f"the key '{key}' stands twice. Keep one of them."
                 )
-            mapping[key] = self.construct_object(value_node, deep=deep)  # type: ignore[no-untyped-call]
+            mapping[key] = self.construct_object(value_node, deep=deep)
         return mapping
 
 
@@ -130,8 +133,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise UsageError(
-            f"{path}: holds a {type(values).__name__}, not a mapping with keys such as model and "
-            "data."
+            f"{path}: holds a {type(values).__name__}, "
+            "not a mapping with keys such as model and data."
         )
     return values
 
@@ -148,7 +151,10 @@ def _with_init_args(section: str, value: Any) -> Any:
 
 
 def merge(fragments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Merge mappings, the later over the earlier; arguments of a class that is replaced are dropped."""
+    """Merge mappings, the later over the earlier.
+
+    Arguments of a class that is replaced are dropped.
+    """
     merged: dict[str, Any] = {}
     for values in fragments:
         _merge_into(merged, values)
@@ -184,8 +190,8 @@ def task_class_path(name: str) -> str:
                 found[key] = f"{module.name}.{key}"
     if name not in found:
         raise UsageError(
-            f"no task has a class '{name}'.{did_you_mean(name, found)} There are: "
-            f"{listed(sorted(found))}."
+            f"no task has a class '{name}'.{did_you_mean(name, found)} "
+            f"There are: {listed(sorted(found))}."
         )
     return found[name]
 
@@ -283,8 +289,8 @@ def _check_class(value: Any, merged: Any, where: str, key: str) -> None:
     for name in value:
         if name not in ("class_path", "init_args", "dict_kwargs"):
             raise UsageError(
-                f"{where}unknown key "
-                f"'{key}.{name}'.{did_you_mean(name, ['class_path', 'init_args'])}"
+                f"{where}unknown key '{key}.{name}'."
+                f"{did_you_mean(name, ['class_path', 'init_args'])}"
             )
     class_path = value.get("class_path", merged.get("class_path"))
     if isinstance(class_path, str) and "." in class_path:
@@ -302,8 +308,8 @@ def _check_names(cls: type, values: Any, where: str, key: str, merged: Any) -> N
     for name, value in values.items():
         if name.rstrip("+") not in names and not takes_any(cls):
             raise UsageError(
-                f"{where}unknown key "
-                f"'{key}.{name}'.{suggest(name, names, owner=f'{cls.__name__} takes')}"
+                f"{where}unknown key '{key}.{name}'."
+                f"{suggest(name, names, owner=f'{cls.__name__} takes')}"
             )
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, Mapping) and "class_path" in item:
@@ -369,8 +375,8 @@ def check_override(key: str, *, merged: Mapping[str, Any], classes: Mapping[str,
         names = parameters(cls)
         if name not in names:
             raise UsageError(
-                "unknown key "
-                f"'--{done}.{name}'.{suggest(name, names, owner=f'{cls.__name__} takes')}"
+                f"unknown key '--{done}.{name}'."
+                f"{suggest(name, names, owner=f'{cls.__name__} takes')}"
             )
         node = node.get(name) if isinstance(node, Mapping) else None
         cls = None
@@ -378,13 +384,22 @@ def check_override(key: str, *, merged: Mapping[str, Any], classes: Mapping[str,
 
 
 def explain(error: str) -> str:
-    """Make one message of a parser's error of many lines: which key, what was got, what is expected."""
+    """Make one message of a parser's error of many lines.
+
+    It says which key, what was got, what is expected.
+    """
     keys = list(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', error)))
     key = ".".join(keys) if keys else "the config"
     if missing := re.search(r"the following arguments are required: (.+)", error):
-        return f"{key}: '{missing[1].strip()}' is missing. Give it in a config or as --{keys[0] if keys else '...'}.{missing[1].strip()}."
+        return (
+            f"{key}: '{missing[1].strip()}' is missing. Give it in a config or as "
+            f"--{keys[0] if keys else '...'}.{missing[1].strip()}."
+        )
     if required := re.search(r'Key "([^"]+)" is required', error):
-        return f"'{required[1]}' is missing. Give it in a config (--config FILE) or as --{required[1]} VALUE."
+        return (
+            f"'{required[1]}' is missing. "
+            f"Give it in a config (--config FILE) or as --{required[1]} VALUE."
+        )
     if unknown := re.search(
         r"Option '([^']+)' is not accepted|unrecognized arguments: --([\w.]+)", error
     ):

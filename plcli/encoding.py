@@ -1,8 +1,9 @@
-"""Text columns -> token ids, once: straight from the fast tokenizer's batch call into a memory-mapped Arrow file.
+"""Text columns -> token ids, once, in a memory-mapped Arrow file.
 
-The file is keyed by the content of the rows, the tokenizer and the settings, so that a second start
-does not tokenise and a changed row does. Rows are stored without padding; a batch is padded to its
-own longest row when it is taken out.
+The ids go there straight from the fast tokenizer's batch call. The file is keyed by the content of
+the rows, the tokenizer and the settings, so that a second start does not tokenise and a changed row
+does. Rows are stored without padding; a batch is padded to its own longest row when it is taken
+out.
 """
 
 import hashlib
@@ -51,7 +52,7 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def batch(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+    def batch(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
         """Take rows out as one padded batch.
 
         Returns:
@@ -72,7 +73,11 @@ class Encoded:
         return batch
 
     def _padded(
-        self, cells: "_Ragged", indices: Sequence[int], width: int, fill: int
+        self,
+        cells: "_Ragged",
+        indices: Sequence[int] | npt.NDArray[np.int64],
+        width: int,
+        fill: int,
     ) -> torch.Tensor:
         array = np.full((len(indices), width), fill, dtype=np.int64)
         for row, index in enumerate(indices):
@@ -80,7 +85,7 @@ class Encoded:
             array[row, self._span(len(cell), width)] = cell
         return torch.from_numpy(array)
 
-    def _mask(self, indices: Sequence[int], width: int) -> torch.Tensor:
+    def _mask(self, indices: Sequence[int] | npt.NDArray[np.int64], width: int) -> torch.Tensor:
         array = np.zeros((len(indices), width), dtype=np.int64)
         for row, index in enumerate(indices):
             array[row, self._span(int(self.lengths[index]), width)] = 1
@@ -91,7 +96,10 @@ class Encoded:
 
 
 class _Ragged:
-    """A list column whose chunks all hold BATCH_ROWS rows (the last one fewer), read without copying."""
+    """A list column, read without copying.
+
+    Its chunks all hold BATCH_ROWS rows (the last one fewer).
+    """
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         self._chunks = [

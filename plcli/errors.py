@@ -52,7 +52,10 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 
 
 def suggest(name: str, options: Iterable[str], *, owner: str) -> str:
-    """Return the nearest option as a question, or else what there is: " TableData takes features, target, ..."."""
+    """Return the nearest option as a question, or else what there is.
+
+    The latter reads " TableData takes features, target, ...".
+    """
     options = list(options)
     return did_you_mean(name, options) or f" {owner} {listed(options, most=24)}."
 

@@ -28,8 +28,8 @@ def check(trainer: Mapping[str, Any]) -> None:
     known = ["auto", "gpu", *AcceleratorRegistry.available_accelerators()]
     if wanted not in known:
         raise UsageError(
-            f"trainer.accelerator: '{wanted}' is not known.{did_you_mean(wanted, known)} There "
-            f"are: {listed(known)}."
+            f"trainer.accelerator: '{wanted}' is not known.{did_you_mean(wanted, known)} "
+            f"There are: {listed(known)}."
         )
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if (
@@ -47,7 +47,7 @@ def check(trainer: Mapping[str, Any]) -> None:
         raise MachineError(
             f"trainer.precision: {precision} needs a GPU; on a CPU use bf16-mixed or 32-true."
         )
-    devices = trainer.get("devices")
+    devices: Any = trainer.get("devices")
     count = (
         len(devices)
         if isinstance(devices, list)

@@ -1,4 +1,7 @@
-"""The help pages, written without a parser: --help answers at once, and the chosen task's arguments come first."""
+"""The help pages, written without a parser.
+
+--help answers at once, and the chosen task's arguments come first.
+"""
 
 import importlib.util
 import inspect
@@ -34,8 +37,8 @@ def overview(console: Console) -> None:
     console.print("usage: plcli COMMAND [--config FILE ...] [--key value ...]\n", markup=False)
     _print_table(console, COMMANDS)
     console.print(
-        "\n`plcli COMMAND --help` tells more; with --config FILE it shows that config's classes "
-        "first."
+        "\n`plcli COMMAND --help` tells more; "
+        "with --config FILE it shows that config's classes first."
     )
     console.print("plcli fit --config configs/bert.yaml --trainer.max_epochs 1", style="bold")
 
@@ -104,7 +107,7 @@ def _tasks() -> Iterable[tuple[str, str]]:
 
     spec = importlib.util.find_spec("plcli.tasks")
     for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
-        path = Path(module.module_finder.path) / f"{module.name}.py"  # type: ignore[union-attr, call-arg]
+        path = Path(module.module_finder.path) / f"{module.name}.py"  # type: ignore[union-attr]
         doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         yield f"plcli.tasks.{module.name}", doc.splitlines()[0]
 

@@ -1,4 +1,7 @@
-"""From a command line to a plan: which run, which weights, which config; checked before anything heavy is computed."""
+"""From a command line to a plan: which run, which weights, which config.
+
+All is checked before anything heavy is computed.
+"""
 
 import json
 import logging
@@ -56,7 +59,10 @@ class Plan:
         return config.merge([*(fragment.values for fragment in self.fragments), *named])
 
     def command_line(self) -> list[str]:
-        """Return the arguments for the parser: configs as JSON, then overrides, in the order of precedence."""
+        """Return the arguments for the parser.
+
+        Configs as JSON, then overrides, in the order of precedence.
+        """
         return [
             self.arguments.command,
             *(f"--config={json.dumps(fragment.values)}" for fragment in self.fragments),
@@ -85,8 +91,8 @@ def run(command: str, words: Sequence[str]) -> int:
         return 0
     if "model" not in plan.merged:
         raise UsageError(
-            "no model is named. Give a config with --config FILE (such as configs/bert.yaml), or "
-            "--model CLASS."
+            "no model is named. "
+            "Give a config with --config FILE (such as configs/bert.yaml), or --model CLASS."
         )
     from plcli.cli import PlCLI, fixed_classes
 
@@ -148,8 +154,8 @@ def _plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan | None:
     )
     if "RANK" in os.environ and "run" not in arguments.options and RUN_VARIABLE not in os.environ:
         raise UsageError(
-            "several processes were started: name the run folder with --run, so that all use the "
-            "same one."
+            "several processes were started: "
+            "name the run folder with --run, so that all use the same one."
         )
     if run.finished:
         if resume == "auto":
@@ -157,8 +163,7 @@ def _plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan | None:
             return None
         raise UsageError(
             f"{run.folder}: this run is finished. Score it with `plcli test --run {run.folder}`, "
-            "train anew in another folder "
-            "(another --run, or none), or remove the folder. "
+            "train anew in another folder (another --run, or none), or remove the folder. "
             "`--resume auto` takes a finished run for done."
         )
     last = run.checkpoints / "last.ckpt"
@@ -198,7 +203,10 @@ def _plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
 
 
 def _saved(run: Run, artefact: Artefact | None) -> Fragment:
-    """Return what a run says of model and data; of its trainer only the precision, as the machine may be another."""
+    """Return what a run says of model and data.
+
+    Of its trainer only the precision, as the machine may be another.
+    """
     if run.config.exists():
         values = config.load_yaml(run.config)
         precision = str((values.get("trainer") or {}).get("precision") or "32-true")
@@ -229,8 +237,8 @@ def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:
         if key.startswith(WEIGHT_KEYS) and value != stored.get(key, value):
             assert plan.run is not None
             raise UsageError(
-                f"model.{key}: {value} is asked for, but the weights of {plan.run.folder} are of "
-                f"{stored[key]}. "
+                f"model.{key}: {value} is asked for, "
+                f"but the weights of {plan.run.folder} are of {stored[key]}. "
                 "Leave the key away, or train another run."
             )
 

@@ -1,4 +1,7 @@
-"""Where log lines go: standard error and, once there is a run folder, its train.log; and what is kept out of sight."""
+"""Where log lines go, and what is kept out of sight.
+
+They go to standard error and, once there is a run folder, to its train.log.
+"""
 
 import logging
 import os
@@ -50,13 +53,16 @@ HARMLESS = (  # (message, why it is harmless)
 
 
 class _Stderr(logging.StreamHandler[Any]):
-    """Writes to what sys.stderr is now, so that lines stand above a progress bar that captures it."""
+    """Writes to what sys.stderr is now.
+
+    So lines stand above a progress bar that captures it.
+    """
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> Any:  # type: ignore[override]
+    def stream(self) -> Any:
         return sys.stderr
 
 
@@ -77,7 +83,10 @@ def set_up() -> None:
 
 
 def quiet_libraries() -> None:
-    """Silence what the libraries below repeat; called once they are imported, as they set their own levels then."""
+    """Silence what the libraries below repeat.
+
+    Called once they are imported, as they set their own levels then.
+    """
     for name in LOUD:
         logging.getLogger(name).setLevel(logging.ERROR)
     for pattern, _ in HARMLESS:

@@ -66,8 +66,8 @@ class TransformerModule(LightningModule):
         super().__init__()
         if (pretrained is None) == (architecture is None):
             raise UsageError(
-                "model: give either pretrained (weights to start from) or architecture (a "
-                "model_type and sizes)."
+                "model: give either pretrained (weights to start from) "
+                "or architecture (a model_type and sizes)."
             )
         self.optimizer, self.schedule, self.warmup = optimizer, schedule, warmup
         self.results: dict[str, dict[str, Any]] = {}
@@ -135,13 +135,19 @@ class TransformerModule(LightningModule):
     # steps
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
-        """Run the network on a batch: input_ids and attention_mask, int64 [rows, tokens], and labels where known."""
+        """Run the network on a batch.
+
+        It holds input_ids and attention_mask, int64 [rows, tokens], and labels where known.
+        """
         return self.model(
             **{key: value for key, value in batch.items() if isinstance(value, torch.Tensor)}
         )
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> torch.Tensor:
-        """Return the mean loss of a batch, which comes in pieces of like length that save padding."""
+        """Return the mean loss of a batch.
+
+        The batch comes in pieces of like length that save padding.
+        """
         sizes = [len(piece["input_ids"]) for piece in batch["pieces"]]
         losses = [
             self(piece).loss * (size / sum(sizes))
@@ -190,7 +196,10 @@ class TransformerModule(LightningModule):
     # optimization
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer, without decay on biases and norms, and a schedule that is stepped every step."""
+        """Return the optimizer and a schedule that is stepped every step.
+
+        There is no decay on biases and norms.
+        """
         from transformers import get_scheduler
 
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -205,9 +214,9 @@ class TransformerModule(LightningModule):
         )
         for group in optimizer.param_groups:
             if group.get("fused", False) is None and group.get("foreach") is None:
-                group["fused"] = (
-                    True  # one kernel for all parameters, wherever the optimizer has it and nothing was chosen
-                )
+                # one kernel for all parameters, wherever the optimizer has it and nothing was
+                # chosen
+                group["fused"] = True
         total = int(self.trainer.estimated_stepping_batches)
         warmup = int(self.warmup if self.warmup >= 1 else total * self.warmup)
         scheduler = get_scheduler(

@@ -1,4 +1,7 @@
-"""Prediction rows -> a csv, jsonl or parquet file, or JSON lines on a stream; written as they come, whole or not at all."""
+"""Prediction rows -> a csv, jsonl or parquet file, or JSON lines on a stream.
+
+They are written as they come, whole or not at all.
+"""
 
 import csv
 import json
@@ -108,7 +111,10 @@ class Lines:
 
 
 def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a row's lists and mappings cells of a csv file: names joined by commas, a column a key."""
+    """Make a row's lists and mappings cells of a csv file.
+
+    Names are joined by commas; a mapping gives a column a key.
+    """
     flat: dict[str, Any] = {}
     for key, value in row.items():
         if isinstance(value, Mapping):

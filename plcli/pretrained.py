@@ -1,7 +1,7 @@
-"""Pretrained models and tokenizers: a hub id, a folder, or a folder inside an installed package; nothing else is loaded.
+"""Pretrained models and tokenizers: a hub id, a folder, or a folder inside an installed package.
 
-Loading is plain `from_pretrained`, with safetensors only and no remote code; what goes wrong is
-told in one message.
+Nothing else is loaded. Loading is plain `from_pretrained`, with safetensors only and no remote
+code; what goes wrong is told in one message.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ def resolve(name: str) -> str:
         return str(path)
     if path.is_file() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(
-            f"pretrained: no folder {name}. Give a folder with a config.json, a hub id or "
-            "package:NAME/FOLDER."
+            f"pretrained: no folder {name}. "
+            "Give a folder with a config.json, a hub id or package:NAME/FOLDER."
         )
     return name
 
@@ -75,14 +75,16 @@ def load_tokenizer(name: str) -> Any:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token_id is None:
         raise ModelError(
-            f"pretrained: the tokenizer of {name} has no padding token and none that could serve "
-            "as one."
+            f"pretrained: the tokenizer of {name} has no padding token "
+            "and none that could serve as one."
         )
     return tokenizer
 
 
 def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
-    """Load a pretrained model, in training mode (`from_pretrained` leaves evaluation mode, so dropout would be off).
+    """Load a pretrained model, in training mode.
+
+    `from_pretrained` leaves evaluation mode, so dropout would be off.
 
     Args:
         auto_class: such as `transformers.AutoModelForSequenceClassification`.
@@ -124,8 +126,8 @@ def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: An
         from plcli.errors import did_you_mean
 
         raise ModelError(
-            f"architecture: {model_type} has no "
-            f"'{unknown[0]}'.{did_you_mean(unknown[0], type(config)().to_dict())}"
+            f"architecture: {model_type} has no '{unknown[0]}'."
+            f"{did_you_mean(unknown[0], type(config)().to_dict())}"
         )
     with _explained("."):
         return auto_class.from_config(config).train()

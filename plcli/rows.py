@@ -118,7 +118,9 @@ def from_values(
 
 
 def from_texts(texts: Sequence[str], text_columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Make rows of what was typed: a JSON object each, or plain text where there is one text column.
+    """Make rows of what was typed.
+
+    A JSON object each, or plain text where there is one text column.
 
     Raises:
         DataError: if a text is not a JSON object where several columns are needed.
@@ -153,7 +155,9 @@ def open_arrow(path: Path) -> pa.Table:
 
 
 def build_once(target: Path, write: Any) -> None:
-    """Make a cache file, unless it is there: one process writes beside it and renames, the others wait.
+    """Make a cache file, unless it is there.
+
+    One process writes beside it and renames, the others wait.
 
     Raises:
         MachineError: if the folder cannot be written.
@@ -202,8 +206,8 @@ def _batches(
         for column, kind in columns.items():
             if column not in row:
                 raise DataError(
-                    f"{where}: has no column '{column}'.{did_you_mean(column, row)} It has "
-                    f"{listed(row)}."
+                    f"{where}: has no column '{column}'.{did_you_mean(column, row)} "
+                    f"It has {listed(row)}."
                 )
             cells[column].append(_cell(row[column], kind, where, column))
         count += 1
@@ -229,7 +233,10 @@ def _cell(value: Any, kind: Kind, where: str, column: str) -> Any:
 
 
 def _name(value: Any, where: str, column: str) -> str:
-    """Return a label's name; 1, 1.0 and True keep one spelling each, so that csv and parquet give the same names."""
+    """Return a label's name.
+
+    1, 1.0 and True keep one spelling each, so that csv and parquet give the same names.
+    """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if value is None or value != value or (isinstance(value, str) and not value.strip()):
@@ -259,7 +266,10 @@ class _Part:
     path: str  # a local path or an fsspec URL
 
     def describe(self) -> list[str]:
-        """Return the format and the sha256 of the content; for a remote file, of what its file system says of it."""
+        """Return the format and the sha256 of the content.
+
+        For a remote file, of what its file system says of it.
+        """
         if "://" in self.path:
             import fsspec
 
@@ -319,8 +329,8 @@ class _Part:
                         continue
                     if len(cells) != len(header):
                         raise DataError(
-                            f"{self.name}, row {number}: has {len(cells)} cells, the header has "
-                            f"{len(header)}. "
+                            f"{self.name}, row {number}: has {len(cells)} cells, "
+                            f"the header has {len(header)}. "
                             "Put quotes around cells that hold the separator."
                         )
                     yield f"{self.name}, row {number}", dict(zip(header, cells, strict=True))

@@ -1,4 +1,4 @@
-"""The run folder: its layout, its name, whether its run is finished, and what was true when it ran."""
+"""The run folder: its layout, its name, whether its run is finished, what was true when it ran."""
 
 import glob
 import importlib.metadata
@@ -29,7 +29,8 @@ PACKAGES = (
     "numpy",
     "pyarrow",
 )
-NO_MATTER = {  # keys in which a resumed run may differ: they change neither the weights nor the numbers
+# keys in which a resumed run may differ: they change neither the weights nor the numbers
+NO_MATTER = {
     "trainer.callbacks",
     "trainer.enable_checkpointing",
     "trainer.enable_model_summary",
@@ -61,7 +62,10 @@ class Run:
 
     @property
     def model(self) -> Path:
-        """The artefact; it is written last, so that it stands for a finished run. It may be the folder itself."""
+        """The artefact; it is written last, so that it stands for a finished run.
+
+        It may be the folder itself.
+        """
         return self.folder if artefact.exists(self.folder) else self.folder / "model"
 
     @property

@@ -52,7 +52,7 @@ class Split(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.subset)
 
-    def __getitem__(self, positions: Sequence[int]) -> Batch:  # type: ignore[override]  # whole batches
+    def __getitem__(self, positions: Sequence[int]) -> Batch:  # a whole batch
         return self.make_batch(self.subset[list(positions)])
 
 
@@ -94,8 +94,8 @@ class SplitData(LightningDataModule):
             raise UsageError(f"data.batch_size: got {batch_size}, expected 1 or more.")
         if not 0 <= validation_fraction < 1:
             raise UsageError(
-                f"data.validation_fraction: got {validation_fraction}, expected 0 or more and "
-                "below 1."
+                f"data.validation_fraction: got {validation_fraction}, "
+                "expected 0 or more and below 1."
             )
         self.sources, self.inputs, self.id = sources, inputs, id
         self.batch_size, self.num_workers = batch_size, num_workers
@@ -119,7 +119,10 @@ class SplitData(LightningDataModule):
         raise NotImplementedError
 
     def strata(self, rows: Rows) -> npt.NDArray[Any]:
-        """Return a class a row that the validation cut keeps in proportion; here all rows are one class."""
+        """Return a class a row that the validation cut keeps in proportion.
+
+        Here all rows are one class.
+        """
         return np.zeros(len(rows), np.int64)
 
     def describe(self, split: str) -> str:
@@ -139,7 +142,9 @@ class SplitData(LightningDataModule):
         )
 
     def rows(self, split: str) -> Rows:
-        """Return a split's rows as they were read; a validation split that is cut off has those of train.
+        """Return a split's rows as they were read.
+
+        A validation split that is cut off has those of train.
 
         Raises:
             UsageError: if the config names no such split.
@@ -182,7 +187,10 @@ class SplitData(LightningDataModule):
         return self._cut[split == "validation"]
 
     def training_column(self, column: str) -> Any:
-        """Return a column of the training split as an Arrow array, without the rows cut off for validation."""
+        """Return a column of the training split as an Arrow array.
+
+        It is without the rows cut off for validation.
+        """
         cells, kept = self.rows("train").table.column(column), self.subset("train")
         return cells.combine_chunks() if kept is None else cells.take(kept).combine_chunks()
 
@@ -257,7 +265,7 @@ class SplitData(LightningDataModule):
             split,
             sampler=batches,
             batch_size=None,  # the sampler gives whole batches
-            collate_fn=_as_it_is,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]  # typed for lists of items
             num_workers=self.num_workers,
             multiprocessing_context="fork"
             if self.num_workers

@@ -1,4 +1,4 @@
-"""Shared pieces: the command run in this process, small data files, tiny models of random weights."""
+"""Shared pieces: the command run in this process, small data files, tiny random models."""
 
 import csv
 import json
@@ -55,7 +55,10 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def plcli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Run `plcli WORDS...` in this process; SystemExit (such as --print_config's) gives its code."""
+    """Run `plcli WORDS...` in this process.
+
+    SystemExit (such as --print_config's) gives its code.
+    """
 
     def run(*words: object) -> Result:
         capsys.readouterr()

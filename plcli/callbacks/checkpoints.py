@@ -77,8 +77,8 @@ class Checkpoints(Checkpoint):
             return None
         names = [name for name in metrics if name.startswith("val")]
         raise UsageError(
-            f"checkpoint.monitor: no metric '{self.monitor}' is "
-            f"logged.{did_you_mean(str(self.monitor), names)} "
+            f"checkpoint.monitor: no metric '{self.monitor}' is logged."
+            f"{did_you_mean(str(self.monitor), names)} "
             f"There are: {listed(names)}."
         )
 

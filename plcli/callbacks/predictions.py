@@ -9,7 +9,9 @@ from plcli.predictions import Lines, Sink
 
 
 class PredictionWriter(Callback):
-    """Puts rows back in input order and hands them to a sink; batches come in length order, so a few are held back.
+    """Puts rows back in input order and hands them to a sink.
+
+    Batches come in length order, so a few are held back.
 
     Args:
         sink: takes rows.

@@ -1,4 +1,4 @@
-"""Linear regression on the numeric columns of a table: one linear layer, mean squared error, Adam at 0.01."""
+"""Linear regression on a table's numeric columns: one linear layer, mean squared error, Adam."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -43,6 +43,10 @@ class SimpleLinearModel(LightningModule):
     """
 
     task = "linear-regression"
+    feature_mean: torch.Tensor
+    feature_std: torch.Tensor
+    target_mean: torch.Tensor
+    target_std: torch.Tensor
 
     def __init__(
         self,
@@ -77,14 +81,17 @@ class SimpleLinearModel(LightningModule):
         return "val_rmse", "min"
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map features, float32 [rows, input_dim], to targets [rows, output_dim], both in their own units."""
-        scaled: torch.Tensor = self.layer((features - self.feature_mean) / self.feature_std)  # type: ignore[operator]
-        return scaled * self.target_std + self.target_mean  # type: ignore[operator]
+        """Map features, float32 [rows, input_dim], to targets [rows, output_dim].
+
+        Both are in their own units.
+        """
+        scaled: torch.Tensor = self.layer((features - self.feature_mean) / self.feature_std)
+        return scaled * self.target_std + self.target_mean
 
     def training_step(self, batch: Mapping[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Return the mean squared error of standardised targets."""
         error = (self(batch["features"]) - batch["targets"]) / self.target_std
-        loss = error.square().mean()
+        loss: torch.Tensor = error.square().mean()
         self.log("train_loss", loss, prog_bar=True, batch_size=len(error))
         return loss
 

@@ -100,7 +100,10 @@ class TextClassifier(TransformerModule):
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
-        """Macro F1, which counts rare classes as much as common ones; for regression Pearson's r."""
+        """Macro F1; for regression Pearson's r.
+
+        Macro F1 counts rare classes as much as common ones.
+        """
         return ("val_pearson" if self.problem == "regression" else "val_macro_f1"), "max"
 
     def settings(self) -> dict[str, Any]:
@@ -113,7 +116,10 @@ class TextClassifier(TransformerModule):
         }
 
     def metrics(self) -> MetricCollection:
-        """Running metrics; only Spearman's rank correlation has to keep its scores, two numbers a row."""
+        """Running metrics.
+
+        Only Spearman's rank correlation has to keep its scores, two numbers a row.
+        """
         if self.problem == "regression":
             return MetricCollection(
                 {
@@ -151,7 +157,10 @@ class TextClassifier(TransformerModule):
         )
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
-        """Add a batch: logits [rows, labels] and labels [rows] or, for several labels a row, [rows, labels]."""
+        """Add a batch.
+
+        Logits [rows, labels] and labels [rows] or, for several labels a row, [rows, labels].
+        """
         logits = outputs.logits.float()
         if self.problem == "regression":
             metrics.update(logits.squeeze(-1), batch["labels"])
@@ -161,7 +170,10 @@ class TextClassifier(TransformerModule):
             metrics.update(logits, batch["labels"])
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """Plain numbers, a table of the classes and the confusion matrix (rows are the true classes)."""
+        """Plain numbers, a table of the classes and the confusion matrix.
+
+        Rows of the matrix are the true classes.
+        """
         plain: dict[str, Any] = {
             name: float(value) for name, value in values.items() if value.ndim == 0
         }
@@ -209,7 +221,10 @@ class TextClassifier(TransformerModule):
         ]
 
     def artefact_facts(self) -> dict[str, Any]:
-        """Return decision thresholds (several labels a row) and the temperature that scores were divided by."""
+        """Return decision thresholds and the temperature that scores were divided by.
+
+        Thresholds are for several labels a row.
+        """
         thresholds = (
             dict.fromkeys(self.labels, self.threshold) if self.problem == "multi_label" else {}
         )
@@ -346,8 +361,8 @@ class TextClassificationData(TextData):
     def _id(self, name: str, ids: Mapping[str, int], rows: Rows, row: int) -> int:
         if name not in ids:
             raise DataError(
-                f"{rows.source}, row {row + 1}: label '{name}' is not one of "
-                f"{listed(ids)}.{did_you_mean(name, ids)}"
+                f"{rows.source}, row {row + 1}: label '{name}' is not one of {listed(ids)}."
+                f"{did_you_mean(name, ids)}"
             )
         return ids[name]
 
