@@ -22,13 +22,12 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
-from rich.table import Table
 
-from plcli import artefact, config, hardware, log, runs
+from plcli import artefact, classes, config, hardware, log, outcome, runs
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.callbacks.predictions import PredictionWriter
 from plcli.callbacks.progress import ProgressLines
-from plcli.config import parameters
+from plcli.classes import parameters
 from plcli.errors import ModelError, UsageError
 from plcli.launch import RUN_VARIABLE, Plan, interactive
 from plcli.metrics_csv import MetricsCsv
@@ -37,8 +36,6 @@ from plcli.predictions import Lines, Sink
 logger = logging.getLogger(__name__)
 
 SEED = 42
-SOURCES = ("train", "validation", "test", "predict")
-NOT_IN_ARTEFACT = (*SOURCES, "pretrained", "architecture", "tokenizer", "optimizer")
 
 
 def fixed_classes() -> dict[str, type]:
@@ -86,7 +83,7 @@ class PlCLI(LightningCLI):
         try:
             self.config = parser.parse_args(self.plan.command_line())
         except argparse.ArgumentError as error:
-            raise UsageError(config.explain(str(error))) from None
+            raise UsageError(classes.explain(str(error))) from None
 
     @property
     def values(self) -> Namespace:
@@ -99,7 +96,7 @@ class PlCLI(LightningCLI):
         return (
             None
             if chosen is None
-            else config.import_class(chosen.class_path, f"{section}.class_path")
+            else classes.import_class(chosen.class_path, f"{section}.class_path")
         )
 
     # checks
@@ -125,7 +122,7 @@ class PlCLI(LightningCLI):
             parser.dump(self.values, skip_unset=False, skip_validation=True)
         )
         values = _without_none(values)
-        for section, keys in (("data", SOURCES), ("model", ("pretrained",))):
+        for section, keys in (("data", outcome.SOURCES), ("model", ("pretrained",))):
             arguments = (values.get(section) or {}).get("init_args") or {}
             for key in keys:
                 if key in arguments:
@@ -343,9 +340,16 @@ class PlCLI(LightningCLI):
             trainer.test(model, datamodule=datamodule, verbose=False)
             results["test"] = self._results("test")
         if trainer.is_global_zero:
-            artefact.save(run.model, model=model, data=datamodule, card=self._card(results))
+            card = outcome.card(
+                model,
+                datamodule,
+                config=self.resolved,
+                facts=self.checkpoints.facts,
+                metrics=results,
+            )
+            artefact.save(run.model, model=model, data=datamodule, card=card)
             runs.write_json(run.folder / "metrics.json", results)
-            self._show(results)
+            outcome.show(self.console, results)
             logger.info("best epoch %d; the model: %s", self.checkpoints.best_epoch + 1, run.model)
             logger.info('next: plcli predict --run %s "a text" | --input FILE', run.folder)
         trainer.strategy.barrier()
@@ -380,38 +384,7 @@ class PlCLI(LightningCLI):
         return is_overridden("test_dataloader", owner)
 
     def _results(self, prefix: str) -> dict[str, Any]:
-        own = getattr(self.model, "results", {}).get(prefix)
-        logged = {
-            name.removeprefix(f"{prefix}_"): float(value)
-            for name, value in self.trainer.callback_metrics.items()
-            if name.startswith(prefix)
-        }
-        return dict(own) if own else logged
-
-    def _card(self, results: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what plcli.json says."""
-        facts = self.checkpoints.facts
-        data = self.resolved.get("data")
-        arguments = (data or {}).get("init_args", {})
-        own = self.model.artefact_facts() if hasattr(self.model, "artefact_facts") else {}
-        return {
-            "task": getattr(self.model, "task", None),
-            "model": _portable(self.resolved["model"]),
-            "data": _portable(data) if data else None,
-            "columns": {
-                key: arguments[key]
-                for key in ("text", "label", "features", "target", "id")
-                if key in arguments
-            },
-            "labels": facts.get("labels"),
-            "max_length": facts.get("max_length"),
-            **own,
-            "facts": facts,
-            "metrics": dict(results),
-            "data_fingerprints": dict(self.datamodule.fingerprints())
-            if hasattr(self.datamodule, "fingerprints")
-            else {},
-        }
+        return outcome.results(self.model, self.trainer.callback_metrics, prefix)
 
     def validate(
         self, model: LightningModule, datamodule: LightningDataModule | None = None
@@ -427,7 +400,7 @@ class PlCLI(LightningCLI):
 
     def _report(self, split: str, prefix: str) -> None:
         if self.trainer.is_global_zero:
-            self._show({split: self._results(prefix)})
+            outcome.show(self.console, {split: self._results(prefix)})
 
     def predict(
         self, model: LightningModule, datamodule: LightningDataModule | None = None
@@ -464,24 +437,6 @@ class PlCLI(LightningCLI):
         ]
         return next(path for path in names if not path.exists())
 
-    def _show(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """Print the plain numbers of each split."""
-        names = list(
-            dict.fromkeys(
-                name
-                for values in results.values()
-                for name, value in values.items()
-                if isinstance(value, float)
-            )
-        )
-        table = Table("metric", *results)
-        for name in names:
-            table.add_row(
-                name,
-                *(f"{values[name]:.4f}" if name in values else "" for values in results.values()),
-            )
-        self.console.print(table)
-
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint's tensors and plain values; nothing in it is executed.
@@ -501,19 +456,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def _namespace(**sections: Any) -> Namespace:
     return Namespace(**sections)  # type: ignore[no-untyped-call]  # jsonargparse leaves it untyped
-
-
-def _portable(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Return class path and arguments without sources and weights.
-
-    That is what makes sense on another machine.
-    """
-    arguments = {
-        key: value
-        for key, value in section.get("init_args", {}).items()
-        if key not in NOT_IN_ARTEFACT
-    }
-    return {"class_path": section["class_path"], "init_args": arguments}
 
 
 def _without_none(values: Any) -> Any:

@@ -19,8 +19,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from plcli.cache import build_once, cache_folder, open_arrow
 from plcli.pretrained import tokenizer_key
-from plcli.rows import BATCH_ROWS, Rows, build_once, cache_folder, open_arrow
+from plcli.rows import Rows
+from plcli.sources import BATCH_ROWS
 
 logger = logging.getLogger(__name__)
 

@@ -130,11 +130,14 @@ def _arguments(cls: type) -> Iterable[tuple[str, str]]:
 
 
 def _docstring_arguments(cls: type) -> dict[str, str]:
-    """Return the texts of a Google style Args section."""
-    section = re.search(r"\nArgs:\n(.*?)(?:\n\S|\Z)", inspect.getdoc(cls) or "", flags=re.DOTALL)
-    if section is None:
-        return {}
-    entries = re.findall(
-        r"^ {4}(\w+)(?: \(.*?\))?: (.*(?:\n {8}.*)*)", section[1], flags=re.MULTILINE
-    )
-    return {name: re.sub(r"\s+", " ", text) for name, text in entries}
+    """Return the texts of a class's Google style Args section, and of its bases'."""
+    texts: dict[str, str] = {}
+    for owner in reversed(cls.__mro__):
+        doc = inspect.cleandoc(owner.__doc__ or "")
+        section = re.search(r"\nArgs:\n(.*?)(?:\n\S|\Z)", doc, flags=re.DOTALL)
+        if section is not None:
+            entries = re.findall(
+                r"^ {4}(\w+)(?: \(.*?\))?: (.*(?:\n {8}.*)*)", section[1], flags=re.MULTILINE
+            )
+            texts |= {name: re.sub(r"\s+", " ", text) for name, text in entries}
+    return texts

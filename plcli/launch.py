@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plcli import config, log, runs
+from plcli import classes, config, log, runs
 from plcli.arguments import Arguments, parse
 from plcli.artefact import Artefact
 from plcli.artefact import load as load_artefact
@@ -107,13 +107,13 @@ def _name_classes(fragments: Sequence[Fragment], arguments: Arguments) -> None:
         for section in ("model", "data"):
             value = fragment.values.get(section)
             if isinstance(value, str):
-                fragment.values[section] = {"class_path": config.task_class_path(value)}
+                fragment.values[section] = {"class_path": classes.task_class_path(value)}
             elif isinstance(value, dict) and isinstance(value.get("class_path"), str):
-                value["class_path"] = config.task_class_path(value["class_path"])
+                value["class_path"] = classes.task_class_path(value["class_path"])
     arguments.overrides = [
         (
             key,
-            config.task_class_path(value)
+            classes.task_class_path(value)
             if key.removesuffix(".class_path") in ("model", "data")
             else value,
         )
@@ -126,21 +126,21 @@ def _help(plan: Plan) -> None:
 
     from plcli import help
 
-    classes = {
-        section: config.import_class(plan.merged[section]["class_path"], f"{section}.class_path")
+    chosen = {
+        section: classes.import_class(plan.merged[section]["class_path"], f"{section}.class_path")
         for section in ("model", "data")
         if isinstance(plan.merged.get(section), dict) and "class_path" in plan.merged[section]
     }
-    help.command(Console(), plan.arguments.command, classes)
+    help.command(Console(), plan.arguments.command, chosen)
 
 
-def _check(plan: Plan, classes: Mapping[str, type]) -> None:
+def _check(plan: Plan, fixed: Mapping[str, type]) -> None:
     merged = plan.merged
-    config.check_pair(merged)
+    classes.check_pair(merged)
     for fragment in plan.fragments:
-        config.check_keys(fragment.values, merged=merged, source=fragment.source, classes=classes)
+        classes.check_keys(fragment.values, merged=merged, source=fragment.source, classes=fixed)
     for key, _ in plan.arguments.overrides:
-        config.check_override(key, merged=merged, classes=classes)
+        classes.check_override(key, merged=merged, classes=fixed)
 
 
 def _plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan | None:

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from plcli.cache import build_once, cache_folder
 from plcli.errors import DataError, MachineError, ModelError
-from plcli.rows import build_once, cache_folder, package_path
+from plcli.sources import package_path
 
 logger = logging.getLogger(__name__)
 

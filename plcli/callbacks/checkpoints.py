@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from lightning.pytorch.callbacks import Checkpoint
 
+from plcli import outcome
 from plcli.errors import UsageError, did_you_mean, listed
 
 logger = logging.getLogger(__name__)
@@ -65,8 +66,7 @@ class Checkpoints(Checkpoint):
         if value is None or not self._better(value):
             return
         self.best_value, self.best_epoch = value, trainer.current_epoch
-        results = getattr(pl_module, "results", {}).get("val")
-        self.best_results = dict(results) if results else _plain(trainer.callback_metrics, "val")
+        self.best_results = outcome.results(pl_module, trainer.callback_metrics, "val")
         self._save(trainer, "best")
 
     def _value(self, trainer: Any) -> float | None:
@@ -107,11 +107,3 @@ class Checkpoints(Checkpoint):
             (path for name in ("best", "last") if (path := self.folder / f"{name}.ckpt").is_file()),
             None,
         )
-
-
-def _plain(metrics: Any, split: str) -> dict[str, float]:
-    return {
-        name.removeprefix(f"{split}_"): float(value)
-        for name, value in metrics.items()
-        if name.startswith(f"{split}_")
-    }

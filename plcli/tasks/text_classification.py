@@ -8,26 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from torchmetrics import (
-    MeanAbsoluteError,
-    MeanSquaredError,
-    MetricCollection,
-    PearsonCorrCoef,
-    SpearmanCorrCoef,
-)
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassConfusionMatrix,
-    MulticlassF1Score,
-    MulticlassPrecision,
-    MulticlassRecall,
-    MultilabelAveragePrecision,
-    MultilabelF1Score,
-    MultilabelPrecision,
-    MultilabelRecall,
-    MultilabelStatScores,
-)
+from torchmetrics import MetricCollection
 
+from plcli import scores
 from plcli.data import TextData
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 from plcli.module import Architecture, TransformerModule
@@ -40,27 +23,17 @@ PROBLEM_TYPES = {
     "multi_label": "multi_label_classification",
     "regression": "regression",
 }
-THRESHOLDS = 200  # bins of the running average precision; exact AP would keep every score
 
 
 class TextClassifier(TransformerModule):
     """An encoder with a classification head, as `AutoModelForSequenceClassification` loads it.
 
+    The arguments not named here are those of TransformerModule.
+
     Args:
-        pretrained: a hub id, a folder, or package:NAME/FOLDER for weights inside an installed
-            package.
-        architecture: instead of pretrained: a model_type and sizes, for training from random
-            weights.
-        optimizer: by default AdamW at 2e-5 (Devlin et al. 2019, appendix A.3); weight decay spares
-            biases and norms.
-        schedule: of the learning rate after the warm-up, stepped every optimizer step.
-        warmup: steps of rising learning rate; below 1, a part of all steps.
         threshold: the probability from which a label of a multi-label problem is given.
         labels: a fact of the data: the label names in order.
         problem: a fact of the data.
-        vocab_size: a fact of the data.
-        pad_token_id: a fact of the data.
-        max_length: a fact of the data.
     """
 
     task = "text-classification"
@@ -121,40 +94,10 @@ class TextClassifier(TransformerModule):
         Only Spearman's rank correlation has to keep its scores, two numbers a row.
         """
         if self.problem == "regression":
-            return MetricCollection(
-                {
-                    "rmse": MeanSquaredError(squared=False),
-                    "mae": MeanAbsoluteError(),
-                    "pearson": PearsonCorrCoef(),
-                    "spearman": SpearmanCorrCoef(),
-                },
-                compute_groups=False,
-            )
-        count = len(self.labels)
+            return scores.regression()
         if self.problem == "multi_label":
-            limit = self.threshold
-            return MetricCollection(
-                {
-                    "micro_f1": MultilabelF1Score(count, threshold=limit, average="micro"),
-                    "macro_f1": MultilabelF1Score(count, threshold=limit, average="macro"),
-                    "average_precision": MultilabelAveragePrecision(count, thresholds=THRESHOLDS),
-                    "precision": MultilabelPrecision(count, threshold=limit, average=None),
-                    "recall": MultilabelRecall(count, threshold=limit, average=None),
-                    "f1": MultilabelF1Score(count, threshold=limit, average=None),
-                    "counts": MultilabelStatScores(count, threshold=limit, average=None),
-                }
-            )
-        return MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(count, average="micro"),
-                "macro_f1": MulticlassF1Score(count, average="macro"),
-                "weighted_f1": MulticlassF1Score(count, average="weighted"),
-                "precision": MulticlassPrecision(count, average=None),
-                "recall": MulticlassRecall(count, average=None),
-                "f1": MulticlassF1Score(count, average=None),
-                "confusion_matrix": MulticlassConfusionMatrix(count),
-            }
-        )
+            return scores.multi_label(len(self.labels), threshold=self.threshold)
+        return scores.single_label(len(self.labels))
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
         """Add a batch.
@@ -174,24 +117,7 @@ class TextClassifier(TransformerModule):
 
         Rows of the matrix are the true classes.
         """
-        plain: dict[str, Any] = {
-            name: float(value) for name, value in values.items() if value.ndim == 0
-        }
-        if self.problem == "regression":
-            return plain
-        counts = (
-            values["counts"][:, 4]
-            if self.problem == "multi_label"
-            else values["confusion_matrix"].sum(1)
-        )
-        plain["classes"] = {
-            name: {key: float(values[key][index]) for key in ("precision", "recall", "f1")}
-            | {"support": int(counts[index])}
-            for index, name in enumerate(self.labels)
-        }
-        if self.problem == "single_label":
-            plain["confusion_matrix"] = values["confusion_matrix"].tolist()
-        return plain
+        return scores.summary(values, self.labels)
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Label and score; labels and their scores; or a score alone."""
@@ -234,28 +160,12 @@ class TextClassifier(TransformerModule):
 class TextClassificationData(TextData):
     """Texts with a label, with several labels, or with a score.
 
+    The arguments not named here are those of TextData.
+
     Args:
-        train: training rows: a path, a glob, a list, s3://..., hf:NAME or package:NAME/FILE.
-        validation: validation rows; without them a stratified part of the training rows is cut off.
-        test: test rows.
-        predict: rows to predict; no label column is needed.
-        text: the text column, or two columns for pairs, such as [premise, hypothesis].
-        label: the column of labels: a name, a list of names (multi_label), or a number
-            (regression).
+        label: the column of labels: a name, a list of names (multi_label), a number (regression).
         problem: what the labels are.
         labels: the label names in order; by default those of the training split, sorted.
-        id: a column that names the rows in predictions; without it they are numbered from 0.
-        tokenizer: where the tokenizer comes from; follows model.pretrained.
-        vocab_size: pieces of the tokenizer that is fitted on the training rows where there is no
-            pretrained one.
-        max_length: tokens a row at most; by default what the tokenizer names, 512 at most.
-        batch_size: rows a batch and device.
-        pieces: parts of like length that a training batch is run in, to save padding; the gradient
-            is that of the whole batch. By default 4 on a CPU and 1 on a GPU.
-        validation_fraction: the part of the training rows that is cut off where no validation is
-            given.
-        num_workers: processes that prepare batches; 0 prepares them in the main process.
-        seed: of the cut and of the order of the training rows; follows seed_everything.
     """
 
     task = "text-classification"

@@ -1,0 +1,263 @@
+"""Classes that a config names: found, imported, and every key checked against their constructors.
+
+It stands here because jsonargparse explains misspelt names and wrong classes in fifty lines.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from plcli.arguments import SECTIONS
+from plcli.errors import UsageError, did_you_mean, listed, suggest
+
+
+def task_class_path(name: str) -> str:
+    """Return the dotted path of a class; a name without dots is looked up among the tasks.
+
+    Raises:
+        UsageError: if no task has a class of that name.
+    """
+    if "." in name:
+        return name
+    tasks = importlib.import_module("plcli.tasks")
+    found: dict[str, str] = {}
+    for module in pkgutil.iter_modules(tasks.__path__, "plcli.tasks."):
+        for key, value in vars(importlib.import_module(module.name)).items():
+            if inspect.isclass(value) and value.__module__ == module.name:
+                found[key] = f"{module.name}.{key}"
+    if name not in found:
+        raise UsageError(
+            f"no task has a class '{name}'.{did_you_mean(name, found)} "
+            f"There are: {listed(sorted(found))}."
+        )
+    return found[name]
+
+
+def import_class(class_path: str, key: str) -> type:
+    """Import a class by its dotted path; `key` says in messages where the path stands.
+
+    Raises:
+        UsageError: if there is no such module or class.
+    """
+    module_name, _, class_name = class_path.rpartition(".")
+    try:
+        module = importlib.import_module(module_name) if module_name else None
+    except ModuleNotFoundError as error:
+        if error.name and not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there; something that it imports is not
+        parent = module_name.rpartition(".")[0]
+        near = _modules_below(parent) if parent else []
+        raise UsageError(
+            f"{key}: no module '{error.name}' for '{class_path}'.{did_you_mean(module_name, near)}"
+        ) from None
+    value = getattr(module, class_name, None)
+    if not callable(value):
+        names = (
+            [name for name, member in vars(module).items() if inspect.isclass(member)]
+            if module
+            else []
+        )
+        raise UsageError(
+            f"{key}: '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, names)}"
+        )
+    return value  # type: ignore[no-any-return]  # a class, or a function that makes one
+
+
+def _modules_below(package: str) -> list[str]:
+    try:
+        path = getattr(importlib.import_module(package), "__path__", [])
+    except ModuleNotFoundError:
+        return []
+    return [module.name for module in pkgutil.iter_modules(path, f"{package}.")]
+
+
+def parameters(cls: type) -> dict[str, inspect.Parameter]:
+    """Return the constructor's named parameters."""
+    signature = inspect.signature(cls)
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {
+        name: parameter
+        for name, parameter in signature.parameters.items()
+        if parameter.kind not in kinds
+    }
+
+
+def takes_any(cls: type) -> bool:
+    """Whether a constructor takes **kwargs, so that its names cannot be checked here."""
+    return any(
+        p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(cls).parameters.values()
+    )
+
+
+def check_keys(
+    values: Mapping[str, Any],
+    *,
+    merged: Mapping[str, Any],
+    source: str,
+    classes: Mapping[str, type],
+) -> None:
+    """Check every key of a config file.
+
+    Args:
+        values: the file's values.
+        merged: the values of all files, where class paths are found that this file leaves out.
+        source: the file's name for messages.
+        classes: the fixed classes of sections such as trainer.
+
+    Raises:
+        UsageError: for the first unknown key or class, with the nearest valid name.
+    """
+    where = f"{source}: " if source else ""
+    for section, value in values.items():
+        if section not in SECTIONS:
+            raise UsageError(
+                f"{where}unknown key '{section}'.{suggest(section, SECTIONS, owner='Valid are')}"
+            )
+        if section in classes:
+            _check_names(classes[section], value, where, section, {})
+        elif section in ("model", "data"):
+            _check_class(value, merged.get(section), where, section)
+
+
+def _check_class(value: Any, merged: Any, where: str, key: str) -> None:
+    merged = merged if isinstance(merged, Mapping) else {}
+    if not isinstance(value, Mapping):
+        return
+    for name in value:
+        if name not in ("class_path", "init_args", "dict_kwargs"):
+            raise UsageError(
+                f"{where}unknown key '{key}.{name}'."
+                f"{did_you_mean(name, ['class_path', 'init_args'])}"
+            )
+    class_path = value.get("class_path", merged.get("class_path"))
+    if isinstance(class_path, str) and "." in class_path:
+        cls = import_class(class_path, f"{where}{key}.class_path")
+        _check_names(
+            cls, value.get("init_args"), where, f"{key}.init_args", merged.get("init_args")
+        )
+
+
+def _check_names(cls: type, values: Any, where: str, key: str, merged: Any) -> None:
+    if not isinstance(values, Mapping):
+        return
+    merged = merged if isinstance(merged, Mapping) else {}
+    names = parameters(cls)
+    for name, value in values.items():
+        if name.rstrip("+") not in names and not takes_any(cls):
+            raise UsageError(
+                f"{where}unknown key '{key}.{name}'."
+                f"{suggest(name, names, owner=f'{cls.__name__} takes')}"
+            )
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Mapping) and "class_path" in item:
+                _check_class(
+                    item, merged.get(name, item) if item is value else item, where, f"{key}.{name}"
+                )
+
+
+def check_pair(merged: Mapping[str, Any]) -> None:
+    """Check that model and data are for one task, as far as their classes say which.
+
+    Raises:
+        UsageError: if they are not, with the data class that fits the model.
+    """
+    classes = {
+        section: import_class(value["class_path"], f"{section}.class_path")
+        for section, value in merged.items()
+        if section in ("model", "data")
+        and isinstance(value, Mapping)
+        and "." in str(value.get("class_path"))
+    }
+    asked, given = (getattr(classes.get(section), "task", None) for section in ("model", "data"))
+    if asked is None or given is None or asked == given:
+        return
+    model, data = classes["model"], classes["data"]
+    fitting = [
+        name
+        for name, value in vars(importlib.import_module(model.__module__)).items()
+        if inspect.isclass(value) and value.__module__ == model.__module__ and value is not model
+        if getattr(value, "task", None) == asked
+    ]
+    use = f" Use data.class_path {model.__module__}.{fitting[0]}." if fitting else ""
+    raise UsageError(
+        f"{model.__name__} is for {asked}, but {data.__name__} gives data for {given}.{use}"
+    )
+
+
+def check_override(key: str, *, merged: Mapping[str, Any], classes: Mapping[str, type]) -> None:
+    """Check a dotted key from the command line or the environment.
+
+    Raises:
+        UsageError: for an unknown name, with the nearest valid one.
+    """
+    section, *path = key.rstrip("+").split(".")
+    if section not in SECTIONS:
+        raise UsageError(f"unknown key '{key}'.{did_you_mean(section, SECTIONS)}")
+    node: Any = merged.get(section)
+    cls = classes.get(section)
+    done = section
+    for name in path:
+        if cls is None and isinstance(node, Mapping) and isinstance(node.get("class_path"), str):
+            if name in ("class_path", "init_args", "dict_kwargs"):
+                done += f".{name}"
+                continue
+            cls = (
+                import_class(node["class_path"], f"{section}.class_path")
+                if "." in node["class_path"]
+                else None
+            )
+            node = node.get("init_args")
+        if cls is None or takes_any(cls):
+            return
+        names = parameters(cls)
+        if name not in names:
+            raise UsageError(
+                f"unknown key '--{done}.{name}'."
+                f"{suggest(name, names, owner=f'{cls.__name__} takes')}"
+            )
+        node = node.get(name) if isinstance(node, Mapping) else None
+        cls = None
+        done += f".{name}"
+
+
+def explain(error: str) -> str:
+    """Make one message of a parser's error of many lines.
+
+    It says which key, what was got, what is expected.
+    """
+    keys = list(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', error)))
+    key = ".".join(keys) if keys else "the config"
+    if missing := re.search(r"the following arguments are required: (.+)", error):
+        return (
+            f"{key}: '{missing[1].strip()}' is missing. Give it in a config or as "
+            f"--{keys[0] if keys else '...'}.{missing[1].strip()}."
+        )
+    if required := re.search(r'Key "([^"]+)" is required', error):
+        return (
+            f"'{required[1]}' is missing. "
+            f"Give it in a config (--config FILE) or as --{required[1]} VALUE."
+        )
+    if unknown := re.search(
+        r"Option '([^']+)' is not accepted|unrecognized arguments: --([\w.]+)", error
+    ):
+        name = unknown[1] or unknown[2]
+        paths = re.findall(r"class_path='([\w.]+)'|class_path '([\w.]+)'", error)
+        names = parameters(import_class("".join(paths[-1]), key)) if paths else {}
+        return f"unknown key '{key}.{name}'.{suggest(name.split('.')[0], names, owner='Valid are')}"
+    if absent := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", error):
+        names = vars(importlib.import_module(absent[1]))
+        return f"{key}: '{absent[1]}' has no class '{absent[2]}'.{did_you_mean(absent[2], names)}"
+    given = re.findall(r"(?:Given value|Got value): (.+)", error)
+    expected = dict.fromkeys(
+        re.findall(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+)\])", error)
+    )
+    wanted = " or ".join(
+        choices or {"NoneType": "null"}.get(name, name) for name, choices in expected
+    )
+    if given and wanted:
+        first = re.sub(r"\.$|^NestedArg.*val=|\)$", "", given[0])
+        return f"{key}: got {first!r}, expected {wanted}."
+    return f"{key}: " + " ".join(line.strip() for line in error.splitlines()[:4])[:400]

@@ -1,0 +1,292 @@
+"""Where rows come from: files, globs, fsspec addresses, installed packages, the hub.
+
+A source is a list of parts; a part gives its rows one by one, each with its place for messages.
+"""
+
+import csv
+import glob
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
+
+from plcli.errors import DataError, MachineError, did_you_mean, listed
+
+BATCH_ROWS = 8192
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "txt")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a source."""
+
+    name: str  # as the user wrote it, for messages
+    path: str  # a local path or an fsspec URL
+
+    def describe(self) -> list[str]:
+        """Return the format and the sha256 of the content.
+
+        For a remote file, of what its file system says of it.
+        """
+        if "://" in self.path:
+            import fsspec
+
+            filesystem, path = fsspec.core.url_to_fs(self.path)
+            with _remote(self.name):
+                return [self.format(), str(filesystem.checksum(path))]
+        with _remote(self.name), open(self.path, "rb") as file:
+            return [self.format(), _digest(file)]
+
+    def format(self) -> str:
+        ending = Path(self.path).suffix.lstrip(".").lower()
+        if ending not in FORMATS:
+            raise DataError(f"{self.name}: the ending '.{ending}' is none of {listed(FORMATS)}.")
+        return ending
+
+    def rows(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        format = self.format()
+        if format in ("parquet", "arrow"):
+            yield from self._arrow_rows(columns)
+        elif format in ("csv", "tsv"):
+            yield from self._csv_rows(columns, "\t" if format == "tsv" else ",")
+        elif format == "txt":
+            with self._text() as file:
+                for number, line in enumerate(file, start=1):
+                    yield f"{self.name}, line {number}", dict.fromkeys(columns, line.rstrip("\r\n"))
+        else:
+            yield from self._json_rows(format)
+
+    @contextmanager
+    def _text(self) -> Iterator[IO[str]]:
+        import fsspec
+
+        with (
+            _remote(self.name),
+            fsspec.open(self.path, "rt", encoding="utf-8-sig", newline="") as file,
+        ):
+            try:
+                yield file
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{self.name}: is not UTF-8 (byte {error.start} of a block). Save it as UTF-8."
+                ) from None
+
+    def _csv_rows(
+        self, columns: Sequence[str], delimiter: str
+    ) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        csv.field_size_limit(2**31 - 1)
+        with self._text() as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            try:
+                header = next(reader, None)
+                if header is None:
+                    raise DataError(f"{self.name}: is empty.")
+                self._check_header(header, columns, delimiter)
+                for number, cells in enumerate(reader, start=1):
+                    if not cells:
+                        continue
+                    if len(cells) != len(header):
+                        raise DataError(
+                            f"{self.name}, row {number}: has {len(cells)} cells, "
+                            f"the header has {len(header)}. "
+                            "Put quotes around cells that hold the separator."
+                        )
+                    yield f"{self.name}, row {number}", dict(zip(header, cells, strict=True))
+            except csv.Error as error:
+                raise DataError(f"{self.name}, line {reader.line_num}: {error}.") from None
+
+    def _check_header(self, header: Sequence[str], columns: Sequence[str], delimiter: str) -> None:
+        for column in columns:
+            if header.count(column) > 1:
+                raise DataError(
+                    f"{self.name}: the column '{column}' stands {header.count(column)} times in "
+                    "the header."
+                )
+            if column not in header:
+                other = next(
+                    (d for d in ",;\t|" if d != delimiter and len(header) == 1 and d in header[0]),
+                    None,
+                )
+                hint = f" Is its separator {other!r}? Here it is {delimiter!r}." if other else ""
+                raise DataError(
+                    f"{self.name}: has no column '{column}'.{did_you_mean(column, header)}{hint} "
+                    f"It has {listed(header)}."
+                )
+
+    def _json_rows(self, format: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        with self._text() as file:
+            if format == "json":
+                try:
+                    values = json.load(file)
+                except json.JSONDecodeError as error:
+                    raise DataError(
+                        f"{self.name}, line {error.lineno}: is not JSON: {error.msg}."
+                    ) from None
+                if not isinstance(values, list):
+                    raise DataError(
+                        f"{self.name}: holds a {type(values).__name__}, not a list of rows."
+                    )
+                lines: Iterable[Any] = values
+            else:
+                lines = (line for line in file if line.strip())
+            for number, line in enumerate(lines, start=1):
+                where = f"{self.name}, row {number}"
+                try:
+                    row = json.loads(line) if isinstance(line, str) else line
+                except json.JSONDecodeError as error:
+                    raise DataError(
+                        f"{where}: is not JSON: {error.msg} at character {error.pos + 1}."
+                    ) from None
+                if not isinstance(row, dict):
+                    raise DataError(
+                        f"{where}: holds a {type(row).__name__}, not an object with named columns."
+                    )
+                yield where, row
+
+    def _arrow_rows(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        import fsspec
+
+        with _remote(self.name), fsspec.open(self.path, "rb") as file:
+            try:
+                if self.format() == "parquet":
+                    reader = pa.parquet.ParquetFile(file)
+                    batches, names = (
+                        reader.iter_batches(batch_size=BATCH_ROWS),
+                        reader.schema_arrow.names,
+                    )
+                else:
+                    table = (
+                        pa.ipc.open_file(file)
+                        if file.read(6) == b"ARROW1" and not file.seek(0)
+                        else _arrow_stream(file)
+                    )
+                    batches, names = _arrow_batches(table), table.schema.names
+                number = 0
+                for batch in batches:
+                    keep = [
+                        name
+                        for name in dict.fromkeys(names)
+                        if name in columns or not set(columns) <= set(names)
+                    ]
+                    for row in batch.select(keep).to_pylist():
+                        number += 1
+                        yield f"{self.name}, row {number}", row
+            except pa.ArrowInvalid as error:
+                raise DataError(
+                    f"{self.name}: is not a whole {self.format()} file: "
+                    f"{str(error).splitlines()[0][:120]}"
+                ) from None
+
+
+def _arrow_stream(file: Any) -> Any:
+    file.seek(0)
+    return pa.ipc.open_stream(file)
+
+
+def _arrow_batches(reader: Any) -> Iterator[pa.RecordBatch]:
+    if hasattr(reader, "num_record_batches"):
+        yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
+    else:
+        yield from reader
+
+
+def _digest(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class HubPart(Part):
+    """One split of a data set of the Hugging Face hub, through the `datasets` library."""
+
+    def describe(self) -> list[str]:
+        return ["hf", self._dataset()._fingerprint]
+
+    def _dataset(self) -> Any:
+        import datasets
+
+        name, _, split = self.path.partition(":")
+        owner_and_name, config = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
+        with _remote(self.name):
+            try:
+                return datasets.load_dataset(owner_and_name, config or None, split=split or "train")
+            except (datasets.exceptions.DatasetNotFoundError, ConnectionError) as error:
+                raise MachineError(
+                    f"{self.name}: the hub has no such data set or cannot be reached "
+                    f"({str(error).splitlines()[0][:160]})."
+                ) from None
+
+    def rows(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        for number, row in enumerate(self._dataset(), start=1):
+            yield f"{self.name}, row {number}", row
+
+
+@contextmanager
+def _remote(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{name}: no such file.") from None
+    except PermissionError:
+        raise MachineError(f"{name}: may not be read by this user.") from None
+    except ImportError as error:
+        raise MachineError(
+            f"{name}: {error}. Install the package that reads this kind of address."
+        ) from None
+
+
+def parts(source: str | Sequence[str]) -> list[Part]:
+    names = [source] if isinstance(source, str) else list(source)
+    if not names:
+        raise DataError("the list of files is empty.")
+    return [part for name in names for part in _part(name)]
+
+
+def _part(name: str) -> list[Part]:
+    if name.startswith("hf:"):
+        return [HubPart(name, name[3:])]
+    if name.startswith("package:"):
+        return [Part(name, str(package_path(name)))]
+    if "://" in name:
+        return [Part(name, name)]
+    path = os.path.expanduser(name)
+    if os.path.isdir(path):
+        raise DataError(
+            f"{name}: is a folder. Name its files, for instance '{name.rstrip('/')}/*.csv'."
+        )
+    if os.path.exists(path):
+        return [Part(name, path)]
+    found = sorted(glob.glob(path, recursive=True))
+    if not found:
+        siblings = (
+            [str(p) for p in Path(path).parent.glob("*")] if Path(path).parent.is_dir() else []
+        )
+        raise DataError(f"{name}: no such file.{did_you_mean(path, siblings)}")
+    return [Part(each, each) for each in found]
+
+
+def package_path(name: str) -> Path:
+    """Return the path of `package:NAME/PATH` inside an installed package, which is not imported.
+
+    Raises:
+        DataError: if the package or the path is not there.
+    """
+    package, _, inside = name.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError(f"{name}: no package '{package}' is installed. Install it with pip.")
+    path = Path(next(iter(spec.submodule_search_locations))) / inside
+    if not path.exists():
+        raise DataError(f"{name}: the package '{package}' holds no '{inside}'.")
+    return path
