@@ -18,7 +18,6 @@ import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
@@ -26,7 +25,7 @@ from rich.console import Console
 from plcli import artefact, classes, config, hardware, log, outcome, runs
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.callbacks.predictions import PredictionWriter
-from plcli.callbacks.progress import ProgressLines
+from plcli.callbacks.progress import LiveBar, ProgressLines
 from plcli.classes import parameters
 from plcli.errors import ModelError, UsageError
 from plcli.launch import RUN_VARIABLE, Plan, interactive
@@ -241,9 +240,7 @@ class PlCLI(LightningCLI):
         fitting = self.command == "fit"
         run = self.plan.run if fitting else None
         bar = interactive()
-        extra: list[Any] = (
-            [RichProgressBar(refresh_rate=5, console_kwargs={"stderr": True})] if bar else []
-        )
+        extra: list[Any] = [LiveBar()] if bar else []
         self.metrics_csv = MetricsCsv(run.folder) if run else None
         defaults: dict[str, Any] = {
             "enable_progress_bar": bar,
@@ -350,8 +347,12 @@ class PlCLI(LightningCLI):
             artefact.save(run.model, model=model, data=datamodule, card=card)
             runs.write_json(run.folder / "metrics.json", results)
             outcome.show(self.console, results)
-            logger.info("best epoch %d; the model: %s", self.checkpoints.best_epoch + 1, run.model)
-            logger.info('next: plcli predict --run %s "a text" | --input FILE', run.folder)
+            self.console.print(
+                f"best epoch {self.checkpoints.best_epoch + 1}; the model: {run.model}"
+            )
+            for command in ("test", "predict"):
+                more = " --input FILE" if command == "predict" else ""
+                self.console.print(f"next: plcli {command} --run {run.folder}{more}", markup=False)
         trainer.strategy.barrier()
 
     def _open_run(self, run: runs.Run) -> None:
@@ -361,11 +362,14 @@ class PlCLI(LightningCLI):
             self.metrics_csv.resume(int(load_checkpoint(self.plan.checkpoint)["global_step"]))
         if not self.trainer.is_global_zero:
             return
+        fingerprints = {}
+        if hasattr(self.datamodule, "fingerprints"):
+            self.datamodule.setup(
+                "fit"
+            )  # what is wrong with a split is told before there is a folder
+            fingerprints = self.datamodule.fingerprints()
         run.checkpoints.mkdir(parents=True, exist_ok=True)
         log.to_file(run.folder / "train.log")
-        fingerprints = (
-            self.datamodule.fingerprints() if hasattr(self.datamodule, "fingerprints") else {}
-        )
         run.config.write_text(
             yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True), encoding="utf-8"
         )

@@ -70,6 +70,7 @@ def set_up() -> None:
     """Send plcli's log lines to standard error."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     own = logging.getLogger("plcli")
     own.setLevel(logging.INFO)

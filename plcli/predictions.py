@@ -57,13 +57,16 @@ class Sink:
         if self.path.suffix == ".jsonl":
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         elif self.path.suffix == ".csv":
-            flat = flatten(row)
+            flat = {
+                key: ", ".join(map(str, v)) if isinstance(v, list) else v
+                for key, v in flatten(row).items()
+            }
             if self._csv is None:
                 self._csv = csv.DictWriter(self._file, list(flat))
                 self._csv.writeheader()
             self._csv.writerow(flat)
         else:
-            self._rows.append(dict(row))
+            self._rows.append(flatten(row))
             if len(self._rows) == PARQUET_ROWS:
                 self._write_parquet()
 
@@ -111,14 +114,11 @@ class Lines:
 
 
 def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a row's lists and mappings cells of a csv file.
-
-    Names are joined by commas; a mapping gives a column a key.
-    """
+    """Make a row's mappings columns of their own: `probability.billing`."""
     flat: dict[str, Any] = {}
     for key, value in row.items():
         if isinstance(value, Mapping):
             flat |= {f"{key}.{name}": item for name, item in value.items()}
         else:
-            flat[key] = ", ".join(map(str, value)) if isinstance(value, list) else value
+            flat[key] = value
     return flat

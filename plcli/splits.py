@@ -23,7 +23,7 @@ from plcli.rows import Kind, Rows
 Source = str | list[str]
 Batch = dict[str, Any]
 STAGE_SPLITS = {
-    "fit": ("train", "validation"),
+    "fit": ("train", "validation", "test"),  # what is wrong with test rows is told before training
     "validate": ("validation",),
     "test": ("test",),
     "predict": ("predict",),
@@ -222,7 +222,7 @@ class SplitData(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Open the splits of a stage."""
         for split in STAGE_SPLITS[stage]:
-            if split != "validation" or stage == "validate" or self.has(split):
+            if stage != "fit" or split == "train" or self.has(split):
                 self.split(split)
 
     def train_dataloader(self) -> Any:

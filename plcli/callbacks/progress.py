@@ -5,10 +5,29 @@ import time
 from typing import Any
 
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import RichProgressBar
 
 logger = logging.getLogger(__name__)
 
 SECONDS = 10.0  # between two lines inside an epoch
+
+
+class LiveBar(RichProgressBar):
+    """A live view on a terminal's standard error, drawn every few batches; epochs count from 1."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=5, console_kwargs={"stderr": True})
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch + 1}{_total(self.trainer)}"
+
+
+def _total(trainer: Any) -> str:
+    return "" if trainer.max_epochs in (None, -1) else f" of {trainer.max_epochs}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 class ProgressLines(Callback):
@@ -63,5 +82,7 @@ class ProgressLines(Callback):
         numbers = ", ".join(
             f"{name} {float(value):.4g}" for name, value in sorted(trainer.callback_metrics.items())
         )
-        total = "" if trainer.max_epochs in (None, -1) else f" of {trainer.max_epochs}"
-        logger.info("epoch %d%s, %.0f s: %s", trainer.current_epoch + 1, total, seconds, numbers)
+        ahead = (trainer.max_epochs or 0) - trainer.current_epoch - 1
+        left = f", about {_duration(seconds * ahead)} left" if ahead > 0 else ""
+        epoch = f"{trainer.current_epoch + 1}{_total(trainer)}"
+        logger.info("epoch %s, %s: %s%s", epoch, _duration(seconds), numbers, left)

@@ -120,31 +120,26 @@ class TextClassifier(TransformerModule):
         return scores.summary(values, self.labels)
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Label and score; labels and their scores; or a score alone."""
+        """A label, its score and every probability; labels and probabilities; or a score alone."""
         logits = outputs.logits.float()
         if self.problem == "regression":
+            scores = logits.squeeze(-1).tolist()
             return [
-                {"id": id, "score": score}
-                for id, score in zip(batch["id"], logits.squeeze(-1).tolist(), strict=True)
+                {"id": id, "score": score} for id, score in zip(batch["id"], scores, strict=True)
             ]
-        if self.problem == "multi_label":
-            return [
-                {
-                    "id": id,
-                    "labels": [
-                        name
-                        for name, p in zip(self.labels, scores, strict=True)
-                        if p >= self.threshold
-                    ],
-                    "scores": dict(zip(self.labels, scores, strict=True)),
-                }
-                for id, scores in zip(batch["id"], logits.sigmoid().tolist(), strict=True)
-            ]
-        scores, best = logits.softmax(-1).max(-1)
+        single = self.problem == "single_label"
+        probabilities = (logits.softmax(-1) if single else logits.sigmoid()).tolist()
         return [
-            {"id": id, "label": self.labels[index], "score": score}
-            for id, index, score in zip(batch["id"], best.tolist(), scores.tolist(), strict=True)
+            {"id": id, **self._chosen(row), "probability": dict(zip(self.labels, row, strict=True))}
+            for id, row in zip(batch["id"], probabilities, strict=True)
         ]
+
+    def _chosen(self, probabilities: list[float]) -> dict[str, Any]:
+        if self.problem == "single_label":
+            score = max(probabilities)
+            return {"label": self.labels[probabilities.index(score)], "score": score}
+        chosen = zip(self.labels, probabilities, strict=True)
+        return {"labels": [name for name, p in chosen if p >= self.threshold]}
 
     def artefact_facts(self) -> dict[str, Any]:
         """Return decision thresholds and the temperature that scores were divided by.
