@@ -24,14 +24,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"plcli: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(
-            "plcli: stopped. The same command with --run goes on from the last checkpoint.",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
+        return _interrupted()
+    except SystemExit as end:  # Lightning ends a fit with it when Ctrl-C is pressed
+        if isinstance(end.__context__, KeyboardInterrupt):
+            return _interrupted()
+        raise
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         sys.stderr.close()
         return 0
+
+
+def _interrupted() -> int:
+    print(
+        "plcli: stopped. A fit goes on from its last finished epoch: the same command, with --run.",
+        file=sys.stderr,
+    )
+    return INTERRUPTED
 
 
 def _run(arguments: list[str]) -> int:
