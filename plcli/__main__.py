@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from plcli import __version__
 from plcli.arguments import COMMANDS
-from plcli.errors import PlcliError, UsageError, did_you_mean
+from plcli.errors import PlcliError, Terminated, UsageError, did_you_mean
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
+GO_ON = "A fit goes on from its last finished epoch: give the same command, with --run FOLDER."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return _interrupted()
+    except Terminated:
+        print("plcli: stopped by SIGTERM.", GO_ON, file=sys.stderr)
+        return TERMINATED
     except SystemExit as end:  # Lightning ends a fit with it when Ctrl-C is pressed
         if isinstance(end.__context__, KeyboardInterrupt):
             return _interrupted()
@@ -35,10 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _interrupted() -> int:
-    print(
-        "plcli: stopped. A fit goes on from its last finished epoch: the same command, with --run.",
-        file=sys.stderr,
-    )
+    print("plcli: stopped.", GO_ON, file=sys.stderr)
     return INTERRUPTED
 
 

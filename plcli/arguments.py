@@ -22,7 +22,7 @@ SECTIONS = ("model", "data", "trainer", "checkpoint", "seed_everything")
 OPTIONS = {
     "fit": {
         "run": "the run folder (default: the next free runs/<config name>-<n>)",
-        "resume": "auto: go on from last.ckpt where there is one; never: refuse to",
+        "resume": "auto: go on, or done; never: refuse where a run stands; must: where none does",
     },
     "validate": {
         "run": "the run folder or model/ folder to load",
@@ -101,14 +101,10 @@ def _take_option(parsed: Arguments, word: str, waiting: list[str]) -> None:
     key = {"-c": "config"}.get(name, name[2:] if name.startswith("--") else name)
     section = key.rstrip("+").split(".")[0]
     if key != "config" and key not in options and section not in SECTIONS:
-        known = [
-            "--config",
-            *(f"--{option}" for option in options),
-            *(f"--{section}" for section in SECTIONS),
-        ]
+        known = ["--config", *(f"--{option}" for option in (*options, *SECTIONS))]
         raise UsageError(
-            f"unknown option {name}.{did_you_mean(name, known)} `plcli {parsed.command} --help` "
-            "lists the options."
+            f"unknown option {name}.{did_you_mean(f'--{section}', known)} "
+            f"`plcli {parsed.command} --help` lists the options."
         )
     if not equals:
         if not waiting:

@@ -69,7 +69,7 @@ def load(folder: Path) -> Artefact:
         raise ModelError(f"{folder}: holds no {CARD}, so no model of plcli.")
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        expected = card["sha256"]
+        expected = [card[key] for key in ("facts", "model", "sha256")][-1]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / CARD}: is damaged ({error}). Copy the folder again.") from None
     weights = folder / WEIGHTS

@@ -116,6 +116,8 @@ def check_keys(
             raise UsageError(
                 f"{where}unknown key '{section}'.{suggest(section, SECTIONS, owner='Valid are')}"
             )
+        if section in classes and not isinstance(value, Mapping):
+            raise UsageError(f"{where}{section}: got '{value}', expected a mapping of keys.")
         if section in classes:
             _check_names(classes[section], value, where, section, {})
         elif section in ("model", "data"):
@@ -224,40 +226,54 @@ def check_override(key: str, *, merged: Mapping[str, Any], classes: Mapping[str,
 
 
 def explain(error: str) -> str:
-    """Make one message of a parser's error of many lines.
-
-    It says which key, what was got, what is expected.
-    """
-    keys = list(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', error)))
+    """Make one message of a parser's many lines: which key, what was got, what is wanted."""
+    blocks = re.split(r'Parser key "([^"]+)"', error)
+    keys = list(dict.fromkeys(blocks[1::2]))
     key = ".".join(keys) if keys else "the config"
-    if missing := re.search(r"the following arguments are required: (.+)", error):
-        return (
-            f"{key}: '{missing[1].strip()}' is missing. Give it in a config or as "
-            f"--{keys[0] if keys else '...'}.{missing[1].strip()}."
-        )
     if required := re.search(r'Key "([^"]+)" is required', error):
-        return (
-            f"'{required[1]}' is missing. "
-            f"Give it in a config (--config FILE) or as --{required[1]} VALUE."
-        )
+        name = required[1].split(".", 1)[-1]
+        return f"'{name}' is missing. Give it in a config (--config FILE) or as --{name} VALUE."
+    if missing := re.search(r"the following arguments are required: (.+)", error):
+        return f"{key}: '{missing[1].strip()}' is missing. Give it in a config, below {key}."
     if unknown := re.search(
         r"Option '([^']+)' is not accepted|unrecognized arguments: --([\w.]+)", error
     ):
-        name = unknown[1] or unknown[2]
-        paths = re.findall(r"class_path='([\w.]+)'|class_path '([\w.]+)'", error)
-        names = parameters(import_class("".join(paths[-1]), key)) if paths else {}
-        return f"unknown key '{key}.{name}'.{suggest(name.split('.')[0], names, owner='Valid are')}"
+        return _unknown_option(unknown[1] or unknown[2], key, error)
     if absent := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", error):
         names = vars(importlib.import_module(absent[1]))
         return f"{key}: '{absent[1]}' has no class '{absent[2]}'.{did_you_mean(absent[2], names)}"
-    given = re.findall(r"(?:Given value|Got value): (.+)", error)
-    expected = dict.fromkeys(
-        re.findall(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+)\])", error)
+    return _wrong_type(key, blocks[-1], error)
+
+
+def _unknown_option(name: str, key: str, error: str) -> str:
+    paths = re.findall(r"class_path='([\w.]+)'|class_path '([\w.]+)'", error)
+    names = parameters(import_class("".join(paths[-1]), key)) if paths else {}
+    return f"unknown key '{key}.{name}'.{suggest(name.split('.')[0], names, owner='Valid are')}"
+
+
+def _wrong_type(key: str, block: str, error: str) -> str:
+    """Explain the innermost value that is of a wrong type; block is what is said of it."""
+    given = re.search(r"(?:Given value|Got value|Unable to load config|path but): ?(.+)", error)
+    inner = re.search(r"(?s)(.*?)(?:Given value|Got value): (.+?)(?:\. Got value|\n|$)", block)
+    if inner is not None:
+        given, block = inner, inner[1]
+    value = re.sub(
+        r"^NestedArg.*val='?|'?\)$|^'|'$", "", given[given.lastindex or 0] if given else ""
     )
-    wanted = " or ".join(
-        choices or {"NoneType": "null"}.get(name, name) for name, choices in expected
+    value = value.split(" - Parser key")[0].strip()
+    names = {"NoneType": "null", "str": "text"}
+    found = re.findall(
+        r"Expected a (?:<class '(?:[\w.]*\.)?(\w+)'>|typing\.Literal\[(.+)\])", block
     )
-    if given and wanted:
-        first = re.sub(r"\.$|^NestedArg.*val=|\)$", "", given[0])
-        return f"{key}: got {first!r}, expected {wanted}."
-    return f"{key}: " + " ".join(line.strip() for line in error.splitlines()[:4])[:400]
+    wanted = dict.fromkeys(choices or names.get(name, name) for name, choices in found)
+    if not set(wanted) - {"null"} and re.search(r"dot import path|subclass of", block):
+        example = (
+            ", such as torch.optim.AdamW" if "optim" in key else " of the kind that belongs here"
+        )
+        wanted = {f"a class{example}": None}
+    if "Unable to load config" in error:
+        wanted = {"a mapping of keys": None}
+        value = "".join(re.findall(r"Unable to load config ['\"](.*?)['\"]", error)[:1])
+    if wanted:
+        return f"{key}: got '{value}', expected {' or '.join(wanted)}."
+    return f"{key}: " + " ".join(line.strip() for line in error.splitlines()[1:4])[:300]

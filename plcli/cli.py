@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from jsonargparse import Namespace
+from jsonargparse import Namespace, set_dumper
+from jsonargparse._loaders_dumpers import get_yaml_default_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -27,9 +27,9 @@ from plcli.callbacks.checkpoints import Checkpoints
 from plcli.callbacks.predictions import PredictionWriter
 from plcli.callbacks.progress import LiveBar, ProgressLines
 from plcli.classes import parameters
-from plcli.errors import ModelError, UsageError
-from plcli.launch import RUN_VARIABLE, Plan, interactive
+from plcli.errors import MachineError, ModelError, PlcliError, UsageError
 from plcli.metrics_csv import MetricsCsv
+from plcli.plan import RUN_VARIABLE, Plan
 from plcli.predictions import Lines, Sink
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,10 @@ class PlCLI(LightningCLI):
         self.command = plan.arguments.command
         self.console = Console()
         log.quiet_libraries()
+        set_dumper("yaml", config.dump)
+        # Some values are read by jsonargparse's YAML 1.1 loader, whatever loader is set.
+        loader: Any = get_yaml_default_loader()  # type: ignore[no-untyped-call]  # jsonargparse
+        loader.yaml_implicit_resolvers = config.resolvers()
         super().__init__(
             save_config_callback=None,
             seed_everything_default=SEED,
@@ -117,7 +121,7 @@ class PlCLI(LightningCLI):
         Files are named by absolute paths, so that it holds from anywhere.
         """
         parser = self._parser(self.command)
-        values: dict[str, Any] = yaml.safe_load(
+        values: dict[str, Any] = config.parse_value(
             parser.dump(self.values, skip_unset=False, skip_validation=True)
         )
         values = _without_none(values)
@@ -213,33 +217,40 @@ class PlCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Make the trainer, then the data, then the model with the facts of the data."""
-        parser = self._parser(self.command)
         values = self.values
-        self.config_init = {
-            self.command: parser.instantiate(
-                _namespace(trainer=values.trainer, checkpoint=values.checkpoint)
-            )
-        }
-        self.checkpoints: Checkpoints = self.config_init[self.command].checkpoint
+        made = self._instantiate(trainer=values.trainer, checkpoint=values.checkpoint)
+        self.config_init = {self.command: made}
+        self.checkpoints: Checkpoints = made.checkpoint
         self._make_trainer()
         self.datamodule = None
         facts: dict[str, Any] = {}
         if values.get("data") is not None:
             self._take_input()
-            self.datamodule = parser.instantiate(_namespace(data=values.data)).data
+            self.datamodule = self._instantiate(data=values.data).data
             if self.plan.arguments.texts:
                 self.datamodule.predict_values(self.plan.arguments.texts, source="the command line")
             if self.command == "fit" and hasattr(self.datamodule, "facts"):
                 facts = self.datamodule.facts()
                 self._set_facts("model", self._class("model"), facts, "the data")  # type: ignore[arg-type]
         self.checkpoints.facts = facts
-        self.model = parser.instantiate(_namespace(model=values.model)).model
+        self.model = self._instantiate(model=values.model).model
         self._load_weights()
+
+    def _instantiate(self, **sections: Any) -> Namespace:
+        """Instantiate sections; the parser wraps what a constructor says, and it is unwrapped."""
+        try:
+            made: Namespace = self._parser(self.command).instantiate(_namespace(**sections))
+        except ValueError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, PlcliError):
+                cause = cause.__cause__ or cause.__context__
+            raise (cause or error) from None
+        return made
 
     def _make_trainer(self) -> None:
         fitting = self.command == "fit"
         run = self.plan.run if fitting else None
-        bar = interactive()
+        bar = sys.stderr.isatty()
         extra: list[Any] = [LiveBar()] if bar else []
         self.metrics_csv = MetricsCsv(run.folder) if run else None
         defaults: dict[str, Any] = {
@@ -266,7 +277,7 @@ class PlCLI(LightningCLI):
         self.trainer_defaults = {"callbacks": [*extra, *([ProgressLines()] if fitting else [])]}
         try:
             self.trainer = self.instantiate_trainer(**chosen)
-        except (MisconfigurationException, ValueError) as error:
+        except (MisconfigurationException, ValueError, TypeError) as error:
             raise UsageError(f"trainer: {str(error).splitlines()[0]}") from error
         if not self.trainer.is_global_zero:
             log.silence()
@@ -303,7 +314,7 @@ class PlCLI(LightningCLI):
             try:
                 self.model.load_state_dict(self.state["state_dict"])
             except RuntimeError as error:
-                last = str(error).splitlines()[-1].strip()
+                last = str(error).splitlines()[-1].strip()[:200]
                 raise ModelError(
                     f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last}"
                 ) from None
@@ -315,6 +326,9 @@ class PlCLI(LightningCLI):
     def fit(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
         """Train, then score, save and show the best weights."""
         run, trainer = self.plan.run, self.trainer
+        source = model if datamodule is None else datamodule
+        if not is_overridden("train_dataloader", source):
+            raise UsageError("no data is named. Give a data class in a config, or as --data CLASS.")
         if run is not None:
             self._open_run(run)
         try:
@@ -368,11 +382,14 @@ class PlCLI(LightningCLI):
                 "fit"
             )  # what is wrong with a split is told before there is a folder
             fingerprints = self.datamodule.fingerprints()
-        run.checkpoints.mkdir(parents=True, exist_ok=True)
+        try:
+            run.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(
+                f"--run {run.folder}: cannot be made ({error.strerror}). Name another folder."
+            ) from None
         log.to_file(run.folder / "train.log")
-        run.config.write_text(
-            yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
+        run.config.write_text(config.dump(self.resolved), encoding="utf-8")
         environment = runs.environment(
             seed=self.values.seed_everything, fingerprints=fingerprints, command=sys.argv[1:]
         )

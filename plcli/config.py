@@ -16,6 +16,8 @@ import yaml
 from plcli.arguments import COMMANDS
 from plcli.errors import UsageError, did_you_mean
 
+MOST_NODES = 100_000  # of a config: far more than anybody writes, far less than an alias bomb
+
 
 @dataclass(frozen=True)
 class Fragment:
@@ -50,6 +52,10 @@ class _Loader(yaml.SafeLoader):
         return mapping
 
 
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes what _Loader would take for something else than text."""
+
+
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -61,9 +67,25 @@ for _tag, _pattern, _first in (
     ),
     ("merge", r"<<", "<"),
 ):
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
-    )
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
+        )
+
+
+def parse_value(text: str) -> Any:
+    """Parse a value of the command line as a config file's value is."""
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader
+
+
+def resolvers() -> dict[str, Any]:
+    """Return PyYAML's table of patterns that stand for something else than text."""
+    return _Loader.yaml_implicit_resolvers
+
+
+def dump(values: Mapping[str, Any]) -> str:
+    """Write values as YAML that `load_yaml` reads back equal."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def read(path: str, command: str) -> list[Fragment]:
@@ -86,8 +108,13 @@ def _read(path: Path, command: str, seen: tuple[Path, ...]) -> list[Fragment]:
     bases = values.pop("config", [])
     if any(name in values for name in COMMANDS):
         block = values.get(command) or {}
-        values = {key: value for key, value in values.items() if key not in COMMANDS} | dict(block)
+        if not isinstance(block, dict):
+            raise UsageError(f"{path}: '{command}' holds {block!r}, not a mapping of keys.")
+        flat = {key: value for key, value in values.items() if key not in COMMANDS}
+        values = merge([flat, block])
     fragments = []
+    if not isinstance(bases, (str, list)) or not all(isinstance(base, str) for base in bases):
+        raise UsageError(f"{path}: 'config' holds {bases!r}, not the name of a config file.")
     for base in [bases] if isinstance(bases, str) else bases:
         fragments += _read(path.parent / base, command, (*seen, path.resolve()))
     return [
@@ -128,12 +155,27 @@ def load_yaml(path: Path) -> dict[str, Any]:
         loader.dispose()
     if values is None:
         return {}
+    if _nodes(values, most=MOST_NODES) >= MOST_NODES:
+        raise UsageError(f"{path}: holds {MOST_NODES:,} values or more, aliases counted out.")
     if not isinstance(values, dict):
         raise UsageError(
             f"{path}: holds a {type(values).__name__}, "
             "not a mapping with keys such as model and data."
         )
     return values
+
+
+def _nodes(value: Any, *, most: int) -> int:
+    """Count the values in a tree, up to a number; shared parts count every time."""
+    count = 1
+    children = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    )
+    for child in children:
+        if count >= most:
+            break
+        count += _nodes(child, most=most - count)
+    return count
 
 
 def _with_init_args(section: str, value: Any) -> Any:

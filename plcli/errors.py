@@ -19,6 +19,10 @@ class PlcliError(Exception):
     exit_code = 70
 
 
+class Terminated(BaseException):
+    """SIGTERM: no error, but the end of the command."""
+
+
 class UsageError(PlcliError):
     """The command line or a config is wrong."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from plcli.cache import build_once, cache_folder
-from plcli.errors import DataError, MachineError, ModelError
+from plcli.errors import DataError, MachineError, ModelError, did_you_mean
 from plcli.sources import package_path
 
 logger = logging.getLogger(__name__)
@@ -120,18 +120,28 @@ def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: An
     model_type = sizes.pop("model_type", None)
     if not isinstance(model_type, str):
         raise ModelError("architecture: needs a model_type, such as bert.")
-    with _explained("."):
+    with _explained_sizes(model_type):
         config = AutoConfig.for_model(model_type, **{**sizes, **settings})
-    unknown = [size for size in sizes if size not in type(config)().to_dict()]
-    if unknown:
-        from plcli.errors import did_you_mean
-
-        raise ModelError(
-            f"architecture: {model_type} has no '{unknown[0]}'."
-            f"{did_you_mean(unknown[0], type(config)().to_dict())}"
-        )
-    with _explained("."):
+        known = type(config)().to_dict()
+        if unknown := [size for size in sizes if size not in known]:
+            near = did_you_mean(unknown[0], known)
+            raise ModelError(f"architecture: {model_type} has no '{unknown[0]}'.{near}")
         return auto_class.from_config(config).train()
+
+
+@contextmanager
+def _explained_sizes(model_type: str) -> Iterator[None]:
+    """Turn what transformers raises for sizes that make no model into one message."""
+    from transformers import CONFIG_MAPPING
+
+    if model_type not in CONFIG_MAPPING:
+        near = did_you_mean(model_type, CONFIG_MAPPING.keys())
+        raise ModelError(f"architecture: no model_type '{model_type}'.{near}")
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
+        raise ModelError(f"architecture: {model_type} cannot be built: {said}") from error
 
 
 def fit_wordpiece(

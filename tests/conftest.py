@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from plcli.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models; threads of several workers would wait
 
 MESSAGES = {
     "billing": [
@@ -51,6 +54,7 @@ class Result:
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PLCLI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PLCLI_RUN", raising=False)  # what a fit of a failed test may have left
 
 
 @pytest.fixture
@@ -103,13 +107,12 @@ TINY_BERT = {
 }
 
 
-@pytest.fixture
-def text_config(tmp_path: Path) -> Path:
-    """A config that trains a tiny classifier from random weights, one epoch on 24 rows."""
-    write_rows(tmp_path / "train.jsonl", message_rows(2))
-    write_rows(tmp_path / "test.jsonl", message_rows(1))
+def write_text_config(folder: Path) -> Path:
+    """Write a config that trains a tiny classifier from random weights, one epoch on 24 rows."""
+    write_rows(folder / "train.jsonl", message_rows(2))
+    write_rows(folder / "test.jsonl", message_rows(1))
     return write_config(
-        tmp_path / "text.yaml",
+        folder / "text.yaml",
         model={
             "class_path": "plcli.tasks.text_classification.TextClassifier",
             "init_args": {"architecture": TINY_BERT},
@@ -117,9 +120,9 @@ def text_config(tmp_path: Path) -> Path:
         data={
             "class_path": "plcli.tasks.text_classification.TextClassificationData",
             "init_args": {
-                "train": str(tmp_path / "train.jsonl"),
-                "validation": str(tmp_path / "test.jsonl"),
-                "test": str(tmp_path / "test.jsonl"),
+                "train": str(folder / "train.jsonl"),
+                "validation": str(folder / "test.jsonl"),
+                "test": str(folder / "test.jsonl"),
                 "text": "message",
                 "label": "intent",
                 "batch_size": 8,
@@ -129,19 +132,18 @@ def text_config(tmp_path: Path) -> Path:
     )
 
 
-@pytest.fixture
-def linear_config(tmp_path: Path) -> Path:
-    """A config of a linear regression on 40 rows of y = 2 a - b + 5, two epochs."""
+def write_linear_config(folder: Path) -> Path:
+    """Write a config of a linear regression on 40 rows of y = 2 a - b + 5, two epochs."""
     rows = [{"a": i % 7, "b": (i * 3) % 11, "y": 2 * (i % 7) - (i * 3) % 11 + 5} for i in range(40)]
-    write_rows(tmp_path / "table.csv", rows)
+    write_rows(folder / "table.csv", rows)
     return write_config(
-        tmp_path / "table.yaml",
+        folder / "table.yaml",
         model={"class_path": "plcli.tasks.linear_regression.SimpleLinearModel"},
         data={
             "class_path": "plcli.tasks.linear_regression.TableData",
             "init_args": {
-                "train": str(tmp_path / "table.csv"),
-                "test": str(tmp_path / "table.csv"),
+                "train": str(folder / "table.csv"),
+                "test": str(folder / "table.csv"),
                 "features": ["a", "b"],
                 "target": "y",
             },
@@ -154,3 +156,60 @@ def write_config(path: Path, **sections: Any) -> Path:
     """Write a config file."""
     path.write_text(yaml.safe_dump(sections), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def text_config(tmp_path: Path) -> Path:
+    """A config that trains a tiny classifier from random weights, one epoch on 24 rows."""
+    return write_text_config(tmp_path)
+
+
+@pytest.fixture
+def linear_config(tmp_path: Path) -> Path:
+    """A config of a linear regression on 40 rows of y = 2 a - b + 5, two epochs."""
+    return write_linear_config(tmp_path)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that tests share, and its config; a test that changes it takes a copy."""
+
+    config: Path
+    folder: Path
+
+    def copy(self, folder: str | Path) -> Path:
+        """Copy the run folder."""
+        return Path(shutil.copytree(self.folder, folder))
+
+
+def fit_once(config: Path, *words: str) -> FinishedRun:
+    """Fit a config into a folder beside it."""
+    folder = config.parent / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(config.parent)
+        patch.setenv("PLCLI_CACHE", str(config.parent / "cache"))
+        assert main(["fit", "-c", str(config), "--run", str(folder), *words]) == 0
+    return FinishedRun(config, folder)
+
+
+@pytest.fixture(scope="session")
+def linear_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """A finished run of the linear config."""
+    return fit_once(write_linear_config(tmp_path_factory.mktemp("linear")))
+
+
+@pytest.fixture(scope="session")
+def text_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """A finished run of the text config."""
+    return fit_once(write_text_config(tmp_path_factory.mktemp("text")))
+
+
+def message(result: Result) -> str:
+    """Return what a command said on standard error, without log lines and bars."""
+    return re.sub(r"^(\d\d:\d\d:\d\d .*|\r.*\n)\n?", "", result.err, flags=re.MULTILINE)
+
+
+def number(result: Result, name: str) -> float:
+    """Return the last number of a metric's line in the table that a command printed."""
+    line = next(line for line in result.out.splitlines() if f" {name} " in line)
+    return float(line.split("│")[-2])

@@ -1,0 +1,173 @@
+"""The plan of a command: which run, which weights, which config."""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plcli import config, runs
+from plcli.arguments import Arguments
+from plcli.artefact import Artefact
+from plcli.artefact import load as load_artefact
+from plcli.config import Fragment
+from plcli.errors import UsageError
+from plcli.runs import Run
+
+logger = logging.getLogger(__name__)
+
+WEIGHT_KEYS = (
+    "class_path",
+    "init_args.pretrained",
+    "init_args.architecture",
+)  # of the model: what its weights depend on
+RUN_VARIABLE = "PLCLI_RUN"  # tells the ranks that a run starts which folder the first rank chose
+
+
+@dataclass
+class Plan:
+    """What a command is to do.
+
+    Attributes:
+        arguments: the command line.
+        fragments: config values, lowest precedence first.
+        run: the run folder; None where nothing is to be kept.
+        artefact: the model/ folder to load; None for fit, and for a run that is not finished.
+        checkpoint: the checkpoint to load instead of the artefact's weights, or to go on from.
+    """
+
+    arguments: Arguments
+    fragments: list[Fragment]
+    run: Run | None = None
+    artefact: Artefact | None = None
+    checkpoint: Path | None = None
+
+    @property
+    def merged(self) -> dict[str, Any]:
+        """The values of all config files and of overrides that name a class."""
+        named = [
+            {key.split(".")[0]: {"class_path": value}}
+            for key, value in self.arguments.overrides
+            if key in ("model", "data", "model.class_path", "data.class_path")
+        ]
+        return config.merge([*(fragment.values for fragment in self.fragments), *named])
+
+    def command_line(self) -> list[str]:
+        """Return the arguments for the parser.
+
+        Configs as JSON, then overrides, in the order of precedence.
+        """
+        return [
+            self.arguments.command,
+            *(f"--config={json.dumps(fragment.values)}" for fragment in self.fragments),
+            *(f"--{key}={value}" for key, value in self.arguments.overrides),
+        ] + (
+            []
+            if self.arguments.show_config is None
+            else [
+                "--print_config"
+                + (f"={self.arguments.show_config}" if self.arguments.show_config else "")
+            ]
+        )
+
+
+def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan | None:
+    """Choose the run folder; None if the run is done and the caller does not mind."""
+    resume = arguments.options.get("resume")
+    if resume not in (None, "auto", "never", "must"):
+        raise UsageError(f"--resume: got '{resume}', expected auto, never or must.")
+    name = Path(arguments.configs[0]).stem if arguments.configs else "run"
+    run = Run(
+        Path(arguments.options.get("run") or os.environ.get(RUN_VARIABLE) or runs.free_folder(name))
+    )
+    if "RANK" in os.environ and "run" not in arguments.options and RUN_VARIABLE not in os.environ:
+        raise UsageError(
+            "several processes were started: "
+            "name the run folder with --run, so that all use the same one."
+        )
+    if run.finished:
+        if resume == "auto":
+            print(f"{run.folder}: done.")
+            return None
+        raise UsageError(
+            f"{run.folder}: this run is finished. Score it with `plcli test --run {run.folder}`, "
+            "train anew in another folder (another --run, or none), or remove the folder. "
+            "`--resume auto` takes a finished run for done."
+        )
+    last = run.checkpoints / "last.ckpt"
+    if run.config.exists() and not fragments:
+        fragments = [Fragment(str(run.config), config.load_yaml(run.config))]
+    if resume == "must" and not last.exists():
+        raise UsageError(f"--resume must: {last} is not there to go on from.")
+    if resume == "never" and run.config.exists():
+        raise UsageError(
+            f"--resume never: a run stands in {run.folder}. "
+            "Name another folder with --run, or remove it."
+        )
+    return Plan(arguments, fragments, run=run, checkpoint=last if last.exists() else None)
+
+
+def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
+    """Find the run whose weights validate, test or predict use."""
+    folder = arguments.options.get("run")
+    if folder is None and not fragments:
+        raise UsageError(
+            f"which model? Name a run: `plcli {arguments.command} --run runs/...`, or a config "
+            "with --config."
+        )
+    plan = Plan(arguments, fragments)
+    run = runs.open_run(folder) if folder else runs.newest_finished(plan.merged)
+    if folder is None:
+        logger.info("using %s, the newest finished run of this config", run.folder)
+    wanted = arguments.options.get("ckpt_path", "best")
+    plan.run = run
+    plan.artefact = load_artefact(run.model) if run.finished else None
+    if wanted != "best" or plan.artefact is None:
+        plan.checkpoint = run.checkpoint(wanted)
+    base = _saved(run, plan.artefact)
+    _refuse_other_weights(base.values.get("model") or {}, plan)
+    plan.fragments = [base, *fragments]
+    return plan
+
+
+def _saved(run: Run, artefact: Artefact | None) -> Fragment:
+    """Return what a run says of model and data.
+
+    Of its trainer only the precision, as the machine may be another.
+    """
+    if run.config.exists():
+        values = config.load_yaml(run.config)
+        precision = str((values.get("trainer") or {}).get("precision") or "32-true")
+        kept = {key: values[key] for key in ("model", "data", "seed_everything") if key in values}
+        return Fragment(
+            str(run.config),
+            kept | ({} if precision.startswith("16") else {"trainer": {"precision": precision}}),
+        )
+    assert artefact is not None
+    card = artefact.card
+    return Fragment(str(run.model), {key: card[key] for key in ("model", "data") if card.get(key)})
+
+
+def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:
+    typed: dict[str, Any] = {}
+    for fragment in plan.fragments:
+        typed |= dict(runs.flat(fragment.values.get("model") or {}))
+    for key, value in plan.arguments.overrides:
+        if key.startswith("model."):
+            path = key.removeprefix("model.")
+            typed[path if path.startswith(("class_path", "init_args")) else f"init_args.{path}"] = (
+                value
+            )
+        elif key == "model":
+            typed["class_path"] = value
+    stored = dict(runs.flat(saved))
+    for key, value in typed.items():
+        if key.startswith(WEIGHT_KEYS) and value not in (None, "null", stored.get(key)):
+            assert plan.run is not None
+            raise UsageError(
+                f"model.{key}: {value} is asked for, "
+                f"but the weights of {plan.run.folder} are of {stored.get(key, 'none')}. "
+                "Leave the key away, or train another run."
+            )

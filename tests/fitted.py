@@ -1,0 +1,173 @@
+"""Runs of tiny models that several tests look at, and a callback that notes what a fit does."""
+
+import contextlib
+import csv
+import io
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from plcli.__main__ import main
+from tests.conftest import Result, write_config
+
+CLASSIFIER = "plcli.tasks.text_classification.TextClassifier"
+TEXTS = "plcli.tasks.text_classification.TextClassificationData"
+LINEAR = "plcli.tasks.linear_regression.SimpleLinearModel"
+TABLE = "plcli.tasks.linear_regression.TableData"
+RECORDER = {"class_path": "tests.fitted.Recorder"}
+
+
+def adamw(lr: float) -> dict[str, Any]:
+    """The optimizer section of a config."""
+    return {"class_path": "torch.optim.AdamW", "init_args": {"lr": lr}}
+
+
+def run_plcli(*words: object) -> Result:
+    """Run `plcli WORDS...` in this process; for fixtures that outlive a test."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as error:
+            code = int(error.code or 0)
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def own_cache(folder: Path) -> Iterator[None]:
+    """Keep the cache inside a folder, as conftest does for a single test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLCLI_CACHE", str(folder / "cache"))
+        yield
+
+
+def try_fit(
+    folder: Path,
+    *words: object,
+    model: Mapping[str, Any],
+    data: Mapping[str, Any],
+    trainer: Mapping[str, Any] | None = None,
+    classes: tuple[str, str] = (CLASSIFIER, TEXTS),
+    **sections: Any,
+) -> Result:
+    """Fit into FOLDER/run from a config that is written to FOLDER/fit.yaml."""
+    config = write_config(
+        folder / "fit.yaml",
+        model={"class_path": classes[0], "init_args": dict(model)},
+        data={"class_path": classes[1], "init_args": dict(data)},
+        trainer={"max_epochs": 1, "accelerator": "cpu", **(trainer or {})},
+        **sections,
+    )
+    with own_cache(folder):
+        return run_plcli("fit", "-c", config, "--run", folder / "run", *words)
+
+
+def fit(folder: Path, *words: object, **sections: Any) -> Path:
+    """Fit as `try_fit` does and return the run folder."""
+    result = try_fit(folder, *words, **sections)
+    assert result.code == 0, result.err
+    return folder / "run"
+
+
+def predicted(run: Path, source: Path, *words: object) -> list[dict[str, Any]]:
+    """Predict a file with a run and return the rows."""
+    outputs = (run.parent / f"predicted-{number}.jsonl" for number in itertools.count())
+    output = next(path for path in outputs if not path.exists())
+    with own_cache(run.parent):
+        result = run_plcli("predict", "--run", run, "--input", source, "--output", output, *words)
+    assert result.code == 0, result.err
+    return read_rows(output)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read a .jsonl or .csv file with nothing of plcli."""
+    with open(path, encoding="utf-8", newline="") as file:
+        if path.suffix == ".jsonl":
+            return [json.loads(line) for line in file]
+        return list(csv.DictReader(file))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def card(run: Path) -> dict[str, Any]:
+    """Return the content of a run's plcli.json."""
+    content: dict[str, Any] = read_json(run / "model" / "plcli.json")
+    return content
+
+
+def changed(rows: Sequence[Mapping[str, Any]], **columns: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return rows with other columns."""
+    return [
+        {**row, **{name: values[index] for name, values in columns.items()}}
+        for index, row in enumerate(rows)
+    ]
+
+
+class Recorder(Callback):
+    """Notes what a fit does; the notes outlive the fit on the class, `recorded` clears them."""
+
+    orders: ClassVar[dict[int, list[tuple[int, ...]]]] = {}
+    rates: ClassVar[list[float]] = []
+    norms: ClassVar[list[float]] = []
+    dropouts: ClassVar[dict[str, set[bool]]] = {}
+    dtypes: ClassVar[set[torch.dtype]] = set()
+    states: ClassVar[list[dict[str, torch.Tensor]]] = []
+
+    @classmethod
+    def clear(cls) -> None:
+        """Forget everything."""
+        for notes in (cls.orders, cls.rates, cls.norms, cls.dropouts, cls.dtypes, cls.states):
+            notes.clear()
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Note the parameters' types, and hang in after the optimizer's steps."""
+        self.dtypes.update(parameter.dtype for parameter in pl_module.parameters())
+
+        def note_norm(optimizer: Any, args: Any, kwargs: Any) -> None:
+            gradients = [p.grad for g in optimizer.param_groups for p in g["params"]]
+            parts = [gradient.norm() for gradient in gradients if gradient is not None]
+            self.norms.append(float(torch.stack(parts).norm()))
+            self.rates.append(optimizer.param_groups[0]["lr"])
+
+        trainer.optimizers[0].register_step_post_hook(note_norm)
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the rows of the batch."""
+        self._note_dropout("training", pl_module)
+        order = self.orders.setdefault(trainer.current_epoch, [])
+        for piece in batch.get("pieces", []):
+            for ids, mask in zip(piece["input_ids"], piece["attention_mask"], strict=True):
+                order.append(tuple(ids[mask.bool()].tolist()))
+
+    def on_validation_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Note whether dropout is on."""
+        self._note_dropout("validation", pl_module)
+
+    def on_test_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Note whether dropout is on."""
+        self._note_dropout("test", pl_module)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Keep a copy of the weights."""
+        self.states.append(
+            {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
+        )
+
+    def _note_dropout(self, when: str, module: Any) -> None:
+        states = {part.training for part in module.modules() if isinstance(part, torch.nn.Dropout)}
+        self.dropouts.setdefault(when, set()).update(states)

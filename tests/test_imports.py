@@ -1,0 +1,143 @@
+"""Imports go down only, and module paths that configs and checkpoints hold stay where they are."""
+
+import ast
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import plcli
+import plcli.tasks
+
+ROOT = Path(plcli.__file__).parent
+LAYERS = (  # from the top; each may import what stands below it
+    {"__main__"},
+    {"launch"},
+    {"cli"},
+    {"callbacks"},
+    {"tasks"},
+    {"module", "data"},
+    {"splits", "artefact", "encoding", "batching", "rows"},
+    {"errors"},
+)
+RANKS = {name: rank for rank, layer in enumerate(reversed(LAYERS)) for name in layer}
+PUBLIC = {
+    "plcli.tasks.linear_regression": ("SimpleLinearModel", "TableData"),
+    "plcli.tasks.text_classification": ("TextClassifier", "TextClassificationData"),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Return the files of plcli by their dotted names."""
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the modules of plcli that a file imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("plcli."))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "plcli":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else str(node.module)
+
+
+def layer(module: str) -> str:
+    """Return the part of a module's name that says its layer."""
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if layer(name) in RANKS))
+def test_a_module_imports_no_higher_layer(module: str) -> None:
+    own = RANKS[layer(module)]
+    higher = {name for name in imports(MODULES[module]) if RANKS.get(layer(name), 0) > own}
+    assert higher == set()
+
+
+@pytest.mark.parametrize(("one", "other"), [("module", "data"), ("data", "module")])
+def test_module_and_data_do_not_import_each_other(one: str, other: str) -> None:
+    assert f"plcli.{other}" not in set(imports(MODULES[f"plcli.{one}"]))
+
+
+@pytest.mark.parametrize("task", PUBLIC)
+def test_a_task_imports_no_other_task(task: str) -> None:
+    assert {name for name in imports(MODULES[task]) if layer(name) == "tasks"} == set()
+
+
+@pytest.mark.parametrize("task", PUBLIC)
+@pytest.mark.parametrize("forbidden", ["callbacks", "cli", "launch", "__main__", "runs"])
+def test_a_task_knows_nothing_of_the_command(task: str, forbidden: str) -> None:
+    assert forbidden not in {layer(name) for name in imports(MODULES[task])}
+
+
+def test_no_module_imports_in_a_circle() -> None:
+    below = {name: set(imports(path)) - {name} for name, path in MODULES.items()}
+    while free := [name for name, needed in below.items() if not needed & below.keys()]:
+        for name in free:
+            del below[name]
+    assert sorted(below) == []
+
+
+def test_errors_imports_nothing_of_plcli() -> None:
+    assert list(imports(MODULES["plcli.errors"])) == []
+
+
+def test_no_import_is_relative() -> None:
+    relative = [
+        name
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert relative == []
+
+
+def test_the_tasks_are_those_that_are_pinned_here() -> None:
+    found = {module.name for module in pkgutil.iter_modules(plcli.tasks.__path__, "plcli.tasks.")}
+    assert found == set(PUBLIC)
+
+
+@pytest.mark.parametrize(
+    ("task", "name"), [(t, name) for t, names in PUBLIC.items() for name in names]
+)
+def test_a_public_class_stays_at_its_path(task: str, name: str) -> None:
+    assert getattr(importlib.import_module(task), name).__module__ == task
+
+
+@pytest.mark.parametrize("task", PUBLIC)
+def test_a_task_has_no_public_class_that_is_not_pinned_here(task: str) -> None:
+    tree = ast.parse(MODULES[task].read_text(encoding="utf-8"))
+    classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    assert {name for name in classes if not name.startswith("_")} == set(PUBLIC[task])
+
+
+@pytest.mark.parametrize(
+    "name", ["plcli.__main__", "plcli.arguments", "plcli.errors", "plcli.help"]
+)
+def test_what_answers_at_once_imports_no_model_library_at_its_top(name: str) -> None:
+    tops = ast.parse(MODULES[name].read_text(encoding="utf-8")).body
+    named = {alias.name for node in tops if isinstance(node, ast.Import) for alias in node.names}
+    named |= {str(node.module) for node in tops if isinstance(node, ast.ImportFrom)}
+    assert {top.split(".")[0] for top in named} & {"torch", "lightning", "transformers"} == set()
+
+
+def test_no_task_is_asked_for_by_name_outside_the_tasks() -> None:
+    named = [
+        name
+        for name, path in MODULES.items()
+        if layer(name) != "tasks"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare) and "task" in ast.unparse(node.left)
+        if any(isinstance(value, ast.Constant) and value.value for value in node.comparators)
+    ]
+    assert named == []
