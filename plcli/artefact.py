@@ -12,6 +12,7 @@ A module that has no `save_pretrained` leaves its state as model.safetensors ins
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -69,7 +70,7 @@ def load(folder: Path) -> Artefact:
         raise ModelError(f"{folder}: holds no {CARD}, so no model of plcli.")
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        expected = [card[key] for key in ("facts", "model", "sha256")][-1]
+        expected = [card[key] for key in ("facts", "sha256")][-1]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / CARD}: is damaged ({error}). Copy the folder again.") from None
     weights = folder / WEIGHTS
@@ -102,9 +103,7 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
             if hasattr(data, "save_pretrained"):
                 data.save_pretrained(temporary)
             content = {"plcli": __version__, **card, "sha256": sha256(temporary / WEIGHTS)}
-            (temporary / CARD).write_text(
-                json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
+            (temporary / CARD).write_text(to_json(content), encoding="utf-8")
             temporary.chmod(0o755)
             if folder.exists():
                 shutil.rmtree(folder)
@@ -119,12 +118,9 @@ def _write_weights(folder: Path, model: Any) -> None:
     if hasattr(model, "save_pretrained"):
         model.save_pretrained(folder)
     else:
-        from safetensors.torch import save_file
+        from safetensors.torch import save_model
 
-        save_file(
-            {key: value.contiguous().cpu() for key, value in model.state_dict().items()},
-            folder / WEIGHTS,
-        )
+        save_model(model, str(folder / WEIGHTS))
 
 
 def load_state(artefact: Artefact, model: Any) -> None:
@@ -133,15 +129,28 @@ def load_state(artefact: Artefact, model: Any) -> None:
     Raises:
         ModelError: if the module's state has other names or shapes.
     """
-    from safetensors.torch import load_file
+    from safetensors.torch import load_model
 
     try:
-        model.load_state_dict(load_file(artefact.folder / WEIGHTS))
+        load_model(model, artefact.folder / WEIGHTS)
     except RuntimeError as error:
         raise ModelError(
             f"{artefact.folder}: does not fit {type(model).__name__}: "
             f"{str(error).splitlines()[-1].strip()}"
         ) from None
+
+
+def to_json(values: Any) -> str:
+    """Write values as JSON; numbers that are none, such as the correlation of a constant, as null."""
+    return json.dumps(_finite(values), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def sha256(path: Path) -> str:

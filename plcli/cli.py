@@ -137,19 +137,17 @@ class PlCLI(LightningCLI):
         if self.values.trainer.fast_dev_run or run is None:
             self.plan.run = None
             return
-        if run.config.exists():
+        if run.config.exists() and (self.plan.checkpoint is not None or run.finished):
             changed = runs.differences(config.load_yaml(run.config), self.resolved)
             if changed:
                 raise UsageError(
-                    f"{run.folder}: holds an unfinished run of another config; "
-                    "give the same one or another --run.\n  " + "\n  ".join(changed[:12])
+                    f"{run.folder}: holds {'a finished' if run.finished else 'an unfinished'} run "
+                    "of another config; give the same one or another --run.\n  "
+                    + "\n  ".join(changed[:12])
                 )
-            logger.info(
-                "%s: goes on from checkpoints/last.ckpt"
-                if self.plan.checkpoint
-                else "%s: starts again, no epoch was finished",
-                run.folder,
-            )
+        if run.finished:
+            self.console.print(f"{run.folder}: done.")
+            raise SystemExit(0)
         self.values.trainer.default_root_dir = str(run.folder)
 
     def _follow(self) -> None:
@@ -201,6 +199,8 @@ class PlCLI(LightningCLI):
         Raises:
             UsageError: if the config says something else.
         """
+        if "init_args" not in self.values[section]:
+            self.values[section].init_args = _namespace()
         arguments = self.values[section].init_args
         for name, parameter in parameters(cls).items():
             if name not in facts:
@@ -227,11 +227,15 @@ class PlCLI(LightningCLI):
         if values.get("data") is not None:
             self._take_input()
             self.datamodule = self._instantiate(data=values.data).data
+            if self.plan.arguments.texts and not hasattr(self.datamodule, "predict_values"):
+                raise UsageError(f"{self.values.data.class_path} takes no text to predict.")
             if self.plan.arguments.texts:
                 self.datamodule.predict_values(self.plan.arguments.texts, source="the command line")
             if self.command == "fit" and hasattr(self.datamodule, "facts"):
                 facts = self.datamodule.facts()
                 self._set_facts("model", self._class("model"), facts, "the data")  # type: ignore[arg-type]
+        elif self.plan.arguments.texts or "input" in self.plan.arguments.options:
+            raise UsageError("the model brings its own data, so that no input can be given.")
         self.checkpoints.facts = facts
         self.model = self._instantiate(model=values.model).model
         self._load_weights()
@@ -287,7 +291,7 @@ class PlCLI(LightningCLI):
         arguments = self.plan.arguments
         if self.command != "predict":
             return
-        init = self.values.data.init_args
+        init = self.values.data.get("init_args") or _namespace()
         source = arguments.options.get("input")
         if source is not None and arguments.texts:
             raise UsageError(
@@ -299,6 +303,8 @@ class PlCLI(LightningCLI):
             if not arguments.texts:
                 raise UsageError("--input -: standard input is empty.")
         elif source is not None:
+            if "predict" not in init:
+                raise UsageError(f"--input {source}: {self.values.data.class_path} takes no input.")
             init.predict = source
         elif not arguments.texts and init.get("predict") is None and "predict" in init:
             init.predict = init.get("test")
@@ -371,9 +377,14 @@ class PlCLI(LightningCLI):
 
     def _open_run(self, run: runs.Run) -> None:
         self.checkpoints.folder = run.checkpoints
-        os.environ[RUN_VARIABLE] = str(run.folder)  # for the processes that the trainer starts
         if self.plan.checkpoint is not None and self.metrics_csv is not None:
-            self.metrics_csv.resume(int(load_checkpoint(self.plan.checkpoint)["global_step"]))
+            state = load_checkpoint(self.plan.checkpoint)
+            if state["plcli"]["facts"] != self.checkpoints.facts:
+                raise UsageError(
+                    f"{run.folder}: the training data are others than when this run began "
+                    "(labels or numbers differ). Give the same data or another --run."
+                )
+            self.metrics_csv.resume(int(state["global_step"]))
         if not self.trainer.is_global_zero:
             return
         fingerprints = {}
@@ -389,12 +400,17 @@ class PlCLI(LightningCLI):
                 f"--run {run.folder}: cannot be made ({error.strerror}). Name another folder."
             ) from None
         log.to_file(run.folder / "train.log")
+        again = run.config.exists()
         run.config.write_text(config.dump(self.resolved), encoding="utf-8")
         environment = runs.environment(
             seed=self.values.seed_everything, fingerprints=fingerprints, command=sys.argv[1:]
         )
         runs.write_json(run.folder / "environment.json", environment)
         logger.info("run folder: %s", run.folder)
+        if self.plan.checkpoint is not None:
+            logger.info("%s: goes on from checkpoints/last.ckpt", run.folder)
+        elif again:
+            logger.info("%s: starts again, no epoch was finished", run.folder)
 
     def _has_test(self) -> bool:
         if not is_overridden("test_step", self.model):

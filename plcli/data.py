@@ -35,7 +35,7 @@ class TextData(SplitData):
         text: the text column, or two columns for pairs.
         id: a column that names the rows in predictions; without it they are numbered from 0.
         tokenizer: where the tokenizer comes from; follows model.pretrained.
-        vocab_size: pieces of the tokenizer that is fitted on the training rows where there is no
+        wordpieces: entries of the tokenizer that is fitted on the training rows where there is no
             pretrained one.
         max_length: tokens a row at most; by default what the tokenizer names, 512 at most.
         batch_size: rows a batch and device.
@@ -56,7 +56,7 @@ class TextData(SplitData):
         text: str | list[str],
         id: str | None,
         tokenizer: str | None,
-        vocab_size: int,
+        wordpieces: int,
         max_length: int | None,
         batch_size: int,
         pieces: int | None,
@@ -78,11 +78,16 @@ class TextData(SplitData):
             num_workers=num_workers,
             seed=seed,
         )
-        if pieces is not None and pieces < 1:
-            raise UsageError(f"data.pieces: got {pieces}, expected 1 or more.")
-        self.tokenizer_name, self.vocab_size, self.limit, self.pieces = (
+        for name, value, least in (
+            ("pieces", pieces, 1),
+            ("wordpieces", wordpieces, 10),
+            ("max_length", max_length, 4),  # two words with their special tokens
+        ):
+            if value is not None and value < least:
+                raise UsageError(f"data.{name}: got {value}, expected {least} or more.")
+        self.tokenizer_name, self.wordpieces, self.limit, self.pieces = (
             tokenizer,
-            vocab_size,
+            wordpieces,
             max_length,
             pieces,
         )
@@ -121,7 +126,7 @@ class TextData(SplitData):
         ]
         return pretrained.fit_wordpiece(
             (text for column in columns for text in column.to_pylist()),
-            vocab_size=self.vocab_size,
+            vocab_size=self.wordpieces,
             max_length=self.limit or LONGEST,
             key=repr(key),
         )
@@ -164,7 +169,7 @@ class TextData(SplitData):
 
     def describe(self, split: str) -> str:
         """Rows, and how many of them are cut; tasks add their classes."""
-        cut = self.encoded(split).num_truncated
+        cut = int(self.encoded(split).truncated[self.split(split).subset].sum())
         said = f", {cut} cut to {self.max_length} tokens (data.max_length)" if cut else ""
         return super().describe(split) + said
 

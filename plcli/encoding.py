@@ -35,7 +35,7 @@ class Encoded:
 
     Attributes:
         lengths: int32 [rows], tokens a row.
-        num_truncated: how many rows were cut to max_length.
+        truncated: bool [rows], which were cut to max_length.
     """
 
     def __init__(self, table: pa.Table, *, tokenizer: Any) -> None:
@@ -49,7 +49,7 @@ class Encoded:
         self._pad = tokenizer.pad_token_id
         self._left = tokenizer.padding_side == "left"
         self.lengths = self._ids.lengths
-        self.num_truncated = int(table.column("truncated").to_numpy().sum())
+        self.truncated = table.column("truncated").to_numpy()
 
     def __len__(self) -> int:
         return len(self.lengths)

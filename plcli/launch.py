@@ -21,8 +21,6 @@ def run(command: str, words: Sequence[str]) -> int:
         _help(Plan(arguments, fragments))
         return 0
     plan = plan_fit(arguments, fragments) if command == "fit" else plan_use(arguments, fragments)
-    if plan is None:
-        return 0
     if plan.merged.get("model") is None:
         raise UsageError(
             "no model is named. "

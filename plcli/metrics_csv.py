@@ -58,12 +58,12 @@ class MetricsCsv(Logger):
         line |= {name: float(value) for name, value in metrics.items()}
 
     def resume(self, step: int) -> None:
-        """Take over the lines of the run that goes on, up to the step it goes on from."""
+        """Take over the lines of the run that goes on, before the step it goes on from."""
         if not self.path.exists():
             return
         with open(self.path, encoding="utf-8", newline="") as file:
             for line in csv.DictReader(file):
-                if int(line["step"]) <= step:
+                if int(line["step"]) < step:
                     self.lines.append({name: value for name, value in line.items() if value != ""})
 
     @rank_zero_only

@@ -94,10 +94,7 @@ class TransformerModule(LightningModule):
             self.model = loading.build_model(
                 auto_class, self.architecture or {}, **{**sizes, **self.settings()}
             )
-        limit, longest = (
-            getattr(self.model.config, "max_position_embeddings", None),
-            self.facts["max_length"],
-        )
+        limit, longest = loading.most_positions(self.model), self.facts["max_length"]
         if limit is not None and longest is not None and longest > limit:
             raise ModelError(
                 f"data.max_length: {longest} tokens are more than the model's {limit} positions."

@@ -13,7 +13,8 @@ from plcli.arguments import Arguments
 from plcli.artefact import Artefact
 from plcli.artefact import load as load_artefact
 from plcli.config import Fragment
-from plcli.errors import UsageError
+from plcli.errors import ModelError, UsageError
+from plcli.predictions import check_output
 from plcli.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -46,13 +47,17 @@ class Plan:
 
     @property
     def merged(self) -> dict[str, Any]:
-        """The values of all config files and of overrides that name a class."""
-        named = [
-            {key.split(".")[0]: {"class_path": value}}
-            for key, value in self.arguments.overrides
-            if key in ("model", "data", "model.class_path", "data.class_path")
-        ]
-        return config.merge([*(fragment.values for fragment in self.fragments), *named])
+        """The values of all config files and of overrides of a class or of its own arguments."""
+        layers = [fragment.values for fragment in self.fragments]
+        for key, value in self.arguments.overrides:
+            section, _, path = key.partition(".")
+            if section not in ("model", "data"):
+                continue
+            if path in ("", "class_path"):
+                layers.append({section: {"class_path": value}})
+            elif "." not in (name := path.removeprefix("init_args.")):
+                layers.append({section: {"init_args": {name: config.parse_value(value)}}})
+        return config.merge(layers)
 
     def command_line(self) -> list[str]:
         """Return the arguments for the parser.
@@ -73,8 +78,8 @@ class Plan:
         )
 
 
-def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan | None:
-    """Choose the run folder; None if the run is done and the caller does not mind."""
+def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
+    """Choose the run folder."""
     resume = arguments.options.get("resume")
     if resume not in (None, "auto", "never", "must"):
         raise UsageError(f"--resume: got '{resume}', expected auto, never or must.")
@@ -87,10 +92,7 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan | None:
             "several processes were started: "
             "name the run folder with --run, so that all use the same one."
         )
-    if run.finished:
-        if resume == "auto":
-            print(f"{run.folder}: done.")
-            return None
+    if run.finished and resume != "auto":
         raise UsageError(
             f"{run.folder}: this run is finished. Score it with `plcli test --run {run.folder}`, "
             "train anew in another folder (another --run, or none), or remove the folder. "
@@ -117,6 +119,8 @@ def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
             f"which model? Name a run: `plcli {arguments.command} --run runs/...`, or a config "
             "with --config."
         )
+    if "output" in arguments.options:
+        check_output(Path(arguments.options["output"]))
     plan = Plan(arguments, fragments)
     run = runs.open_run(folder) if folder else runs.newest_finished(plan.merged)
     if folder is None:
@@ -147,6 +151,8 @@ def _saved(run: Run, artefact: Artefact | None) -> Fragment:
         )
     assert artefact is not None
     card = artefact.card
+    if not card.get("model"):
+        raise ModelError(f"{run.model}: its plcli.json names no model. Copy the folder again.")
     return Fragment(str(run.model), {key: card[key] for key in ("model", "data") if card.get(key)})
 
 
@@ -155,19 +161,17 @@ def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:
     for fragment in plan.fragments:
         typed |= dict(runs.flat(fragment.values.get("model") or {}))
     for key, value in plan.arguments.overrides:
-        if key.startswith("model."):
-            path = key.removeprefix("model.")
-            typed[path if path.startswith(("class_path", "init_args")) else f"init_args.{path}"] = (
-                value
-            )
-        elif key == "model":
-            typed["class_path"] = value
+        section, _, path = key.partition(".")
+        if section == "model":
+            path = path or "class_path"
+            inside = "" if path.startswith(("class_path", "init_args")) else "init_args."
+            typed[inside + path] = config.parse_value(value)
     stored = dict(runs.flat(saved))
     for key, value in typed.items():
-        if key.startswith(WEIGHT_KEYS) and value not in (None, "null", stored.get(key)):
+        same = value is None or runs.absolute(value) == stored.get(key)
+        if key.startswith(WEIGHT_KEYS) and not same:
             assert plan.run is not None
             raise UsageError(
-                f"model.{key}: {value} is asked for, "
-                f"but the weights of {plan.run.folder} are of {stored.get(key, 'none')}. "
-                "Leave the key away, or train another run."
+                f"model.{key}: {value} is asked for, but the weights of {plan.run.folder} "
+                f"are of {stored.get(key, 'none')}. Leave the key away, or train another run."
             )

@@ -20,6 +20,20 @@ ENDINGS = (".csv", ".jsonl", ".parquet")
 PARQUET_ROWS = 8192
 
 
+def check_output(path: Path) -> None:
+    """Check that a file can be written as predictions.
+
+    Raises:
+        UsageError: if its ending is not known, or it exists.
+    """
+    if path.suffix not in ENDINGS:
+        raise UsageError(
+            f"--output {path}: the ending '{path.suffix}' is none of {', '.join(ENDINGS)}."
+        )
+    if path.exists():
+        raise UsageError(f"--output {path}: exists already. Remove it or name another file.")
+
+
 class Sink:
     """Takes prediction rows one by one.
 
@@ -33,12 +47,7 @@ class Sink:
     """
 
     def __init__(self, path: Path) -> None:
-        if path.suffix not in ENDINGS:
-            raise UsageError(
-                f"--output {path}: the ending '{path.suffix}' is none of {', '.join(ENDINGS)}."
-            )
-        if path.exists():
-            raise UsageError(f"--output {path}: exists already. Remove it or name another file.")
+        check_output(path)
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,17 +6,24 @@ code; what goes wrong is told in one message.
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from plcli.cache import build_once, cache_folder
-from plcli.errors import DataError, MachineError, ModelError, did_you_mean
+from plcli.errors import DataError, MachineError, ModelError, PlcliError, did_you_mean
 from plcli.sources import package_path
 
-logger = logging.getLogger(__name__)
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 
 
 def resolve(name: str) -> str:
@@ -48,17 +55,14 @@ def _explained(name: str) -> Iterator[None]:
     """Turn what transformers raises for a missing or broken model into one message."""
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
-        first = (
-            str(error).strip().splitlines()[0][:240] if str(error).strip() else type(error).__name__
-        )
-        if not Path(name).exists():
-            raise MachineError(
-                f"pretrained: '{name}' is not in the local cache and cannot be had from the hub "
-                f"({first}). "
-                "Check the name and the connection, or give a folder."
-            ) from error
-        raise ModelError(f"pretrained: {name} cannot be loaded: {first}") from error
+    except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
+        first = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
+        if Path(name).exists():
+            raise ModelError(f"pretrained: {name} cannot be loaded: {first}") from error
+        raise MachineError(
+            f"pretrained: '{name}' is not in the local cache and cannot be had from the hub "
+            f"({first}). Check the name and the connection, or give a folder."
+        ) from error
 
 
 def load_tokenizer(name: str) -> Any:
@@ -70,8 +74,14 @@ def load_tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
     folder = resolve(name)
+    if Path(folder).is_dir() and not any(
+        (Path(folder) / file).exists() for file in TOKENIZER_FILES
+    ):
+        raise ModelError(
+            f"pretrained: the folder {name} holds no tokenizer ({TOKENIZER_FILES[0]})."
+        )
     with _explained(folder):
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token_id is None:
@@ -100,12 +110,34 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
     folder = resolve(name)
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # no report of the fresh head's missing keys
+    transformers_logging.disable_progress_bar()
     try:
         with _explained(folder):
-            model = auto_class.from_pretrained(folder, use_safetensors=True, **settings)
+            model = auto_class.from_pretrained(
+                folder,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype="float32",  # weights may be stored in half; precision is the trainer's choice
+                **settings,
+            )
     finally:
         transformers_logging.set_verbosity(level)
     return model.train()
+
+
+def most_positions(model: Any) -> int | None:
+    """Return how many tokens a model can take; None where its config sets no limit.
+
+    Models of RoBERTa's kind number positions from behind the padding id on.
+    """
+    limit = getattr(model.config, "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        if (
+            name.endswith("position_embeddings")
+            and getattr(module, "padding_idx", None) is not None
+        ):
+            return limit and limit - module.padding_idx - 1
+    return limit
 
 
 def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: Any) -> Any:
@@ -139,7 +171,9 @@ def _explained_sizes(model_type: str) -> Iterator[None]:
         raise ModelError(f"architecture: no model_type '{model_type}'.{near}")
     try:
         yield
-    except (ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+    except PlcliError:
+        raise
+    except Exception as error:  # configs and models check their sizes in many ways
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
         raise ModelError(f"architecture: {model_type} cannot be built: {said}") from error
 
@@ -186,4 +220,5 @@ def tokenizer_key(tokenizer: Any) -> str:
         content.pop("padding", None)
     else:
         content = tokenizer.get_vocab()
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    key = [content, tokenizer.truncation_side]
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()

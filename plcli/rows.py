@@ -150,7 +150,7 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     schema = _schema(columns)
     cells: dict[str, list[Any]] = {column: [] for column in columns}
-    count = 0
+    places: list[str] = []
     for where, row in rows:
         for column, kind in columns.items():
             if column not in row:
@@ -159,15 +159,32 @@ def _batches(
                     f"It has {listed(row)}."
                 )
             cells[column].append(_cell(row[column], kind, where, column))
-        count += 1
-        if count == BATCH_ROWS:
-            yield pa.record_batch(list(cells.values()), schema=schema)
-            cells, count = {column: [] for column in columns}, 0
-    if count:
-        yield pa.record_batch(list(cells.values()), schema=schema)
+        places.append(where)
+        if len(places) == BATCH_ROWS:
+            yield _batch(cells, places, schema)
+            cells, places = {column: [] for column in columns}, []
+    if places:
+        yield _batch(cells, places, schema)
+
+
+def _batch(cells: Mapping[str, list[Any]], places: list[str], schema: pa.Schema) -> pa.RecordBatch:
+    try:
+        return pa.record_batch(list(cells.values()), schema=schema)
+    except UnicodeEncodeError as error:  # half of a surrogate pair, as a JSON escape may spell it
+        where, column = next(
+            (where, column)
+            for column, values in cells.items()
+            for where, value in zip(places, values, strict=True)
+            if error.object in (value if isinstance(value, list) else [value])
+        )
+        raise DataError(
+            f"{where}: column '{column}' holds half a character, {error.object[error.start]!a}."
+        ) from None
 
 
 def _cell(value: Any, kind: Kind, where: str, column: str) -> Any:
+    if kind is Kind.TEXT and isinstance(value, (list, dict, bytes)):
+        raise DataError(f"{where}: column '{column}' holds a {type(value).__name__}, not text.")
     if kind is Kind.TEXT:
         return "" if value is None or value != value else str(value)
     if kind is Kind.NAME:
@@ -198,7 +215,7 @@ def _name(value: Any, where: str, column: str) -> str:
 def _number(value: Any, where: str, column: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(
             f"{where}: column '{column}' holds {value!r}, which is not a number."
         ) from None

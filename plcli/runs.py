@@ -2,7 +2,6 @@
 
 import glob
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -235,5 +234,5 @@ def _git(*arguments: str) -> str | None:
 def write_json(path: Path, values: Any) -> None:
     """Write a JSON file beside its place and rename it there."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.write_text(artefact.to_json(values), encoding="utf-8")
     os.replace(temporary, path)

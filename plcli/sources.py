@@ -9,7 +9,7 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +40,8 @@ class Part:
         if "://" in self.path:
             import fsspec
 
-            filesystem, path = fsspec.core.url_to_fs(self.path)
             with _remote(self.name):
+                filesystem, path = fsspec.core.url_to_fs(self.path)
                 return [self.format(), str(filesystem.checksum(path))]
         with _remote(self.name), open(self.path, "rb") as file:
             return [self.format(), _digest(file)]
@@ -59,11 +59,19 @@ class Part:
         elif format in ("csv", "tsv"):
             yield from self._csv_rows(columns, "\t" if format == "tsv" else ",")
         elif format == "txt":
-            with self._text() as file:
-                for number, line in enumerate(file, start=1):
-                    yield f"{self.name}, line {number}", dict.fromkeys(columns, line.rstrip("\r\n"))
+            yield from self._lines(columns)
         else:
             yield from self._json_rows(format)
+
+    def _lines(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        if len(columns) > 1:
+            raise DataError(
+                f"{self.name}: a text file has one column, its lines; "
+                f"{listed(columns)} are asked for. Use csv or jsonl."
+            )
+        with self._text() as file:
+            for number, line in enumerate(file, start=1):
+                yield f"{self.name}, line {number}", {columns[0]: line.rstrip("\r\n")}
 
     @contextmanager
     def _text(self) -> Iterator[IO[str]]:
@@ -91,9 +99,7 @@ class Part:
                 if header is None:
                     raise DataError(f"{self.name}: is empty.")
                 self._check_header(header, columns, delimiter)
-                for number, cells in enumerate(reader, start=1):
-                    if not cells:
-                        continue
+                for number, cells in enumerate(filter(None, reader), start=1):
                     if len(cells) != len(header):
                         raise DataError(
                             f"{self.name}, row {number}: has {len(cells)} cells, "
@@ -124,79 +130,67 @@ class Part:
 
     def _json_rows(self, format: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         with self._text() as file:
-            if format == "json":
-                try:
-                    values = json.load(file)
-                except json.JSONDecodeError as error:
-                    raise DataError(
-                        f"{self.name}, line {error.lineno}: is not JSON: {error.msg}."
-                    ) from None
-                if not isinstance(values, list):
-                    raise DataError(
-                        f"{self.name}: holds a {type(values).__name__}, not a list of rows."
-                    )
-                lines: Iterable[Any] = values
-            else:
-                lines = (line for line in file if line.strip())
-            for number, line in enumerate(lines, start=1):
-                where = f"{self.name}, row {number}"
-                try:
-                    row = json.loads(line) if isinstance(line, str) else line
-                except json.JSONDecodeError as error:
-                    raise DataError(
-                        f"{where}: is not JSON: {error.msg} at character {error.pos + 1}."
-                    ) from None
+            values = self._json_values(file) if format == "json" else self._json_lines(file)
+            for number, row in enumerate(values, start=1):
                 if not isinstance(row, dict):
                     raise DataError(
-                        f"{where}: holds a {type(row).__name__}, not an object with named columns."
+                        f"{self.name}, row {number}: holds a {type(row).__name__}, "
+                        "not an object with named columns."
                     )
-                yield where, row
+                yield f"{self.name}, row {number}", row
+
+    def _json_values(self, file: IO[str]) -> list[Any]:
+        try:
+            values = json.load(file)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{self.name}, line {error.lineno}: is not JSON: {error.msg}."
+            ) from None
+        if not isinstance(values, list):
+            raise DataError(f"{self.name}: holds a {type(values).__name__}, not a list of rows.")
+        return values
+
+    def _json_lines(self, file: IO[str]) -> Iterator[Any]:
+        for number, line in enumerate((line for line in file if line.strip()), start=1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(
+                    f"{self.name}, row {number}: is not JSON: {error.msg} "
+                    f"at character {error.pos + 1}."
+                ) from None
 
     def _arrow_rows(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         import fsspec
 
         with _remote(self.name), fsspec.open(self.path, "rb") as file:
             try:
-                if self.format() == "parquet":
-                    reader = pa.parquet.ParquetFile(file)
-                    batches, names = (
-                        reader.iter_batches(batch_size=BATCH_ROWS),
-                        reader.schema_arrow.names,
-                    )
-                else:
-                    table = (
-                        pa.ipc.open_file(file)
-                        if file.read(6) == b"ARROW1" and not file.seek(0)
-                        else _arrow_stream(file)
-                    )
-                    batches, names = _arrow_batches(table), table.schema.names
+                names, batches = _arrow_batches(file, self.format())
+                self._check_header(names, columns, "")
                 number = 0
                 for batch in batches:
-                    keep = [
-                        name
-                        for name in dict.fromkeys(names)
-                        if name in columns or not set(columns) <= set(names)
-                    ]
-                    for row in batch.select(keep).to_pylist():
+                    for row in batch.select(list(columns)).to_pylist():
                         number += 1
                         yield f"{self.name}, row {number}", row
-            except pa.ArrowInvalid as error:
+            except (pa.ArrowInvalid, OSError) as error:
                 raise DataError(
                     f"{self.name}: is not a whole {self.format()} file: "
                     f"{str(error).splitlines()[0][:120]}"
                 ) from None
 
 
-def _arrow_stream(file: Any) -> Any:
+def _arrow_batches(file: Any, format: str) -> tuple[list[str], Iterator[pa.RecordBatch]]:
+    """Return the column names and the batches of an open parquet file or Arrow file or stream."""
+    if format == "parquet":
+        parquet = pa.parquet.ParquetFile(file)
+        return parquet.schema_arrow.names, parquet.iter_batches(batch_size=BATCH_ROWS)
+    is_stream = file.read(6) != b"ARROW1"
     file.seek(0)
-    return pa.ipc.open_stream(file)
-
-
-def _arrow_batches(reader: Any) -> Iterator[pa.RecordBatch]:
-    if hasattr(reader, "num_record_batches"):
-        yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
-    else:
-        yield from reader
+    if is_stream:
+        stream = pa.ipc.open_stream(file)
+        return stream.schema.names, iter(stream)
+    reader = pa.ipc.open_file(file)
+    return reader.schema.names, (reader.get_batch(i) for i in range(reader.num_record_batches))
 
 
 def _digest(file: IO[bytes]) -> str:
@@ -226,10 +220,29 @@ class HubPart(Part):
                     f"{self.name}: the hub has no such data set or cannot be reached "
                     f"({str(error).splitlines()[0][:160]})."
                 ) from None
+            except (
+                ValueError
+            ) as error:  # an unknown config or split; the text names those there are
+                raise DataError(f"{self.name}: {str(error).splitlines()[0][:240]}") from None
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        for number, row in enumerate(self._dataset(), start=1):
-            yield f"{self.name}, row {number}", row
+        dataset = self._dataset()
+        names = {
+            column: getattr(getattr(feature, "feature", feature), "names", None)
+            for column, feature in dataset.features.items()
+        }
+        for number, row in enumerate(dataset, start=1):
+            named = {column: _class_names(cell, names[column]) for column, cell in row.items()}
+            yield f"{self.name}, row {number}", named
+
+
+def _class_names(cell: Any, names: Sequence[str] | None) -> Any:
+    """Turn class numbers of a hub data set, which knows their names, into the names."""
+    if names is None or cell is None:
+        return cell
+    if isinstance(cell, list):
+        return [_class_names(part, names) for part in cell]
+    return names[cell] if cell >= 0 else None
 
 
 @contextmanager
@@ -238,8 +251,12 @@ def _remote(name: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"{name}: no such file.") from None
+    except IsADirectoryError:
+        raise DataError(f"{name}: is a folder. Name its files, for instance with *.csv.") from None
     except PermissionError:
         raise MachineError(f"{name}: may not be read by this user.") from None
+    except OSError as error:
+        raise MachineError(f"{name}: cannot be read ({error.strerror or error}).") from None
     except ImportError as error:
         raise MachineError(
             f"{name}: {error}. Install the package that reads this kind of address."
@@ -259,6 +276,12 @@ def _part(name: str) -> list[Part]:
     if name.startswith("package:"):
         return [Part(name, str(package_path(name)))]
     if "://" in name:
+        from fsspec.registry import known_implementations, registry
+
+        kind = name.partition("://")[0].split("::")[-1]
+        if kind not in known_implementations and kind not in registry:
+            near = did_you_mean(kind, known_implementations)
+            raise DataError(f"{name}: '{kind}://' is no known kind of address.{near}")
         return [Part(name, name)]
     path = os.path.expanduser(name)
     if os.path.isdir(path):
@@ -269,10 +292,9 @@ def _part(name: str) -> list[Part]:
         return [Part(name, path)]
     found = sorted(glob.glob(path, recursive=True))
     if not found:
-        siblings = (
-            [str(p) for p in Path(path).parent.glob("*")] if Path(path).parent.is_dir() else []
-        )
-        raise DataError(f"{name}: no such file.{did_you_mean(path, siblings)}")
+        folder = Path(path).parent
+        siblings = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+        raise DataError(f"{name}: no such file.{did_you_mean(Path(path).name, siblings)}")
     return [Part(each, each) for each in found]
 
 

@@ -92,6 +92,8 @@ class SplitData(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise UsageError(f"data.batch_size: got {batch_size}, expected 1 or more.")
+        if seed is not None and seed < 0:
+            raise UsageError(f"data.seed: got {seed}, expected 0 or more.")
         if not 0 <= validation_fraction < 1:
             raise UsageError(
                 f"data.validation_fraction: got {validation_fraction}, "
@@ -167,6 +169,7 @@ class SplitData(LightningDataModule):
     def predict_values(self, texts: Sequence[str], *, source: str) -> None:
         """Predict what was typed, plain texts or JSON objects, instead of a file."""
         self.id = None
+        self._splits.pop("predict", None)
         values = rows.from_texts(texts, self.inputs)
         self._typed = rows.from_values(values, self._all_columns("predict"), source=source)
 

@@ -60,9 +60,13 @@ class Checkpoints(Checkpoint):
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Save best.ckpt if the monitored metric is better than ever."""
-        if trainer.sanity_checking or trainer.state.fn != "fit" or self.folder is None:
+        if trainer.state.fn != "fit" or self.folder is None:
             return
-        value = self._value(trainer)
+        value = self._value(
+            trainer
+        )  # also in the check before training: a wrong name ends it there
+        if trainer.sanity_checking:
+            return
         if value is None or not self._better(value):
             return
         self.best_value, self.best_epoch = value, trainer.current_epoch

@@ -105,7 +105,7 @@ class SimpleLinearModel(LightningModule):
 
     def _evaluate(self, batch: Mapping[str, torch.Tensor], split: str) -> None:
         metrics: Any = self._metrics[split]
-        metrics.update(self(batch["features"]).flatten(), batch["targets"].flatten())
+        metrics.update(self(batch["features"]), batch["targets"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""

@@ -177,7 +177,7 @@ class TextClassificationData(TextData):
         labels: list[str] | None = None,
         id: str | None = None,
         tokenizer: str | None = None,
-        vocab_size: int = 8000,
+        wordpieces: int = 8000,
         max_length: int | None = None,
         batch_size: int = 32,
         pieces: int | None = None,
@@ -193,7 +193,7 @@ class TextClassificationData(TextData):
             text=text,
             id=id,
             tokenizer=tokenizer,
-            vocab_size=vocab_size,
+            wordpieces=wordpieces,
             max_length=max_length,
             batch_size=batch_size,
             pieces=pieces,
@@ -232,13 +232,19 @@ class TextClassificationData(TextData):
         return rows.table.column(self.label)
 
     def strata(self, rows: Rows) -> npt.NDArray[Any]:
-        """Single labels are kept in proportion by the cut."""
-        if self.problem != "single_label":
+        """Return each row's label; of several the rarest, so that none leaves the training rows."""
+        if self.problem == "regression":
             return super().strata(rows)
-        codes: npt.NDArray[Any] = (
-            self._cells(rows).combine_chunks().dictionary_encode().indices.to_numpy()
-        )
-        return codes
+        cells = self._cells(rows).combine_chunks()
+        if self.problem == "single_label":
+            codes: npt.NDArray[Any] = cells.dictionary_encode().indices.to_numpy()
+            return codes
+        names = cells.flatten().dictionary_encode().indices.to_numpy()
+        rarest = np.argsort(np.argsort(np.bincount(names), kind="stable"), kind="stable")
+        strata = np.full(len(cells), len(rarest))
+        row_of = np.repeat(np.arange(len(cells)), cells.value_lengths().to_numpy())
+        np.minimum.at(strata, row_of, rarest[names])
+        return strata
 
     def facts(self) -> dict[str, Any]:
         """The labels and the kind of problem."""
