@@ -141,7 +141,7 @@ def load_state(artefact: Artefact, model: Any) -> None:
 
 
 def to_json(values: Any) -> str:
-    """Write values as JSON; numbers that are none, such as the correlation of a constant, as null."""
+    """Write values as JSON; a number that is none, such as a constant's correlation, as null."""
     return json.dumps(_finite(values), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -21,6 +21,7 @@ from plcli.splits import Batch, Source, Split, SplitData
 CPU_PIECES = (
     4  # of a training batch; a GPU takes it whole, as small pieces cost it more than padding does
 )
+FITTED_LONGEST = 256  # tokens: the default for a tokenizer that is fitted here
 LONGEST = 512  # tokens: the default where a tokenizer names no limit, or a very large one
 
 
@@ -127,7 +128,7 @@ class TextData(SplitData):
         return pretrained.fit_wordpiece(
             (text for column in columns for text in column.to_pylist()),
             vocab_size=self.wordpieces,
-            max_length=self.limit or LONGEST,
+            max_length=self.limit or FITTED_LONGEST,
             key=repr(key),
         )
 

@@ -184,7 +184,7 @@ def _batch(cells: Mapping[str, list[Any]], places: list[str], schema: pa.Schema)
 
 def _cell(value: Any, kind: Kind, where: str, column: str) -> Any:
     if kind is Kind.TEXT and isinstance(value, (list, dict, bytes)):
-        raise DataError(f"{where}: column '{column}' holds a {type(value).__name__}, not text.")
+        raise DataError(f"{where}: column '{column}' holds {value!r:.60}, which is not text.")
     if kind is Kind.TEXT:
         return "" if value is None or value != value else str(value)
     if kind is Kind.NAME:

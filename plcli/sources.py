@@ -66,7 +66,7 @@ class Part:
     def _lines(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if len(columns) > 1:
             raise DataError(
-                f"{self.name}: a text file has one column, its lines; "
+                f"{self.name}: a text file has one column, its lines, but "
                 f"{listed(columns)} are asked for. Use csv or jsonl."
             )
         with self._text() as file:

@@ -127,6 +127,10 @@ class SplitData(LightningDataModule):
         """
         return np.zeros(len(rows), np.int64)
 
+    def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the row numbers that stay for training and those cut off for validation."""
+        return stratified_cut(self.strata(rows), fraction=self.validation_fraction, seed=self.seed)
+
     def describe(self, split: str) -> str:
         """Return a line on a split."""
         return f"{split}: {len(self.split(split))} rows"
@@ -175,9 +179,7 @@ class SplitData(LightningDataModule):
 
     @cached_property
     def _cut(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        return stratified_cut(
-            self.strata(self.rows("train")), fraction=self.validation_fraction, seed=self.seed
-        )
+        return self.cut(self.rows("train"))
 
     def subset(self, split: str) -> npt.NDArray[np.int64] | None:
         """Return the row numbers of a split within its rows; None means all."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import io
 import itertools
 import json
@@ -76,7 +77,12 @@ def fit(folder: Path, *words: object, **sections: Any) -> Path:
 
 
 def predicted(run: Path, source: Path, *words: object) -> list[dict[str, Any]]:
-    """Predict a file with a run and return the rows."""
+    """Predict a file with a run and return the rows; the same question is asked only once."""
+    return _predicted(run.resolve(), source.resolve(), *words)
+
+
+@functools.cache
+def _predicted(run: Path, source: Path, *words: object) -> list[dict[str, Any]]:
     outputs = (run.parent / f"predicted-{number}.jsonl" for number in itertools.count())
     output = next(path for path in outputs if not path.exists())
     with own_cache(run.parent):

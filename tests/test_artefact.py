@@ -103,6 +103,20 @@ def test_the_tokenizer_has_max_length(run: Path) -> None:
     assert read_json(run / "model" / "tokenizer_config.json")["model_max_length"] == 24
 
 
+def test_a_pretrained_tokenizer_is_kept_with_the_max_length_of_the_data(
+    run: Path, tmp_path: Path
+) -> None:
+    source = str(write_rows(tmp_path / "rows.jsonl", message_rows()))
+    fit(
+        tmp_path,
+        model={"pretrained": str(run / "model")},
+        data={"train": source, "validation": source, "text": "message", "label": "intent"}
+        | {"max_length": 11},
+    )
+    settings = read_json(tmp_path / "run" / "model" / "tokenizer_config.json")
+    assert settings["model_max_length"] == 11
+
+
 def test_the_card_has_a_threshold_for_every_label(run: Path) -> None:
     assert card(run)["thresholds"] == {"billing": 0.4, "delivery": 0.4, "praise": 0.4}
 

@@ -133,6 +133,16 @@ def test_the_earlier_of_two_equal_epochs_is_kept(
     assert kept_epoch(tmp_path / "run") == 1
 
 
+def test_the_earlier_of_two_equal_epochs_is_kept_where_the_largest_is_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted_fit(
+        tmp_path, "--checkpoint.monitor", "val_r2", "--checkpoint.mode", "max",
+        monkeypatch=monkeypatch, val_rmse=[1.0, 2.0, 3.0], val_r2=[0.1, 0.9, 0.9],
+    )  # fmt: skip
+    assert kept_epoch(tmp_path / "run") == 1
+
+
 def test_a_metric_that_is_not_a_number_is_never_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,8 +49,8 @@ def fit_messages(
         folder,
         *words,
         model={"architecture": TINY_BERT, **(model or {})},
-        data={"train": source, "validation": source, "text": "message", "label": "intent"}
-        | {"batch_size": 4, **(data or {})},
+        data={"train": source, "validation": source, "test": source}
+        | {"text": "message", "label": "intent", "batch_size": 4, **(data or {})},
         trainer={"callbacks": [RECORDER], **trainer},
     )
 
@@ -158,7 +158,7 @@ def test_what_the_data_class_refuses_ends_with_2(plcli: Command, text_config: Pa
 
 
 @pytest.mark.parametrize("start", ["architecture", "pretrained"])
-def test_dropout_is_on_in_training_and_off_in_validation(
+def test_dropout_is_on_in_training_and_off_in_evaluation(
     start: str, tmp_path: Path, recorded: type[Recorder]
 ) -> None:
     model: dict[str, Any] = {"architecture": TINY_BERT}
@@ -170,7 +170,7 @@ def test_dropout_is_on_in_training_and_off_in_validation(
         }
     recorded.clear()
     fit_messages(tmp_path, model=model, max_epochs=2)
-    assert recorded.dropouts == {"training": {True}, "validation": {False}}
+    assert recorded.dropouts == {"training": {True}, "validation": {False}, "test": {False}}
 
 
 # optimizer
@@ -280,7 +280,7 @@ def fit_steep(folder: Path, **trainer: Any) -> None:
     """Fit numbers of a thousand, far from what a fresh head gives."""
     rows = changed(message_rows(2), number=[1000.0 + index for index in range(24)])
     source = str(write_rows(folder / "steep.jsonl", rows))
-    sources = {"train": source, "validation": source}
+    sources = dict.fromkeys(("train", "validation", "test"), source)
     fit_messages(folder, model=STEEP["model"], data=STEEP["data"] | sources, **trainer)
 
 

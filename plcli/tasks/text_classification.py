@@ -246,6 +246,20 @@ class TextClassificationData(TextData):
         np.minimum.at(strata, row_of, rarest[names])
         return strata
 
+    def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Cut the validation rows off; of several labels a row, none leaves the training rows."""
+        kept, cut = super().cut(rows)
+        if self.problem != "multi_label":
+            return kept, cut
+        names = self._cells(rows).to_pylist()
+        learned = {name for row in kept for name in names[row]}
+        back = []
+        for row in cut:
+            if not learned.issuperset(names[row]):
+                learned.update(names[row])
+                back.append(row)
+        return np.sort(np.append(kept, back).astype(np.int64)), np.setdiff1d(cut, back)
+
     def facts(self) -> dict[str, Any]:
         """The labels and the kind of problem."""
         return {"labels": self.labels, "problem": self.problem, **super().facts()}

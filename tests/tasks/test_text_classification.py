@@ -17,8 +17,6 @@ from plcli.errors import DataError, UsageError
 from plcli.tasks.text_classification import TextClassificationData, TextClassifier
 from tests.conftest import MESSAGES, TINY_BERT, Result, message_rows, write_rows
 from tests.fitted import (
-    RECORDER,
-    Recorder,
     adamw,
     card,
     changed,
@@ -655,16 +653,3 @@ def test_the_loss_of_a_split_is_the_mean_over_its_rows(single: Trained) -> None:
     assert single.test_metrics()["loss"] == pytest.approx(
         float(functional.cross_entropy(logits, true)), abs=1e-4
     )
-
-
-def test_dropout_is_on_in_training_and_off_in_evaluation(tmp_path: Path, single: Trained) -> None:
-    Recorder.clear()
-    source = str(single.folder / "train.jsonl")
-    fit(
-        tmp_path,
-        model={"pretrained": str(single.run / "model")},
-        data={"train": source, "validation": source, "test": source}
-        | {"text": "message", "label": "target"},
-        trainer={"callbacks": [RECORDER], "max_epochs": 2},
-    )
-    assert Recorder.dropouts == {"training": {True}, "validation": {False}, "test": {False}}

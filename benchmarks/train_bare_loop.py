@@ -1,0 +1,83 @@
+"""Contestant: a bare PyTorch loop, the limit. Random batches, whole or in sorted pieces."""
+
+import time
+
+import common
+
+options = common.arguments(batches=["random", "pieces"])
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_scheduler  # noqa: E402
+
+torch.set_num_threads(options.threads)
+train, test = (
+    common.read(options.data, split, options.rows if split == "train" else None)
+    for split in ("train", "test")
+)
+names, (train_ids, test_ids) = common.label_ids(train[1], test[1])
+tokenizer = AutoTokenizer.from_pretrained(common.minilm())
+
+
+def encode(texts: list[str]) -> list[list[int]]:
+    """Tokenise a split."""
+    ids: list[list[int]] = tokenizer(texts, truncation=True, max_length=common.MAX_LENGTH)[
+        "input_ids"
+    ]
+    return ids
+
+
+def padded(rows: list[list[int]]) -> dict[str, torch.Tensor]:
+    """Pad rows to the longest."""
+    width = max(map(len, rows))
+    ids = np.zeros((len(rows), width), np.int64)
+    mask = np.zeros((len(rows), width), np.int64)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = row
+        mask[index, : len(row)] = 1
+    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+
+
+torch.manual_seed(options.seed)
+model = AutoModelForSequenceClassification.from_pretrained(
+    common.minilm(), num_labels=len(names)
+).train()
+encoded, labels = encode(train[0]), torch.tensor(train_ids)
+steps = -(-len(encoded) // options.batch) * options.epochs
+groups = [
+    {"params": [p for p in model.parameters() if p.ndim >= 2]},
+    {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+]
+optimizer = torch.optim.AdamW(groups, lr=common.LEARNING_RATE, weight_decay=0.01, fused=True)
+scheduler = get_scheduler("linear", optimizer, int(steps * common.WARMUP), steps)
+start = time.perf_counter()
+for epoch in range(options.epochs):
+    order = np.random.default_rng((options.seed, epoch)).permutation(len(encoded))
+    for first in range(0, len(order), options.batch):
+        batch = order[first : first + options.batch]
+        pieces = [batch]
+        if options.batches == "pieces":
+            by_length = batch[np.argsort([len(encoded[i]) for i in batch], kind="stable")]
+            pieces = np.array_split(by_length, min(4, len(batch)))
+        loss = torch.zeros(())
+        for piece in pieces:
+            outputs = model(**padded([encoded[i] for i in piece]), labels=labels[piece])
+            loss = loss + outputs.loss * (len(piece) / len(batch))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+seconds = time.perf_counter() - start
+model.eval()
+right = 0
+rows = encode(test[0])
+with torch.inference_mode():
+    for first in range(0, len(rows), options.batch):
+        logits = model(**padded(rows[first : first + options.batch])).logits
+        right += int(
+            (logits.argmax(-1) == torch.tensor(test_ids[first : first + options.batch])).sum()
+        )
+common.report(
+    samples_per_second=len(train[0]) * options.epochs / seconds, accuracy=right / len(rows)
+)
