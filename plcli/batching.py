@@ -10,17 +10,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+Lengths = Sequence[int] | npt.NDArray[np.int32]
+
 
 class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
     """Random batches for training.
 
-    A new order every epoch, the same number of batches on every rank.
+    A new order every epoch, the same number of batches on every rank and in every epoch.
 
     Args:
-        num_rows: rows of the split.
+        lengths: [rows], tokens a row.
         batch_size: rows a batch and rank.
+        tokens_per_batch: instead of batch_size: tokens a batch and rank, about; a row counts whole.
+        window: batches that are sorted by length together, before their order is shuffled; 1 keeps
+            batches random.
         seed: of the order.
-        rank: this process's number; world_size: how many there are.
+        rank: this process's number.
+        world_size: how many processes there are.
 
     Raises:
         ValueError: if there are fewer rows than ranks.
@@ -29,78 +35,115 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
     drop_last = False  # Lightning asks every batch sampler for it
 
     def __init__(
-        self, num_rows: int, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        lengths: Lengths,
+        *,
+        batch_size: int | None = None,
+        tokens_per_batch: int | None = None,
+        window: int = 1,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        if num_rows < world_size:
-            raise ValueError(f"{num_rows} rows cannot be shared out among {world_size} ranks")
-        self.num_rows, self.batch_size, self.seed = num_rows, batch_size, seed
-        self.rank, self.world_size, self.epoch = rank, world_size, 0
-        self.sampler = self  # where Lightning looks for set_epoch
+        if len(lengths) < world_size:
+            raise ValueError(f"{len(lengths)} rows cannot be shared out among {world_size} ranks")
+        self.lengths = np.asarray(lengths)
+        self.batch_size, self.tokens_per_batch, self.window = batch_size, tokens_per_batch, window
+        self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, 0
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.num_rows, self.batch_size * self.world_size)
+        rows = len(self.lengths)
+        if self.tokens_per_batch is not None:
+            steps = round(int(self.lengths.sum()) / (self.tokens_per_batch * self.world_size))
+            return min(max(1, steps), rows // self.world_size)
+        assert self.batch_size is not None
+        whole, rest = divmod(rows, self.batch_size * self.world_size)
         return whole + (rest >= self.world_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration gives."""
         self.epoch = epoch
 
-    def order(self) -> npt.NDArray[np.int64]:
-        """Return the epoch's order of all rows."""
-        return np.random.default_rng((self.seed, self.epoch)).permutation(self.num_rows)
-
     def __iter__(self) -> Iterator[list[int]]:
-        order = self.order()
-        size = self.batch_size * self.world_size
-        last = len(self) - 1
-        for step in range(len(self)):
-            rows = order[step * size :] if step == last else order[step * size : (step + 1) * size]
-            yield rows[self.rank :: self.world_size].tolist()
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(len(self.lengths))
+        bounds = self._bounds(order)
+        steps = np.arange(len(bounds) - 1)
+        if self.window > 1:
+            self._sort_windows(order, bounds)
+            steps = generator.permutation(steps)
+        for step in steps:
+            yield order[bounds[step] : bounds[step + 1]][self.rank :: self.world_size].tolist()
+
+    def _bounds(self, order: npt.NDArray[np.int64]) -> list[int]:
+        """Return where each step's rows, those of all ranks, begin and end in the order."""
+        steps, rows = len(self), len(order)
+        if self.tokens_per_batch is None:
+            assert self.batch_size is not None
+            size = self.batch_size * self.world_size
+            return [*range(0, steps * size, size), rows]
+        ends = np.cumsum(self.lengths[order])
+        cuts = np.searchsorted(ends, ends[-1] * np.arange(1, steps) / steps) + 1
+        for step in range(len(cuts)):  # every rank gets a row of every step
+            low = self.world_size * (step + 1)
+            after = cuts[step - 1] + self.world_size if step else low
+            cuts[step] = min(max(cuts[step], after), rows - self.world_size * (steps - 1 - step))
+        return [0, *cuts.tolist(), rows]
+
+    def _sort_windows(self, order: npt.NDArray[np.int64], bounds: list[int]) -> None:
+        for first in range(0, len(bounds) - 1, self.window):
+            part = slice(bounds[first], bounds[min(first + self.window, len(bounds) - 1)])
+            order[part] = order[part][np.argsort(self.lengths[order[part]], kind="stable")]
 
 
 class LengthOrderedBatches(torch.utils.data.Sampler[list[int]]):
     """Every row once, batches of like length.
 
     For evaluation and prediction, where order does not change the result. Rows are sorted by length
-    inside windows of many batches; results can be put back in input order with at most one window
-    of them held back.
+    inside windows; results can be put back in input order with at most one window held back.
 
     Args:
         lengths: [rows], tokens a row.
         batch_size: rows a batch.
-        window: batches a window.
-        rank: this process's number; world_size: how many there are. Ranks may differ by one batch.
+        tokens_per_batch: instead of batch_size: tokens a batch at most, padding included.
+        window: rows that are sorted together.
+        rank: this process's number.
+        world_size: how many processes there are; their numbers of batches may differ by one.
     """
 
     drop_last = False
 
     def __init__(
         self,
-        lengths: Sequence[int] | npt.NDArray[np.int32],
+        lengths: Lengths,
         *,
-        batch_size: int,
-        window: int = 512,
+        batch_size: int | None = None,
+        tokens_per_batch: int | None = None,
+        window: int = 16_384,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.lengths = np.asarray(lengths)
-        self.batch_size, self.window, self.rank, self.world_size = (
-            batch_size,
-            window,
-            rank,
-            world_size,
-        )
+        self.batch_size, self.tokens_per_batch, self.window = batch_size, tokens_per_batch, window
+        self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
-        total = -(-len(self.lengths) // self.batch_size)
-        return len(range(self.rank, total, self.world_size))
+        return len(range(self.rank, sum(1 for _ in self._batches()), self.world_size))
 
     def __iter__(self) -> Iterator[list[int]]:
-        rows = self.window * self.batch_size
-        batch = 0
-        for start in range(0, len(self.lengths), rows):
-            order = start + np.argsort(-self.lengths[start : start + rows], kind="stable")
-            for first in range(0, len(order), self.batch_size):
-                if batch % self.world_size == self.rank:
-                    yield order[first : first + self.batch_size].tolist()
-                batch += 1
+        for number, batch in enumerate(self._batches()):
+            if number % self.world_size == self.rank:
+                yield batch.tolist()
+
+    def _batches(self) -> Iterator[npt.NDArray[np.int64]]:
+        for start in range(0, len(self.lengths), self.window):
+            part = self.lengths[start : start + self.window]
+            order = start + np.argsort(-part, kind="stable")
+            first = 0
+            while first < len(order):
+                size = self.batch_size
+                if self.tokens_per_batch is not None:
+                    size = max(1, self.tokens_per_batch // max(1, int(self.lengths[order[first]])))
+                assert size is not None
+                yield order[first : first + size]
+                first += size

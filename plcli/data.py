@@ -40,8 +40,11 @@ class TextData(SplitData):
             pretrained one.
         max_length: tokens a row at most; by default what the tokenizer names, 512 at most.
         batch_size: rows a batch and device.
+        tokens_per_batch: instead of batch_size: tokens a batch and device, about.
         pieces: parts of like length that a training batch is run in, to save padding; the gradient
             is that of the whole batch. By default 4 on a CPU and 1 on a GPU.
+        window: training batches that are sorted by length together, to save padding; 1 keeps
+            batches random.
         validation_fraction: the part of the training rows that is cut off where no validation is
             given.
         num_workers: processes that prepare batches; 0 prepares them in the main process.
@@ -60,7 +63,9 @@ class TextData(SplitData):
         wordpieces: int,
         max_length: int | None,
         batch_size: int,
+        tokens_per_batch: int | None,
         pieces: int | None,
+        window: int,
         validation_fraction: float,
         num_workers: int,
         seed: int | None,
@@ -78,9 +83,13 @@ class TextData(SplitData):
             validation_fraction=validation_fraction,
             num_workers=num_workers,
             seed=seed,
+            tokens_per_batch=tokens_per_batch,
+            window=window,
         )
         for name, value, least in (
             ("pieces", pieces, 1),
+            ("window", window, 1),
+            ("tokens_per_batch", tokens_per_batch, 1),
             ("wordpieces", wordpieces, 10),
             ("max_length", max_length, 4),  # two words with their special tokens
         ):
@@ -140,7 +149,11 @@ class TextData(SplitData):
     def encoded(self, split: str) -> encoding.Encoded:
         """Return all rows of a split's source, tokenised."""
         return encoding.encode(
-            self.rows(split), self.text, self.tokenizer, max_length=self.max_length
+            self.rows(split),
+            self.text,
+            self.tokenizer,
+            max_length=self.max_length,
+            cache=self.cache(split),
         )
 
     def open(self, split: str) -> Split:

@@ -1,5 +1,7 @@
 """What the machine lacks for a trainer's config, told before any data is read."""
 
+import os
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,4 +60,17 @@ def check(trainer: Mapping[str, Any]) -> None:
     if on_gpu and cuda and count > torch.cuda.device_count():
         raise MachineError(
             f"trainer.devices: {count} are asked for, this machine has {torch.cuda.device_count()}."
+        )
+
+
+def check_compiler() -> None:
+    """Check that torch.compile finds a compiler for its kernels' host code.
+
+    Raises:
+        MachineError: if it does not.
+    """
+    names = (os.environ.get("CXX", "g++"), "g++", "clang++", "cl")
+    if not any(shutil.which(name) for name in names):
+        raise MachineError(
+            "model.compile: needs a C++ compiler, and none is installed. Install g++, or leave it off."
         )

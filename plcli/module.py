@@ -23,6 +23,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import MeanMetric, MetricCollection
 
+from plcli import hardware
 from plcli import pretrained as loading
 from plcli.errors import ModelError, UsageError
 
@@ -44,6 +45,9 @@ class TransformerModule(LightningModule):
             biases and norms.
         schedule: of the learning rate after the warm-up, stepped every optimizer step.
         warmup: steps of rising learning rate; below 1, a part of all steps.
+        compile: whether torch.compile makes kernels for the model, of any shape of batch.
+        gradient_checkpointing: whether activations are computed again instead of kept: less memory,
+            about a third more time.
         vocab_size: a fact of the data.
         pad_token_id: a fact of the data.
         max_length: a fact of the data.
@@ -59,6 +63,8 @@ class TransformerModule(LightningModule):
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=2e-5),
         schedule: Literal["linear", "cosine", "constant"] = "linear",
         warmup: float = 0.1,
+        compile: bool = False,
+        gradient_checkpointing: bool = False,
         vocab_size: int | None = None,
         pad_token_id: int | None = None,
         max_length: int | None = None,
@@ -70,6 +76,7 @@ class TransformerModule(LightningModule):
                 "or architecture (a model_type and sizes)."
             )
         self.optimizer, self.schedule, self.warmup = optimizer, schedule, warmup
+        self.compiles, self.gradient_checkpointing = compile, gradient_checkpointing
         self.results: dict[str, dict[str, Any]] = {}
         self.pretrained, self.architecture = pretrained, architecture
         self.facts = {
@@ -94,6 +101,11 @@ class TransformerModule(LightningModule):
             self.model = loading.build_model(
                 auto_class, self.architecture or {}, **{**sizes, **self.settings()}
             )
+        if self.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable()
+        if self.compiles:
+            hardware.check_compiler()
+            self.model.compile(dynamic=True)
         limit, longest = loading.most_positions(self.model), self.facts["max_length"]
         if limit is not None and longest is not None and longest > limit:
             raise ModelError(

@@ -5,8 +5,10 @@ Split of whole batches) and `facts()` (what the model has to know of the data, b
 model's constructor). Facts flow one way, from the training split to the model.
 """
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from plcli import rows
 from plcli.batching import LengthOrderedBatches, ShuffledBatches
+from plcli.cache import cache_folder
 from plcli.errors import DataError, UsageError
 from plcli.rows import Kind, Rows
 
@@ -72,6 +75,8 @@ class SplitData(LightningDataModule):
             given.
         num_workers: processes that prepare batches; 0 prepares them in the main process.
         seed: of the cut and of the order of the training rows.
+        tokens_per_batch: instead of batch_size: tokens a batch and device.
+        window: training batches that are sorted by length together.
     """
 
     shares_rows_out: ClassVar[bool] = (
@@ -88,6 +93,8 @@ class SplitData(LightningDataModule):
         validation_fraction: float,
         num_workers: int,
         seed: int | None,
+        tokens_per_batch: int | None = None,
+        window: int = 1,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -100,7 +107,11 @@ class SplitData(LightningDataModule):
                 "expected 0 or more and below 1."
             )
         self.sources, self.inputs, self.id = sources, inputs, id
-        self.batch_size, self.num_workers = batch_size, num_workers
+        self.num_workers, self.window = num_workers, window
+        self.sizes: dict[str, Any] = {
+            "batch_size": None if tokens_per_batch else batch_size,
+            "tokens_per_batch": tokens_per_batch,
+        }
         self.validation_fraction, self.seed = validation_fraction, seed or 0
         self._typed: Rows | None = None
         self._rows: dict[str, Rows] = {}
@@ -164,8 +175,21 @@ class SplitData(LightningDataModule):
         if source is None:
             raise UsageError(f"data.{split} is not given. Name a file: --data.{split} FILE.")
         if split not in self._rows:
-            self._rows[split] = rows.load(source, self._all_columns(split))
+            columns = self._all_columns(split)
+            self._rows[split] = rows.load(source, columns, cache=self.cache(split))
         return self._rows[split]
+
+    def cache(self, split: str) -> Path | None:
+        """Return the cache folder of a split: one that is removed at the end for rows to predict.
+
+        None stands for the usual one.
+        """
+        return Path(self._passing.name) if split == "predict" else None
+
+    @cached_property
+    def _passing(self) -> tempfile.TemporaryDirectory[str]:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=cache_folder(), prefix="predict-")
 
     def _all_columns(self, split: str) -> dict[str, Kind]:
         return ({self.id: Kind.TEXT} if self.id else {}) | self.columns(split)
@@ -239,7 +263,12 @@ class SplitData(LightningDataModule):
                 f"data.train: {len(split)} rows cannot be shared out among {world_size} processes."
             )
         batches = ShuffledBatches(
-            len(split), batch_size=self.batch_size, seed=self.seed, rank=rank, world_size=world_size
+            split.lengths,
+            **self.sizes,
+            window=self.window,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
         )
         return self._loader(split, batches)
 
@@ -260,9 +289,7 @@ class SplitData(LightningDataModule):
         rank, world_size = self._rank()
         return self._loader(
             split,
-            LengthOrderedBatches(
-                split.lengths, batch_size=self.batch_size, rank=rank, world_size=world_size
-            ),
+            LengthOrderedBatches(split.lengths, **self.sizes, rank=rank, world_size=world_size),
         )
 
     def _loader(self, split: Split, batches: Any) -> Any:

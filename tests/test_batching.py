@@ -24,7 +24,7 @@ def shuffled(
 ) -> list[list[int]]:
     """Return an epoch's batches of one rank."""
     batches = ShuffledBatches(
-        num_rows, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size
+        [1] * num_rows, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size
     )
     batches.set_epoch(epoch)
     return list(batches)
@@ -34,7 +34,7 @@ def by_length(
     lengths: np.ndarray = LENGTHS,
     *,
     batch_size: int = 4,
-    window: int = 5,
+    window: int = 20,
     rank: int = 0,
     world_size: int = 1,
 ) -> list[list[int]]:
@@ -78,7 +78,9 @@ def test_an_epoch_gives_each_row_once_over_all_ranks(world_size: int, batch_size
 def test_all_ranks_get_as_many_batches_as_the_length_says(world_size: int, batch_size: int) -> None:
     expected, got = [], []
     for num_rows in NUMBERS_OF_ROWS:
-        sampler = ShuffledBatches(num_rows, batch_size=batch_size, seed=1, world_size=world_size)
+        sampler = ShuffledBatches(
+            [1] * num_rows, batch_size=batch_size, seed=1, world_size=world_size
+        )
         ranks = shares(num_rows, batch_size=batch_size, world_size=world_size)
         expected.append([len(sampler)] * world_size)
         got.append([len(batches) for batches in ranks])
@@ -127,7 +129,7 @@ def test_the_order_is_the_same_for_the_same_seed_and_epoch() -> None:
 
 
 def test_the_order_of_an_epoch_does_not_depend_on_the_epochs_before() -> None:
-    batches = ShuffledBatches(40, batch_size=4, seed=1)
+    batches = ShuffledBatches([1] * 40, batch_size=4, seed=1)
     for epoch in (0, 1, 2):
         batches.set_epoch(epoch)
         last = list(batches)
@@ -141,7 +143,7 @@ def test_the_random_state_of_numpy_does_not_change_the_order() -> None:
 
 
 def test_iterating_again_without_a_new_epoch_gives_the_same_order() -> None:
-    batches = ShuffledBatches(40, batch_size=4, seed=1)
+    batches = ShuffledBatches([1] * 40, batch_size=4, seed=1)
     assert list(batches) == list(batches)
 
 
@@ -153,14 +155,14 @@ def test_a_global_batch_holds_the_same_rows_however_many_ranks_share_it() -> Non
 
 
 def test_lightning_finds_set_epoch_on_the_sampler() -> None:
-    batches = ShuffledBatches(40, batch_size=4, seed=1)
-    batches.sampler.set_epoch(7)
+    batches = ShuffledBatches([1] * 40, batch_size=4, seed=1)
+    batches.set_epoch(7)
     assert list(batches) == shuffled(epoch=7)
 
 
 def test_fewer_rows_than_ranks_are_refused() -> None:
     with pytest.raises(ValueError, match="^2 rows cannot be shared out among 3 ranks$"):
-        ShuffledBatches(2, batch_size=4, seed=1, world_size=3)
+        ShuffledBatches([1] * 2, batch_size=4, seed=1, world_size=3)
 
 
 # ordered by length
@@ -186,7 +188,7 @@ def test_length_order_gives_as_many_batches_as_its_length_says(
 ) -> None:
     samplers = [
         LengthOrderedBatches(
-            LENGTHS[:num_rows], batch_size=4, window=5, rank=rank, world_size=world_size
+            LENGTHS[:num_rows], batch_size=4, window=20, rank=rank, world_size=world_size
         )
         for rank in range(world_size)
     ]
@@ -205,13 +207,13 @@ def test_rows_are_sorted_inside_a_window_longest_first() -> None:
 
 
 def test_a_window_holds_its_own_rows_alone() -> None:
-    batches = by_length(window=5)
+    batches = by_length(window=20)
     windows = [{row // 20 for batch in batches[i : i + 5] for row in batch} for i in (0, 5, 10)]
     assert windows == [{0}, {1}, {2}]
 
 
 def test_rows_of_one_length_stay_in_their_order() -> None:
-    batches = by_length(np.tile([7, 3], 40), window=20)
+    batches = by_length(np.tile([7, 3], 40), window=80)
     assert [row for batch in batches for row in batch] == [*range(0, 80, 2), *range(1, 80, 2)]
 
 
@@ -220,8 +222,78 @@ def test_length_order_pads_less_than_the_rows_as_they_come() -> None:
         return sum(len(batch) * int(LENGTHS[batch].max()) for batch in batches)
 
     as_they_come = [list(range(start, start + 4)) for start in range(0, 100, 4)]
-    assert width(by_length(window=25)) < 0.75 * width(as_they_come)
+    assert width(by_length(window=100)) < 0.75 * width(as_they_come)
 
 
 def test_length_order_is_the_same_every_time() -> None:
     assert by_length() == by_length()
+
+
+# tokens a batch, and windows
+
+
+def shuffled_lengths(
+    *, epoch: int = 0, rank: int = 0, world_size: int = 1, **settings: int
+) -> list[list[int]]:
+    batches = ShuffledBatches(LENGTHS, seed=3, rank=rank, world_size=world_size, **settings)
+    batches.set_epoch(epoch)
+    return list(batches)
+
+
+@RANKS
+@pytest.mark.parametrize("tokens", [1, 40, 200, 10**6])
+def test_batches_of_tokens_give_each_row_once_over_all_ranks(tokens: int, world_size: int) -> None:
+    ranks = [
+        shuffled_lengths(tokens_per_batch=tokens, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    assert count_rows(ranks) == Counter(range(len(LENGTHS)))
+
+
+@RANKS
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+@pytest.mark.parametrize("tokens", [1, 40, 200, 10**6])
+def test_batches_of_tokens_are_as_many_on_every_rank_and_none_is_empty(
+    tokens: int, epoch: int, world_size: int
+) -> None:
+    ranks = [
+        shuffled_lengths(tokens_per_batch=tokens, epoch=epoch, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    lengths = {len(batches) for batches in ranks}
+    assert (len(lengths), min(len(batch) for batches in ranks for batch in batches) > 0) == (
+        1,
+        True,
+    )
+
+
+def test_batches_of_tokens_hold_about_so_many() -> None:
+    counts = [int(LENGTHS[batch].sum()) for batch in shuffled_lengths(tokens_per_batch=200)]
+    assert all(100 < count < 300 for count in counts), counts
+
+
+def test_windows_of_sorted_batches_pad_less_than_random_batches() -> None:
+    def padded(batches: list[list[int]]) -> int:
+        return sum(len(batch) * int(LENGTHS[batch].max()) for batch in batches)
+
+    random = shuffled_lengths(batch_size=4)
+    assert padded(shuffled_lengths(batch_size=4, window=8)) < 0.85 * padded(random)
+
+
+@RANKS
+def test_windows_give_each_row_once_over_all_ranks(world_size: int) -> None:
+    ranks = [
+        shuffled_lengths(batch_size=4, window=3, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    assert count_rows(ranks) == Counter(range(len(LENGTHS)))
+
+
+def test_windows_have_another_order_every_epoch() -> None:
+    first, second = (shuffled_lengths(batch_size=4, window=3, epoch=epoch) for epoch in (0, 1))
+    assert first != second
+
+
+def test_evaluation_batches_of_tokens_stay_below_them_with_their_padding() -> None:
+    batches = list(LengthOrderedBatches(LENGTHS, tokens_per_batch=120))
+    assert max(len(batch) * int(LENGTHS[batch].max()) for batch in batches) <= 120

@@ -112,6 +112,15 @@ def checkpoint(run: Path, name: str) -> dict[str, Any]:
     return content
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four epochs of which the second is the best."""
+    folder = tmp_path_factory.mktemp("scripted")
+    with pytest.MonkeyPatch.context() as patch:
+        scripted_fit(folder, monkeypatch=patch, val_rmse=[3.0, 1.0, 2.0, 2.5])
+    return folder / "run"
+
+
 def test_the_artefact_holds_the_best_epoch_not_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,28 +178,20 @@ def test_a_config_may_ask_for_the_largest(tmp_path: Path, monkeypatch: pytest.Mo
     assert kept_epoch(tmp_path / "run") == 1
 
 
-def test_the_validation_metrics_of_the_run_are_those_of_the_best_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scripted_fit(tmp_path, monkeypatch=monkeypatch, val_rmse=[3.0, 1.0, 2.0])
-    assert card(tmp_path / "run")["metrics"]["validation"] == {"rmse": 1.0}
+def test_the_validation_metrics_of_the_run_are_those_of_the_best_epoch(run: Path) -> None:
+    assert card(run)["metrics"]["validation"] == {"rmse": 1.0}
 
 
-def test_best_ckpt_is_of_the_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted_fit(tmp_path, monkeypatch=monkeypatch, val_rmse=[3.0, 1.0, 2.0])
-    assert checkpoint(tmp_path / "run", "best")["epoch"] == 1
+def test_best_ckpt_is_of_the_best_epoch(run: Path) -> None:
+    assert checkpoint(run, "best")["epoch"] == 1
 
 
-def test_last_ckpt_is_of_the_last_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted_fit(tmp_path, monkeypatch=monkeypatch, val_rmse=[3.0, 1.0, 2.0])
-    assert checkpoint(tmp_path / "run", "last")["epoch"] == 2
+def test_last_ckpt_is_of_the_last_epoch(run: Path) -> None:
+    assert checkpoint(run, "last")["epoch"] == 3
 
 
-def test_a_checkpoint_is_the_whole_training_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scripted_fit(tmp_path, monkeypatch=monkeypatch, val_rmse=[1.0])
-    assert set(checkpoint(tmp_path / "run", "best")) >= {
+def test_a_checkpoint_is_the_whole_training_state(run: Path) -> None:
+    assert set(checkpoint(run, "best")) >= {
         "state_dict",
         "optimizer_states",
         "lr_schedulers",
@@ -200,31 +201,22 @@ def test_a_checkpoint_is_the_whole_training_state(
     }
 
 
-def test_a_checkpoint_holds_the_facts_of_the_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scripted_fit(tmp_path, monkeypatch=monkeypatch, val_rmse=[1.0])
-    run = tmp_path / "run"
+def test_a_checkpoint_holds_the_facts_of_the_data(run: Path) -> None:
     assert checkpoint(run, "best")["plcli"]["facts"] == card(run)["facts"]
 
 
-def test_last_can_be_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted_fit(tmp_path, monkeypatch=monkeypatch, val_rmse=[1.0, 2.0, 3.0])
-    run, source = tmp_path / "run", tmp_path / "table.csv"
+def test_last_can_be_asked_for_by_name(run: Path) -> None:
+    source = run.parent / "table.csv"
     assert predicted(run, source) != predicted(run, source, "--ckpt_path", "last")
 
 
-def test_best_by_name_is_what_the_artefact_holds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scripted_fit(tmp_path, monkeypatch=monkeypatch, val_rmse=[2.0, 1.0, 3.0])
-    run, source = tmp_path / "run", tmp_path / "table.csv"
+def test_best_by_name_is_what_the_artefact_holds(run: Path) -> None:
+    source = run.parent / "table.csv"
     assert predicted(run, source) == predicted(run, source, "--ckpt_path", "best")
 
 
-def test_only_two_checkpoints_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted_fit(tmp_path, monkeypatch=monkeypatch, val_rmse=[4.0, 3.0, 2.0, 1.0])
-    names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+def test_only_two_checkpoints_are_kept(run: Path) -> None:
+    names = {path.name for path in (run / "checkpoints").iterdir()}
     assert names == {"best.ckpt", "last.ckpt"}
 
 

@@ -62,3 +62,27 @@ def test_the_saved_config_repeats_the_run(plcli: Command, linear_config: Path) -
     )
     assert first == second
     assert yaml.safe_load(Path("again/config.yaml").read_text())["trainer"]["max_epochs"] == 2
+
+
+def test_a_fit_by_tokens_a_batch_takes_more_steps_with_fewer_tokens(
+    plcli: Command, text_config: Path
+) -> None:
+    said = [
+        plcli("fit", "-c", text_config, "--data.tokens_per_batch", tokens).err
+        for tokens in (20, 1000)
+    ]
+    assert "1 steps" in said[1]
+    assert "1 steps" not in said[0]
+
+
+def test_gradient_checkpointing_gives_the_same_weights(plcli: Command, text_config: Path) -> None:
+    for run, switch in (("with", "true"), ("without", "false")):
+        plcli(
+            *("fit", "-c", text_config, "--run", run, "--model.gradient_checkpointing", switch),
+            *("--model.architecture.hidden_dropout_prob", "0.0"),
+            *("--model.architecture.attention_probs_dropout_prob", "0.0"),
+        )
+    first, second = (
+        json.loads(Path(run, "metrics.json").read_text()) for run in ("with", "without")
+    )
+    assert abs(first["test"]["loss"] - second["test"]["loss"]) < 1e-5

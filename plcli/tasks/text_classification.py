@@ -46,6 +46,8 @@ class TextClassifier(TransformerModule):
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=2e-5),
         schedule: Literal["linear", "cosine", "constant"] = "linear",
         warmup: float = 0.1,
+        compile: bool = False,
+        gradient_checkpointing: bool = False,
         threshold: float = 0.5,
         labels: list[str] | None = None,
         problem: Problem | None = None,
@@ -59,6 +61,8 @@ class TextClassifier(TransformerModule):
             optimizer=optimizer,
             schedule=schedule,
             warmup=warmup,
+            compile=compile,
+            gradient_checkpointing=gradient_checkpointing,
             vocab_size=vocab_size,
             pad_token_id=pad_token_id,
             max_length=max_length,
@@ -180,7 +184,9 @@ class TextClassificationData(TextData):
         wordpieces: int = 8000,
         max_length: int | None = None,
         batch_size: int = 32,
+        tokens_per_batch: int | None = None,
         pieces: int | None = None,
+        window: int = 1,
         validation_fraction: float = 0.1,
         num_workers: int = 0,
         seed: int | None = None,
@@ -196,7 +202,9 @@ class TextClassificationData(TextData):
             wordpieces=wordpieces,
             max_length=max_length,
             batch_size=batch_size,
+            tokens_per_batch=tokens_per_batch,
             pieces=pieces,
+            window=window,
             validation_fraction=validation_fraction,
             num_workers=num_workers,
             seed=seed,
@@ -270,26 +278,28 @@ class TextClassificationData(TextData):
         if self.problem == "regression":
             scores: npt.NDArray[Any] = cells.to_numpy().astype(np.float32)
             return scores
-        ids = {name: index for index, name in enumerate(self.labels)}
+        cells = cells.combine_chunks()
         if self.problem == "single_label":
-            return np.fromiter(
-                (self._id(name, ids, rows, i) for i, name in enumerate(cells.to_pylist())),
-                np.int64,
-                len(rows),
-            )
-        indicators = np.zeros((len(rows), len(ids)), np.float32)
-        for row, names in enumerate(cells.to_pylist()):
-            for name in names:
-                indicators[row, self._id(name, ids, rows, row)] = 1
+            return self._ids(cells, rows, np.arange(len(rows)))
+        row_of = np.repeat(np.arange(len(rows)), cells.value_lengths().to_numpy())
+        indicators = np.zeros((len(rows), len(self.labels)), np.float32)
+        indicators[row_of, self._ids(cells.flatten(), rows, row_of)] = 1
         return indicators
 
-    def _id(self, name: str, ids: Mapping[str, int], rows: Rows, row: int) -> int:
-        if name not in ids:
+    def _ids(self, names: Any, rows: Rows, row_of: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Turn an Arrow array of names into label ids; row_of says in which row each stands."""
+        encoded = names.dictionary_encode()
+        known = {name: index for index, name in enumerate(self.labels)}
+        table = np.array([known.get(name, -1) for name in encoded.dictionary.to_pylist()], np.int64)
+        ids: npt.NDArray[np.int64] = table[encoded.indices.to_numpy()]
+        if (ids < 0).any():
+            first = int(np.argmax(ids < 0))
+            name = names[first].as_py()
             raise DataError(
-                f"{rows.source}, row {row + 1}: label '{name}' is not one of {listed(ids)}."
-                f"{did_you_mean(name, ids)}"
+                f"{rows.source}, row {row_of[first] + 1}: label '{name}' is not one of "
+                f"{listed(known)}.{did_you_mean(name, known)}"
             )
-        return ids[name]
+        return ids
 
     def describe(self, split: str) -> str:
         """Rows, truncated rows and how often each label stands."""
