@@ -53,6 +53,7 @@ class PlCLI(LightningCLI):
         self.plan = plan
         self.command = plan.arguments.command
         self.console = Console()
+        self.weights_come_by_pretrained = False
         log.quiet_libraries()
         set_dumper("yaml", config.dump)
         # Some values are read by jsonargparse's YAML 1.1 loader, whatever loader is set.
@@ -160,13 +161,13 @@ class PlCLI(LightningCLI):
         if "tokenizer" in names and data.init_args.tokenizer is None:
             data.init_args.tokenizer = model.init_args.get("pretrained")
         if "seed" in names and data.init_args.seed is None:
-            data.init_args.seed = (
-                self.values.seed_everything
-                if isinstance(self.values.seed_everything, int)
-                else SEED
-            )
+            data.init_args.seed = self._seed()
         if getattr(self._class("data"), "shares_rows_out", False):
             self.values.trainer.use_distributed_sampler = False
+
+    def _seed(self) -> int:
+        seed = self.values.seed_everything
+        return SEED if isinstance(seed, bool) else int(seed)
 
     def _take_facts(self) -> None:
         """Give model and data what the weights' training data told."""
@@ -190,6 +191,7 @@ class PlCLI(LightningCLI):
             and plan.artefact.loads_by_pretrained
         ):
             arguments.pretrained = str(plan.artefact.folder)
+            self.weights_come_by_pretrained = True
             if "architecture" in arguments:
                 arguments.architecture = None
 
@@ -237,6 +239,7 @@ class PlCLI(LightningCLI):
         elif self.plan.arguments.texts or "input" in self.plan.arguments.options:
             raise UsageError("the model brings its own data, so that no input can be given.")
         self.checkpoints.facts = facts
+        torch.manual_seed(self._seed())  # weights do not depend on what reading the data drew
         self.model = self._instantiate(model=values.model).model
         self._load_weights()
 
@@ -324,7 +327,7 @@ class PlCLI(LightningCLI):
                 raise ModelError(
                     f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last}"
                 ) from None
-        elif plan.artefact is not None and not plan.artefact.loads_by_pretrained:
+        elif plan.artefact is not None and not self.weights_come_by_pretrained:
             artefact.load_state(plan.artefact, self.model)
 
     # commands

@@ -72,5 +72,5 @@ def check_compiler() -> None:
     names = (os.environ.get("CXX", "g++"), "g++", "clang++", "cl")
     if not any(shutil.which(name) for name in names):
         raise MachineError(
-            "model.compile: needs a C++ compiler, and none is installed. Install g++, or leave it off."
+            "model.compile: needs a C++ compiler, and there is none. Install g++, or leave it off."
         )

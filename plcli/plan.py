@@ -103,7 +103,7 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
         fragments = [Fragment(str(run.config), config.load_yaml(run.config))]
     if resume == "must" and not last.exists():
         raise UsageError(f"--resume must: {last} is not there to go on from.")
-    if resume == "never" and run.config.exists():
+    if resume == "never" and run.config.exists() and RUN_VARIABLE not in os.environ:
         raise UsageError(
             f"--resume never: a run stands in {run.folder}. "
             "Name another folder with --run, or remove it."
