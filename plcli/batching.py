@@ -108,7 +108,8 @@ class LengthOrderedBatches(torch.utils.data.Sampler[list[int]]):
         tokens_per_batch: instead of batch_size: tokens a batch at most, padding included.
         window: rows that are sorted together.
         rank: this process's number.
-        world_size: how many processes there are; their numbers of batches may differ by one.
+        world_size: how many processes there are; their numbers of batches may differ by one, and
+            none has none, as an evaluation's sums are taken over all of them.
     """
 
     drop_last = False
@@ -136,6 +137,7 @@ class LengthOrderedBatches(torch.utils.data.Sampler[list[int]]):
                 yield batch.tolist()
 
     def _batches(self) -> Iterator[npt.NDArray[np.int64]]:
+        most = max(1, len(self.lengths) // self.world_size)  # so that every rank has a batch
         for start in range(0, len(self.lengths), self.window):
             part = self.lengths[start : start + self.window]
             order = start + np.argsort(-part, kind="stable")
@@ -145,5 +147,6 @@ class LengthOrderedBatches(torch.utils.data.Sampler[list[int]]):
                 if self.tokens_per_batch is not None:
                     size = max(1, self.tokens_per_batch // max(1, int(self.lengths[order[first]])))
                 assert size is not None
+                size = min(size, most)
                 yield order[first : first + size]
                 first += size

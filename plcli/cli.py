@@ -341,6 +341,8 @@ class PlCLI(LightningCLI):
         if run is not None:
             self._open_run(run)
         try:
+            if run is not None:  # for the processes that the trainer starts
+                os.environ[RUN_VARIABLE] = str(run.folder)
             trainer.fit(
                 model, datamodule=datamodule, ckpt_path=self.plan.checkpoint, weights_only=True
             )

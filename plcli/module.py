@@ -199,7 +199,12 @@ class TransformerModule(LightningModule):
         loss.reset()
         self.results[split] = values
         self.log_dict(
-            {f"{split}_{name}": value for name, value in values.items() if isinstance(value, float)}
+            {
+                f"{split}_{name}": value
+                for name, value in values.items()
+                if isinstance(value, float)
+            },
+            sync_dist=True,  # the metrics have synchronised themselves; Lightning cannot know
         )
 
     # optimization

@@ -257,11 +257,7 @@ class SplitData(LightningDataModule):
     def train_dataloader(self) -> Any:
         """Batches of random rows, another order every epoch."""
         split = self.split("train")
-        rank, world_size = self._rank()
-        if len(split) < world_size:
-            raise DataError(
-                f"data.train: {len(split)} rows cannot be shared out among {world_size} processes."
-            )
+        rank, world_size = self._share(split, "train")
         batches = ShuffledBatches(
             split.lengths,
             **self.sizes,
@@ -286,7 +282,7 @@ class SplitData(LightningDataModule):
 
     def _ordered(self, name: str) -> Any:
         split = self.split(name)
-        rank, world_size = self._rank()
+        rank, world_size = self._share(split, name)
         return self._loader(
             split,
             LengthOrderedBatches(split.lengths, **self.sizes, rank=rank, world_size=world_size),
@@ -306,10 +302,16 @@ class SplitData(LightningDataModule):
             persistent_workers=self.num_workers > 0,
         )
 
-    def _rank(self) -> tuple[int, int]:
-        return (
-            (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        )
+    def _share(self, split: Split, name: str) -> tuple[int, int]:
+        """Return this process's number and how many there are."""
+        if self.trainer is None:
+            return 0, 1
+        world_size = self.trainer.world_size
+        if len(split) < world_size:
+            raise DataError(
+                f"data.{name}: {len(split)} rows cannot be shared out among {world_size} processes."
+            )
+        return self.trainer.global_rank, world_size
 
 
 def stratified_cut(

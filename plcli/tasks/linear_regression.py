@@ -119,7 +119,8 @@ class SimpleLinearModel(LightningModule):
         metrics: Any = self._metrics[split]
         self.results[split] = {name: float(value) for name, value in metrics.compute().items()}
         metrics.reset()
-        self.log_dict({f"{split}_{name}": value for name, value in self.results[split].items()})
+        logged = {f"{split}_{name}": value for name, value in self.results[split].items()}
+        self.log_dict(logged, sync_dist=True)  # they have synchronised themselves already
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """Return one plain dict a row: its id and every predicted target."""
