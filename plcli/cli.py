@@ -125,8 +125,15 @@ class PlCLI(LightningCLI):
         values: dict[str, Any] = config.parse_value(
             parser.dump(self.values, skip_unset=False, skip_validation=True)
         )
-        values = _without_none(values)
-        for section, keys in (("data", outcome.SOURCES), ("model", ("pretrained",))):
+        values = {
+            section: value if section in ("model", "data") else _without_none(value)
+            for section, value in values.items()
+            if value is not None
+        }
+        for section, keys in (
+            ("data", (*outcome.SOURCES, "tokenizer")),
+            ("model", ("pretrained",)),
+        ):
             arguments = (values.get(section) or {}).get("init_args") or {}
             for key in keys:
                 if key in arguments:
@@ -192,6 +199,8 @@ class PlCLI(LightningCLI):
         ):
             arguments.pretrained = str(plan.artefact.folder)
             self.weights_come_by_pretrained = True
+            if "tokenizer" in (parameters(self._class("data")) if self._class("data") else {}):  # type: ignore[arg-type]
+                self.values.data.init_args.tokenizer = str(plan.artefact.folder)
             if "architecture" in arguments:
                 arguments.architecture = None
 
@@ -204,11 +213,12 @@ class PlCLI(LightningCLI):
         if "init_args" not in self.values[section]:
             self.values[section].init_args = _namespace()
         arguments = self.values[section].init_args
-        for name, parameter in parameters(cls).items():
+        typed = (self.plan.typed.get(section) or {}).get("init_args") or {}
+        for name in parameters(cls):
             if name not in facts:
                 continue
-            given = arguments.get(name)
-            if given not in (None, parameter.default, facts[name]):
+            given = typed.get(name)
+            if given not in (None, facts[name]):
                 raise UsageError(
                     f"{section}.{name}: {given} is asked for, but {source} say {facts[name]}. "
                     "Leave the key away."
@@ -281,7 +291,7 @@ class PlCLI(LightningCLI):
                 "num_nodes": 1,
                 "strategy": "auto",
             }  # one process writes the file
-        self.trainer_defaults = {"callbacks": [*extra, *([ProgressLines()] if fitting else [])]}
+        self.trainer_defaults = {"callbacks": [*extra, ProgressLines()]}
         try:
             self.trainer = self.instantiate_trainer(**chosen)
         except (MisconfigurationException, ValueError, TypeError) as error:
@@ -302,8 +312,8 @@ class PlCLI(LightningCLI):
                 "give one of them."
             )
         if source == "-":
-            arguments.texts = [line.rstrip("\n") for line in sys.stdin if line.strip()]
-            if not arguments.texts:
+            arguments.texts = [line.rstrip("\r\n") for line in sys.stdin]
+            if not any(text.strip() for text in arguments.texts):
                 raise UsageError("--input -: standard input is empty.")
         elif source is not None:
             if "predict" not in init:
@@ -354,10 +364,12 @@ class PlCLI(LightningCLI):
         best = self.checkpoints.best_path
         if best is None:
             raise ModelError(f"{run.folder}: no epoch was finished, so there is no model to keep.")
-        model.load_state_dict(load_checkpoint(best)["state_dict"])
-        results = (
-            {"validation": self.checkpoints.best_results} if self.checkpoints.best_results else {}
-        )
+        state = load_checkpoint(best)
+        model.load_state_dict(state["state_dict"])
+        self.checkpoints.load_state_dict(state["callbacks"][self.checkpoints.state_key])
+        results = {}
+        if self.checkpoints.best_results:
+            results["validation"] = self.checkpoints.best_results
         if self._has_test():
             trainer.test(model, datamodule=datamodule, verbose=False)
             results["test"] = self._results("test")
@@ -369,11 +381,12 @@ class PlCLI(LightningCLI):
                 facts=self.checkpoints.facts,
                 metrics=results,
             )
+            runs.write_text(run.folder / "metrics.json", artefact.to_json(results))
             artefact.save(run.model, model=model, data=datamodule, card=card)
-            runs.write_json(run.folder / "metrics.json", results)
             outcome.show(self.console, results)
+            epoch = self.checkpoints.best_epoch + 1
             self.console.print(
-                f"best epoch {self.checkpoints.best_epoch + 1}; the model: {run.model}"
+                f"{f'best epoch {epoch}' if epoch else 'last epoch'}; the model: {run.model}"
             )
             for command in ("test", "predict"):
                 more = " --input FILE" if command == "predict" else ""
@@ -381,23 +394,19 @@ class PlCLI(LightningCLI):
         trainer.strategy.barrier()
 
     def _open_run(self, run: runs.Run) -> None:
+        """Make the run folder, or open that of the run that goes on."""
         self.checkpoints.folder = run.checkpoints
-        if self.plan.checkpoint is not None and self.metrics_csv is not None:
-            state = load_checkpoint(self.plan.checkpoint)
-            if state["plcli"]["facts"] != self.checkpoints.facts:
-                raise UsageError(
-                    f"{run.folder}: the training data are others than when this run began "
-                    "(labels or numbers differ). Give the same data or another --run."
-                )
-            self.metrics_csv.resume(int(state["global_step"]))
         if not self.trainer.is_global_zero:
             return
-        fingerprints = {}
         if hasattr(self.datamodule, "fingerprints"):
-            self.datamodule.setup(
-                "fit"
-            )  # what is wrong with a split is told before there is a folder
-            fingerprints = self.datamodule.fingerprints()
+            self.datamodule.setup("fit")  # a mistake in a split is told before there is a folder
+            read = self.datamodule.fingerprints()
+            self.checkpoints.fingerprints = {
+                split: read[split] for split in ("train", "validation") if split in read
+            }
+        goes_on, again = self.plan.checkpoint is not None, run.config.exists()
+        if goes_on:
+            self._take_up(run)
         try:
             run.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -405,17 +414,35 @@ class PlCLI(LightningCLI):
                 f"--run {run.folder}: cannot be made ({error.strerror}). Name another folder."
             ) from None
         log.to_file(run.folder / "train.log")
-        again = run.config.exists()
-        run.config.write_text(config.dump(self.resolved), encoding="utf-8")
-        environment = runs.environment(
-            seed=self.values.seed_everything, fingerprints=fingerprints, command=sys.argv[1:]
-        )
-        runs.write_json(run.folder / "environment.json", environment)
+        if not goes_on:
+            runs.write_text(run.config, config.dump(self.resolved))
+            environment = runs.environment(
+                seed=self.values.seed_everything,
+                fingerprints=getattr(self.datamodule, "fingerprints", dict)(),
+                command=sys.argv[1:],
+            )
+            runs.write_text(run.folder / "environment.json", artefact.to_json(environment))
         logger.info("run folder: %s", run.folder)
-        if self.plan.checkpoint is not None:
-            logger.info("%s: goes on from checkpoints/last.ckpt", run.folder)
-        elif again:
-            logger.info("%s: starts again, no epoch was finished", run.folder)
+        if again:
+            said = (
+                "goes on from checkpoints/last.ckpt"
+                if goes_on
+                else "starts again, no epoch was finished"
+            )
+            logger.info("%s: %s", run.folder, said)
+
+    def _take_up(self, run: runs.Run) -> None:
+        """Check that the data are those of the run that goes on, and take its metrics over."""
+        assert self.plan.checkpoint is not None
+        assert self.metrics_csv is not None
+        state = load_checkpoint(self.plan.checkpoint)
+        before, now = state["plcli"], self.checkpoints
+        if (before["facts"], before["data"]) != (now.facts, now.fingerprints):
+            raise UsageError(
+                f"{run.folder}: the data are others than when this run began. "
+                "Give the same data or another --run."
+            )
+        self.metrics_csv.resume(int(state["global_step"]))
 
     def _has_test(self) -> bool:
         if not is_overridden("test_step", self.model):

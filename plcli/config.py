@@ -37,18 +37,20 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Construct a mapping; a key that stands twice is an error."""
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise UsageError(
+                    f"{self.name}, line {key_node.start_mark.line + 1}: "
+                    f"the key '{key_node.value}' stands twice. Keep one of them."
+                )
+            seen.add(key_node.value)
         self.flatten_mapping(node)
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                key = str(key_node.value)
-            if key in mapping:
-                raise UsageError(
-                    f"{self.name}, line {key_node.start_mark.line + 1}: "
-                    f"the key '{key}' stands twice. Keep one of them."
-                )
-            mapping[key] = self.construct_object(value_node, deep=deep)
+            name = key if isinstance(key, str) else str(key_node.value)
+            mapping[name] = self.construct_object(value_node, deep=deep)
         return mapping
 
 

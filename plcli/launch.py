@@ -74,7 +74,7 @@ def _help(plan: Plan) -> None:
 def _check(plan: Plan, fixed: Mapping[str, type]) -> None:
     merged = plan.merged
     classes.check_pair(merged)
-    for fragment in plan.fragments:
+    for fragment in (*plan.base, *plan.fragments):
         classes.check_keys(fragment.values, merged=merged, source=fragment.source, classes=fixed)
     for key, _ in plan.arguments.overrides:
         classes.check_override(key, merged=merged, classes=fixed)

@@ -52,7 +52,7 @@ HARMLESS = (  # (message, why it is harmless)
 )
 
 
-class _Stderr(logging.StreamHandler[Any]):
+class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # no arguments on Python 3.10
     """Writes to what sys.stderr is now.
 
     So lines stand above a progress bar that captures it.

@@ -102,7 +102,8 @@ class TransformerModule(LightningModule):
                 auto_class, self.architecture or {}, **{**sizes, **self.settings()}
             )
         if self.gradient_checkpointing:
-            self.model.gradient_checkpointing_enable()
+            new_name = getattr(self.model, "activation_checkpointing_enable", None)
+            (new_name or self.model.gradient_checkpointing_enable)()
         if self.compiles:
             hardware.check_compiler()
             self.model.compile(dynamic=True)

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ class Plan:
 
     Attributes:
         arguments: the command line.
-        fragments: config values, lowest precedence first.
+        fragments: the user's config values, lowest precedence first.
+        base: what the run or the artefact says, below them.
         run: the run folder; None where nothing is to be kept.
         artefact: the model/ folder to load; None for fit, and for a run that is not finished.
         checkpoint: the checkpoint to load instead of the artefact's weights, or to go on from.
@@ -41,6 +42,7 @@ class Plan:
 
     arguments: Arguments
     fragments: list[Fragment]
+    base: list[Fragment] = field(default_factory=list)
     run: Run | None = None
     artefact: Artefact | None = None
     checkpoint: Path | None = None
@@ -48,7 +50,15 @@ class Plan:
     @property
     def merged(self) -> dict[str, Any]:
         """The values of all config files and of overrides of a class or of its own arguments."""
-        layers = [fragment.values for fragment in self.fragments]
+        return self._merge([*self.base, *self.fragments])
+
+    @property
+    def typed(self) -> dict[str, Any]:
+        """What the user gave: the same without what a run or an artefact says."""
+        return self._merge(self.fragments)
+
+    def _merge(self, fragments: list[Fragment]) -> dict[str, Any]:
+        layers = [fragment.values for fragment in fragments]
         for key, value in self.arguments.overrides:
             section, _, path = key.partition(".")
             if section not in ("model", "data"):
@@ -66,7 +76,10 @@ class Plan:
         """
         return [
             self.arguments.command,
-            *(f"--config={json.dumps(fragment.values)}" for fragment in self.fragments),
+            *(
+                f"--config={json.dumps(fragment.values)}"
+                for fragment in (*self.base, *self.fragments)
+            ),
             *(f"--{key}={value}" for key, value in self.arguments.overrides),
         ] + (
             []
@@ -132,7 +145,7 @@ def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
         plan.checkpoint = run.checkpoint(wanted)
     base = _saved(run, plan.artefact)
     _refuse_other_weights(base.values.get("model") or {}, plan)
-    plan.fragments = [base, *fragments]
+    plan.base = [base]
     return plan
 
 

@@ -80,12 +80,14 @@ class Sink:
                 self._write_parquet()
 
     def _write_parquet(self) -> None:
-        table = pa.Table.from_pylist(
-            self._rows, schema=self._parquet.schema if self._parquet else None
-        )
         if self._parquet is None:
-            self._parquet = pa.parquet.ParquetWriter(str(self._temporary), table.schema)
-        self._parquet.write_table(table)
+            found = pa.Table.from_pylist(self._rows).schema
+            named = [  # lists of names, though the first rows may all be empty
+                field.with_type(pa.list_(pa.string())) if pa.types.is_list(field.type) else field
+                for field in found
+            ]
+            self._parquet = pa.parquet.ParquetWriter(str(self._temporary), pa.schema(named))
+        self._parquet.write_table(pa.Table.from_pylist(self._rows, schema=self._parquet.schema))
         self._rows = []
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from plcli.cache import build_once, cache_folder
 from plcli.errors import DataError, MachineError, ModelError, PlcliError, did_you_mean
 from plcli.sources import package_path
 
+VERSION = 1  # of the fitted tokenizers
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -192,7 +193,7 @@ def fit_wordpiece(
     """
     from transformers import BertTokenizerFast
 
-    digest = hashlib.sha256(f"{key} {vocab_size}".encode()).hexdigest()[:32]
+    digest = hashlib.sha256(f"{VERSION} {key} {vocab_size}".encode()).hexdigest()[:32]
     target = (cache or cache_folder()) / "tokenizers" / f"{digest}.json"
     build_once(target, lambda path: _train_wordpiece(texts, vocab_size, path))
     return BertTokenizerFast(tokenizer_file=str(target), model_max_length=max_length)
@@ -200,15 +201,14 @@ def fit_wordpiece(
 
 def _train_wordpiece(texts: Iterator[str], vocab_size: int, path: Path) -> None:
     from tokenizers import BertWordPieceTokenizer
+    from tokenizers.processors import BertProcessing
 
     tokenizer = BertWordPieceTokenizer()
     tokenizer.train_from_iterator(
         texts, vocab_size=vocab_size, min_frequency=1, show_progress=False
     )
     ids = tokenizer.get_vocab()
-    tokenizer.post_processor = __import__("tokenizers").processors.BertProcessing(
-        ("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"])
-    )
+    tokenizer.post_processor = BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
     tokenizer.save(str(path))
 
 

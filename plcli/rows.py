@@ -1,10 +1,10 @@
 """Any source of rows -> a memory-mapped Arrow table of named, typed columns.
 
 A source is a path, a glob, a list of them, an fsspec URL (`s3://...`), `package:NAME/FILE` for a
-file inside an installed package, or `hf:NAME[/CONFIG][:SPLIT]` for a data set of the Hugging Face
-hub. Formats go by the ending: csv, tsv, jsonl, json, parquet, arrow, txt. Rows are read once, one
-by one, into a cache file keyed by the content of the source, and used from there without being
-loaded into memory.
+file inside an installed package, or `hf:OWNER/NAME[/CONFIG][:SPLIT]` for a data set of the hub.
+Formats go by the ending: csv, tsv, jsonl, json, parquet, arrow, txt. Rows are read once, one by
+one, into a cache file keyed by the content of the source, and used from there without being loaded
+into memory.
 """
 
 import hashlib

@@ -43,6 +43,17 @@ NO_MATTER = {
 }
 
 
+OTHER_DATA = {  # arguments of the data that say nothing of how a model was trained
+    "validation",
+    "test",
+    "predict",
+    "id",
+    "batch_size",
+    "tokens_per_batch",
+    "num_workers",
+}
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder."""
@@ -94,7 +105,8 @@ def open_run(folder: str) -> Run:
     """
     path = Path(folder)
     if artefact.exists(path):
-        return Run(path.parent) if (path.parent / "config.yaml").exists() else Run(path)
+        inside_a_run = path.name == "model" and (path.parent / "config.yaml").exists()
+        return Run(path.parent) if inside_a_run else Run(path)
     if not path.is_dir():
         raise UsageError(f"--run {folder}: no such folder.{_known_runs()}")
     if not (path / "config.yaml").exists() and not artefact.exists(path / "model"):
@@ -143,20 +155,12 @@ def newest_finished(values: Mapping[str, Any]) -> Run:
 
 def _contradictions(saved: Any, values: Any) -> bool:
     """Whether a config's model or training data say something else than a saved config's."""
-    for section, keys in (
-        ("model", None),
-        ("data", ("class_path", "train", "text", "label", "problem")),
-    ):
-        wanted = values.get(section) or {}
-        stored = saved.get(section) or {}
-        if not _within({key: value for key, value in wanted.items() if key != "init_args"}, stored):
-            return True
+    for section in ("model", "data"):
+        wanted, stored = values.get(section) or {}, saved.get(section) or {}
         arguments = wanted.get("init_args") or {}
-        chosen = (
-            arguments
-            if keys is None
-            else {key: value for key, value in arguments.items() if key in keys}
-        )
+        chosen = {key: value for key, value in arguments.items() if key not in OTHER_DATA}
+        if wanted.get("class_path", stored.get("class_path")) != stored.get("class_path"):
+            return True
         if not _within(chosen, stored.get("init_args") or {}):
             return True
     return False
@@ -231,8 +235,8 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Write a JSON file beside its place and rename it there."""
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside its place and rename it there."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(artefact.to_json(values), encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

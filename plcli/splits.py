@@ -5,7 +5,9 @@ Split of whole batches) and `facts()` (what the model has to know of the data, b
 model's constructor). Facts flow one way, from the training split to the model.
 """
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -184,12 +186,14 @@ class SplitData(LightningDataModule):
 
         None stands for the usual one.
         """
-        return Path(self._passing.name) if split == "predict" else None
+        return self._passing if split == "predict" else None
 
     @cached_property
-    def _passing(self) -> tempfile.TemporaryDirectory[str]:
+    def _passing(self) -> Path:
         cache_folder().mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(dir=cache_folder(), prefix="predict-")
+        folder = tempfile.mkdtemp(dir=cache_folder(), prefix="predict-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
 
     def _all_columns(self, split: str) -> dict[str, Kind]:
         return ({self.id: Kind.TEXT} if self.id else {}) | self.columns(split)

@@ -180,6 +180,8 @@ def test_the_card_of_a_linear_model_has_the_facts_of_its_data(table_run: Path) -
         "input_dim",
         "output_dim",
         "target_names",
+        "features",
+        "target",
         "feature_mean",
         "feature_std",
         "target_mean",

@@ -328,7 +328,7 @@ def test_without_validation_no_epoch_is_called_the_best(
         ("task", "text-classification"),
         ("labels", ["billing", "delivery", "praise"]),
         ("columns", {"inputs": ["message"], "targets": ["intent"]}),
-        ("max_length", 512),
+        ("max_length", 256),
         ("temperature", 1.0),
     ],
 )

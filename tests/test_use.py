@@ -426,7 +426,7 @@ def test_standard_input_is_a_text_a_line(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("where is my parcel\n\nthank you\n"))
     rows = printed_rows(plcli("predict", "--run", text_run.folder, "--input", "-"))
-    assert [row["id"] for row in rows] == [0, 1]
+    assert [row["id"] for row in rows] == [0, 1, 2]
 
 
 def test_standard_input_may_be_json_lines(

@@ -32,6 +32,8 @@ class Checkpoints(Checkpoint):
         self.monitor, self.mode = monitor, mode
         self.folder: Path | None = None
         self.facts: dict[str, Any] = {}
+        self.fingerprints: dict[str, str] = {}
+        self.chosen = monitor is not None
         self.best_value: float | None = None
         self.best_epoch = -1
         self.best_results: dict[str, Any] = {}
@@ -56,15 +58,13 @@ class Checkpoints(Checkpoint):
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add the facts of the data, so that a checkpoint is never used with others."""
-        checkpoint["plcli"] = {"facts": self.facts}
+        checkpoint["plcli"] = {"facts": self.facts, "data": self.fingerprints}
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Save best.ckpt if the monitored metric is better than ever."""
         if trainer.state.fn != "fit" or self.folder is None:
             return
-        value = self._value(
-            trainer
-        )  # also in the check before training: a wrong name ends it there
+        value = self._value(trainer, pl_module)  # a wrong name ends the check before training
         if trainer.sanity_checking:
             return
         if value is None or not self._better(value):
@@ -73,11 +73,11 @@ class Checkpoints(Checkpoint):
         self.best_results = outcome.results(pl_module, trainer.callback_metrics, "val")
         self._save(trainer, "best")
 
-    def _value(self, trainer: Any) -> float | None:
+    def _value(self, trainer: Any, pl_module: Any) -> float | None:
         metrics = trainer.callback_metrics
         if self.monitor in metrics:
             return float(metrics[self.monitor])
-        if self.monitor == "val_loss":  # nobody chose it
+        if not self.chosen and not hasattr(pl_module, "monitor"):
             return None
         names = [name for name in metrics if name.startswith("val")]
         raise UsageError(

@@ -19,7 +19,7 @@ class PredictionWriter(Callback):
 
     def __init__(self, sink: Sink | Lines) -> None:
         self.sink = sink
-        self.count = 0
+        self.count = self._next = 0
         self._waiting: dict[int, Mapping[str, Any]] = {}
         self._seen = 0
 
@@ -45,13 +45,19 @@ class PredictionWriter(Callback):
         )
         self._seen += len(rows)
         self._waiting.update(zip(indices, rows, strict=True))
-        while self.count in self._waiting:
-            row = self._waiting.pop(self.count)
-            self.sink.write(row if "id" in row else {"id": self.count, **row})
-            self.count += 1
+        while self._next in self._waiting:
+            self._write(self._next)
+            self._next += 1
+
+    def _write(self, index: int) -> None:
+        row = self._waiting.pop(index)
+        self.sink.write(row if "id" in row else {"id": index, **row})
+        self.count += 1
 
     def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
-        """Put the file in its place."""
+        """Write what is left where batches were left out, and put the file in its place."""
+        for index in sorted(self._waiting):
+            self._write(index)
         self.sink.close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:

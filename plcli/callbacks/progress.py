@@ -36,13 +36,30 @@ class ProgressLines(Callback):
     def __init__(self) -> None:
         self._last = self._epoch_start = 0.0
 
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Say how many rows are cut, if any."""
+        if trainer.state.fn == "validate":
+            self._describe(trainer, "validation", always=False)
+
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+        """Say how many rows are cut, if any."""
+        self._describe(trainer, "test", always=False)
+
+    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+        """Say how many rows are cut, if any."""
+        self._describe(trainer, "predict", always=False)
+
+    def _describe(self, trainer: Any, split: str, *, always: bool = True) -> None:
+        data = trainer.datamodule
+        if hasattr(data, "describe") and data.has(split):
+            said = data.describe(split)
+            if always or " cut to " in said:
+                logger.info("%s", said)
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Say what is trained on what."""
-        data = trainer.datamodule
-        if hasattr(data, "describe"):
-            for split in ("train", "validation"):
-                if data.has(split):
-                    logger.info("%s", data.describe(split))
+        for split in ("train", "validation"):
+            self._describe(trainer, split)
         trained = sum(
             parameter.numel() for parameter in pl_module.parameters() if parameter.requires_grad
         )

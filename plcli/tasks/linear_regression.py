@@ -51,8 +51,8 @@ class SimpleLinearModel(LightningModule):
     def __init__(
         self,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.Adam(parameters, lr=0.01),
-        input_dim: int = 1,
-        output_dim: int = 1,
+        input_dim: int | None = None,
+        output_dim: int | None = None,
         target_names: list[str] | None = None,
         feature_mean: list[float] | None = None,
         feature_std: list[float] | None = None,
@@ -61,7 +61,8 @@ class SimpleLinearModel(LightningModule):
     ) -> None:
         super().__init__()
         self.optimizer = optimizer
-        self.target_names = target_names or [f"target_{index}" for index in range(output_dim)]
+        self.target_names = target_names or [f"target_{i}" for i in range(output_dim or 1)]
+        input_dim, output_dim = input_dim or 1, output_dim or 1
         self.layer = torch.nn.Linear(input_dim, output_dim)
         for name, values, size, default in (
             ("feature_mean", feature_mean, input_dim, 0.0),
@@ -70,7 +71,7 @@ class SimpleLinearModel(LightningModule):
             ("target_std", target_std, output_dim, 1.0),
         ):
             self.register_buffer(
-                name, torch.tensor(values or [default] * size, dtype=torch.float32)
+                name, torch.tensor(values or [default] * size, dtype=torch.float64)
             )
         self.results: dict[str, dict[str, Any]] = {}
         self._metrics = torch.nn.ModuleDict({split: _make_metrics() for split in ("val", "test")})
@@ -81,12 +82,13 @@ class SimpleLinearModel(LightningModule):
         return "val_rmse", "min"
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map features, float32 [rows, input_dim], to targets [rows, output_dim].
+        """Map features, float64 [rows, input_dim], to targets, float64 [rows, output_dim].
 
-        Both are in their own units.
+        Both are in their own units; only standardised numbers are rounded to the layer's precision.
         """
-        scaled: torch.Tensor = self.layer((features - self.feature_mean) / self.feature_std)
-        return scaled * self.target_std + self.target_mean
+        scaled = ((features - self.feature_mean) / self.feature_std).to(self.layer.weight.dtype)
+        predicted: torch.Tensor = self.layer(scaled)
+        return predicted.double() * self.target_std + self.target_mean
 
     def training_step(self, batch: Mapping[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Return the mean squared error of standardised targets."""
@@ -105,7 +107,10 @@ class SimpleLinearModel(LightningModule):
 
     def _evaluate(self, batch: Mapping[str, torch.Tensor], split: str) -> None:
         metrics: Any = self._metrics[split]
-        metrics.update(self(batch["features"]), batch["targets"])
+        mean = (
+            self.target_mean
+        )  # taken off, as sums of squares lose small numbers beside large ones
+        metrics.update((self(batch["features"]) - mean).float(), (batch["targets"] - mean).float())
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
@@ -167,7 +172,8 @@ class TableData(SplitData):
         validation_fraction: float = 0.1,
         seed: int | None = None,
     ) -> None:
-        self.features, self.target = features, [target] if isinstance(target, str) else target
+        self.features, self.given_target = features, target
+        self.target = [target] if isinstance(target, str) else target
         if not self.features or not self.target:
             raise UsageError("data: features and target have to name a column each, at least.")
         super().__init__(
@@ -202,6 +208,8 @@ class TableData(SplitData):
             "input_dim": len(self.features),
             "output_dim": len(self.target),
             "target_names": self.target,
+            "features": self.features,
+            "target": self.given_target,
             "feature_mean": features.mean(0).tolist(),
             "feature_std": features.std(0).tolist(),
             "target_mean": targets.mean(0).tolist(),
@@ -226,4 +234,4 @@ class TableData(SplitData):
     def _matrix(table: Any, columns: list[str]) -> torch.Tensor:
         return torch.from_numpy(
             np.stack([table.column(column).to_numpy() for column in columns], axis=1)
-        ).float()
+        )
