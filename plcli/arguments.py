@@ -22,7 +22,7 @@ SECTIONS = ("model", "data", "trainer", "checkpoint", "seed_everything")
 OPTIONS = {
     "fit": {
         "run": "the run folder (default: the next free runs/<config name>-<n>)",
-        "resume": "auto: go on, or done; never: refuse where a run stands; must: where none does",
+        "resume": "auto: a finished run is done; never, must go on (default: go on if unfinished)",
     },
     "validate": {
         "run": "the run folder or model/ folder to load",
@@ -85,6 +85,8 @@ def parse(
             waiting = []
         elif word.startswith("-") and len(word) > 1 and not word[1].isspace():
             _take_option(parsed, word, waiting)
+        elif word == "-" and command == "predict":
+            parsed.options["input"] = "-"
         else:
             parsed.texts.append(word)
     if parsed.texts and command != "predict":

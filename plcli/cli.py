@@ -273,6 +273,7 @@ class PlCLI(LightningCLI):
         defaults: dict[str, Any] = {
             "enable_progress_bar": bar,
             "enable_model_summary": False,
+            "log_every_n_steps": 10,  # so that small data has a curve, too
             "logger": self.metrics_csv or False,
         }
         given = self.values.trainer
@@ -388,9 +389,12 @@ class PlCLI(LightningCLI):
             self.console.print(
                 f"{f'best epoch {epoch}' if epoch else 'last epoch'}; the model: {run.model}"
             )
-            for command in ("test", "predict"):
-                more = " --input FILE" if command == "predict" else ""
-                self.console.print(f"next: plcli {command} --run {run.folder}{more}", markup=False)
+            if "test" in results:
+                self.console.print(f"next: plcli test --run {run.folder}", markup=False)
+            if hasattr(datamodule, "predict_values"):
+                self.console.print(
+                    f"next: plcli predict --run {run.folder} --input FILE", markup=False
+                )
         trainer.strategy.barrier()
 
     def _open_run(self, run: runs.Run) -> None:

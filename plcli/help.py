@@ -15,6 +15,7 @@ from rich.table import Table
 
 from plcli import __version__
 from plcli.arguments import COMMANDS, OPTIONS
+from plcli.classes import parameters
 
 TRAINER = {
     "max_epochs": "epochs at most",
@@ -113,13 +114,13 @@ def _tasks() -> Iterable[tuple[str, str]]:
 
 
 def _summary(cls: type) -> str:
-    return (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+    return inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
 
 def _arguments(cls: type) -> Iterable[tuple[str, str]]:
     """Yield each constructor argument: its name, and its text with type and default."""
     texts = _docstring_arguments(cls)
-    for name, parameter in inspect.signature(cls).parameters.items():
+    for name, parameter in parameters(cls).items():
         default: Any = parameter.default
         text = texts.get(name, "").rstrip(".")
         if default is inspect.Parameter.empty:

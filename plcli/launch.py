@@ -1,6 +1,8 @@
 """From a command line to its command: read, checked against the classes it names, and run."""
 
+import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,9 @@ from plcli.plan import Plan, plan_fit, plan_use
 def run(command: str, words: Sequence[str]) -> int:
     """Run fit, validate, test or predict, and return the exit code."""
     log.set_up()
+    sys.path.append(
+        os.getcwd()
+    )  # where modules of the user's own stand; behind all that is installed
     arguments = parse(command, words)
     fragments = [fragment for path in arguments.configs for fragment in config.read(path, command)]
     _name_classes(fragments, arguments)

@@ -219,7 +219,10 @@ def environment(
             "processor": platform.machine(),
             "cores": os.cpu_count(),
         },
-        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain"))},
+        "git": {
+            "commit": _git("rev-parse", "HEAD"),
+            "dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
+        },
         "seed": seed,
         "data": dict(fingerprints),
     }

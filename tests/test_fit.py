@@ -86,3 +86,17 @@ def test_gradient_checkpointing_gives_the_same_weights(plcli: Command, text_conf
         json.loads(Path(run, "metrics.json").read_text()) for run in ("with", "without")
     )
     assert abs(first["test"]["loss"] - second["test"]["loss"]) < 1e-5
+
+
+def test_without_a_test_split_no_test_is_recommended(plcli: Command, linear_config: Path) -> None:
+    result = plcli("fit", "-c", linear_config, "--data.test", "null")
+    assert "plcli test" not in result.out
+
+
+def test_a_module_in_the_folder_one_is_in_is_found(plcli: Command, tmp_path: Path) -> None:
+    text = "import lightning.pytorch as pl\nclass Own(pl.LightningModule):\n    pass\n"
+    (tmp_path / "own_module_here.py").write_text(text)
+    result = plcli("fit", "--model", "own_module_here.Own")
+    assert result.err.endswith(
+        "no data is named. Give a data class in a config, or as --data CLASS.\n"
+    )

@@ -784,3 +784,11 @@ def test_a_bug_in_a_users_module_is_not_taken_for_a_mistake(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_there"):
         plcli("fit", "--model", "broken_own.Net")
+
+
+def test_a_dash_alone_is_standard_input(
+    plcli: Command, text_run: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("where is my parcel\nthank you\n"))
+    rows = printed_rows(plcli("predict", "--run", text_run.folder, "-"))
+    assert len(rows) == 2

@@ -97,7 +97,9 @@ class ProgressLines(Callback):
         """Log the epoch's metrics."""
         seconds = time.monotonic() - self._epoch_start
         numbers = ", ".join(
-            f"{name} {float(value):.4g}" for name, value in sorted(trainer.callback_metrics.items())
+            f"{name} {float(value):.4g}"
+            for name, value in sorted(trainer.callback_metrics.items())
+            if name != "train_loss"
         )
         ahead = (trainer.max_epochs or 0) - trainer.current_epoch - 1
         left = f", about {_duration(seconds * ahead)} left" if ahead > 0 else ""
