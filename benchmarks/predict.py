@@ -57,13 +57,13 @@ def bare() -> list[str]:
 
 
 def pipeline(batch_size: int) -> list[str]:
-    """Predict with transformers.pipeline over a stream of texts."""
+    """Predict with transformers.pipeline over a list of texts."""
     from transformers import pipeline as make
 
     classify = make("text-classification", model=str(run / "model"), device="cpu")
     start.append(time.perf_counter())
     settings = {"batch_size": batch_size, "truncation": True, "max_length": common.MAX_LENGTH}
-    return [row["label"] for row in classify(iter(texts), **settings)]
+    return [row["label"] for row in classify(texts, **settings)]
 
 
 def plcli() -> list[str]:
