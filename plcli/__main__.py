@@ -69,7 +69,7 @@ def entry() -> None:
     """Run as a console script: a bug shows its traceback and exits with 70."""
     try:
         code = main()
-    except Exception:
+    except Exception:  # a bug, of whatever kind, gets its own exit code
         import traceback
 
         traceback.print_exc()

@@ -103,6 +103,11 @@ class PlCLI(LightningCLI):
             else classes.import_class(chosen.class_path, f"{section}.class_path")
         )
 
+    def _names(self, section: str) -> Mapping[str, Any]:
+        """Return the constructor arguments of a section's class; none where it is left out."""
+        cls = self._class(section)
+        return {} if cls is None else parameters(cls)
+
     # checks
 
     def before_instantiate_classes(self) -> None:
@@ -162,7 +167,7 @@ class PlCLI(LightningCLI):
         """Let the tokenizer follow the model, the seed the run, and facts the weights."""
         data = self.values.get("data")
         model = self.values.model
-        names = parameters(self._class("data")) if data is not None else {}  # type: ignore[arg-type]
+        names = self._names("data")
         if self.command != "fit":
             self._take_facts()
         if "tokenizer" in names and data.init_args.tokenizer is None:
@@ -186,11 +191,9 @@ class PlCLI(LightningCLI):
             assert plan.artefact is not None
             facts = plan.artefact.facts
         for section in ("model", "data"):
-            cls = self._class(section)
-            if cls is not None:
-                self._set_facts(
-                    section, cls, facts, f"the weights of {plan.run.folder if plan.run else ''}"
-                )
+            if self._class(section) is not None:
+                source = f"the weights of {plan.run.folder if plan.run else ''}"
+                self._set_facts(section, facts, source)
         arguments = self.values.model.init_args
         if (
             plan.artefact is not None
@@ -199,12 +202,12 @@ class PlCLI(LightningCLI):
         ):
             arguments.pretrained = str(plan.artefact.folder)
             self.weights_come_by_pretrained = True
-            if "tokenizer" in (parameters(self._class("data")) if self._class("data") else {}):  # type: ignore[arg-type]
+            if "tokenizer" in self._names("data"):
                 self.values.data.init_args.tokenizer = str(plan.artefact.folder)
             if "architecture" in arguments:
                 arguments.architecture = None
 
-    def _set_facts(self, section: str, cls: type, facts: Mapping[str, Any], source: str) -> None:
+    def _set_facts(self, section: str, facts: Mapping[str, Any], source: str) -> None:
         """Set the constructor arguments that are facts.
 
         Raises:
@@ -214,7 +217,7 @@ class PlCLI(LightningCLI):
             self.values[section].init_args = _namespace()
         arguments = self.values[section].init_args
         typed = (self.plan.typed.get(section) or {}).get("init_args") or {}
-        for name in parameters(cls):
+        for name in self._names(section):
             if name not in facts:
                 continue
             given = typed.get(name)
@@ -245,7 +248,7 @@ class PlCLI(LightningCLI):
                 self.datamodule.predict_values(self.plan.arguments.texts, source="the command line")
             if self.command == "fit" and hasattr(self.datamodule, "facts"):
                 facts = self.datamodule.facts()
-                self._set_facts("model", self._class("model"), facts, "the data")  # type: ignore[arg-type]
+                self._set_facts("model", facts, "the data")
         elif self.plan.arguments.texts or "input" in self.plan.arguments.options:
             raise UsageError("the model brings its own data, so that no input can be given.")
         self.checkpoints.facts = facts

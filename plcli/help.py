@@ -108,7 +108,7 @@ def _tasks() -> Iterable[tuple[str, str]]:
 
     spec = importlib.util.find_spec("plcli.tasks")
     for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
-        path = Path(module.module_finder.path) / f"{module.name}.py"  # type: ignore[union-attr]
+        path = Path(module.module_finder.path) / f"{module.name}.py"  # type: ignore[union-attr]  # files
         doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         yield f"plcli.tasks.{module.name}", doc.splitlines()[0]
 
