@@ -32,6 +32,8 @@ def arguments(**choices: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--window", type=int, help="of plcli's batches; its default without it")
+    parser.add_argument("--pieces", type=int, help="of plcli's batches; its default without it")
     parser.add_argument("--evaluations", type=int, default=1, help="validations an epoch")
     for name, values in choices.items():
         parser.add_argument(f"--{name}", choices=values, default=values[0])

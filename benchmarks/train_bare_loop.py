@@ -1,14 +1,19 @@
-"""Contestant: a bare PyTorch loop, the limit. Random batches, whole or in sorted pieces."""
+"""Contestant: a bare PyTorch loop, the limit: on random batches, or on those that plcli makes."""
 
+import inspect
 import time
 
 import common
 
-options = common.arguments(batches=["random", "pieces"])
+options = common.arguments(batches=["random", "same"])
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_scheduler  # noqa: E402
+
+from plcli.batching import ShuffledBatches  # noqa: E402
+from plcli.data import CPU_PIECES  # noqa: E402
+from plcli.tasks.text_classification import TextClassificationData  # noqa: E402
 
 torch.set_num_threads(options.threads)
 train, test = (
@@ -50,15 +55,22 @@ groups = [
 ]
 optimizer = torch.optim.AdamW(groups, lr=common.LEARNING_RATE, weight_decay=0.01, fused=True)
 scheduler = get_scheduler("linear", optimizer, int(steps * common.WARMUP), steps)
+window, num_pieces = (1, 1)
+if options.batches == "same":
+    parameters = inspect.signature(TextClassificationData).parameters
+    window = options.window or parameters["window"].default
+    num_pieces = options.pieces or CPU_PIECES
+lengths = np.array([len(row) for row in encoded])
+batches = ShuffledBatches(
+    lengths, batch_size=options.batch, window=window, pieces=num_pieces, seed=options.seed
+)
 start = time.perf_counter()
 for epoch in range(options.epochs):
-    order = np.random.default_rng((options.seed, epoch)).permutation(len(encoded))
-    for first in range(0, len(order), options.batch):
-        batch = order[first : first + options.batch]
-        pieces = [batch]
-        if options.batches == "pieces":
-            by_length = batch[np.argsort([len(encoded[i]) for i in batch], kind="stable")]
-            pieces = np.array_split(by_length, min(4, len(batch)))
+    batches.set_epoch(epoch)
+    for rows in batches:
+        batch = np.array(rows)
+        by_length = batch[np.argsort(lengths[batch], kind="stable")]
+        pieces = np.array_split(by_length, min(num_pieces, len(batch)))
         loss = torch.zeros(())
         for piece in pieces:
             outputs = model(**padded([encoded[i] for i in piece]), labels=labels[piece])

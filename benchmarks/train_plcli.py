@@ -8,7 +8,7 @@ from pathlib import Path
 
 import common
 
-options = common.arguments(pieces=["default", "1"])
+options = common.arguments()
 
 import torch  # noqa: E402
 from lightning.pytorch import Callback  # noqa: E402
@@ -22,15 +22,23 @@ lines = (where["folder"] / "train.jsonl").read_text(encoding="utf-8").splitlines
 if options.rows < len(lines):
     lines = __import__("random").Random(7).sample(lines, options.rows)
 (folder / "train.jsonl").write_text("".join(lines), encoding="utf-8")
-clock: dict[str, float] = {"evaluating": 0.0}
+clock: dict[str, float] = {"training": 0.0, "evaluating": 0.0}
 curve: list[dict[str, float]] = []
 
 
 class Clock(Callback):
-    """Times the training without its validations, and each validation's accuracy with them."""
+    """Times the training steps without validations and saves, and each validation with them."""
 
     def on_train_start(self, trainer, module):  # type: ignore[no-untyped-def]
         clock["start"] = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer, module):  # type: ignore[no-untyped-def]
+        clock["epoch"], clock["evaluating"] = time.perf_counter(), 0.0
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):  # type: ignore[no-untyped-def]
+        if trainer.is_last_batch:
+            now = time.perf_counter()
+            clock["training"] += now - clock["epoch"] - clock["evaluating"]
 
     def on_validation_start(self, trainer, module):  # type: ignore[no-untyped-def]
         clock["pause"] = time.perf_counter()
@@ -41,9 +49,6 @@ class Clock(Callback):
             clock["evaluating"] += now - clock["pause"]
             accuracy = float(trainer.callback_metrics["val_accuracy"])
             curve.append({"seconds": now - clock["start"], "accuracy": accuracy})
-
-    def on_train_end(self, trainer, module):  # type: ignore[no-untyped-def]
-        clock["end"] = time.perf_counter()
 
 
 sys.modules["bench_clock"] = sys.modules[__name__]
@@ -59,14 +64,14 @@ words = [
     *("--trainer.callbacks+", "bench_clock.Clock", "--run", str(folder / "run")),
     f"--trainer.val_check_interval={1 / options.evaluations}",
 ]
-if options.pieces != "default":
-    words.append(f"--data.pieces={options.pieces}")
+for name in ("window", "pieces"):
+    if getattr(options, name) is not None:
+        words.append(f"--data.{name}={getattr(options, name)}")
 code = main(words)
 assert code == 0, f"plcli ended with {code}"
 metrics = json.loads((folder / "run" / "metrics.json").read_text())
-seconds = clock["end"] - clock["start"] - clock["evaluating"]
 common.report(
-    samples_per_second=len(lines) * options.epochs / seconds,
+    samples_per_second=len(lines) * options.epochs / clock["training"],
     accuracy=metrics["test"]["accuracy"],
     curve=curve if options.evaluations > 1 else [],
 )

@@ -4,6 +4,7 @@ No sampler keeps state that a checkpoint would have to hold, and no row is ever 
 twice: the ranks share each epoch's rows out among themselves instead of padding.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -22,8 +23,9 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         lengths: [rows], tokens a row.
         batch_size: rows a batch and rank.
         tokens_per_batch: instead of batch_size: tokens a batch and rank, about; a row counts whole.
-        window: batches that are sorted by length together, before their order is shuffled; 1 keeps
-            batches random.
+        window: batches whose rows are sorted by length together, cut into pieces, and dealt out
+            again at random; 1 keeps batches random.
+        pieces: of like length that a batch is then made of; one makes whole batches of like length.
         seed: of the order.
         rank: this process's number.
         world_size: how many processes there are.
@@ -41,6 +43,7 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         batch_size: int | None = None,
         tokens_per_batch: int | None = None,
         window: int = 1,
+        pieces: int = 1,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -48,7 +51,8 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         if len(lengths) < world_size:
             raise ValueError(f"{len(lengths)} rows cannot be shared out among {world_size} ranks")
         self.lengths = np.asarray(lengths)
-        self.batch_size, self.tokens_per_batch, self.window = batch_size, tokens_per_batch, window
+        self.batch_size, self.tokens_per_batch = batch_size, tokens_per_batch
+        self.window, self.pieces = window, pieces
         self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, 0
 
     def __len__(self) -> int:
@@ -67,33 +71,53 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         generator = np.random.default_rng((self.seed, self.epoch))
         order = generator.permutation(len(self.lengths))
-        bounds = self._bounds(order)
-        steps = np.arange(len(bounds) - 1)
+        bounds = self._bounds(order, len(self))
+        steps = [order[first:last] for first, last in itertools.pairwise(bounds)]
         if self.window > 1:
-            self._sort_windows(order, bounds)
-            steps = generator.permutation(steps)
+            steps = [
+                step
+                for first in range(0, len(steps), self.window)
+                for step in self._dealt(steps[first : first + self.window], generator)
+            ]
+            steps = [steps[number] for number in generator.permutation(len(steps))]
         for step in steps:
-            yield order[bounds[step] : bounds[step + 1]][self.rank :: self.world_size].tolist()
+            yield step[self.rank :: self.world_size].tolist()
 
-    def _bounds(self, order: npt.NDArray[np.int64]) -> list[int]:
+    def _bounds(self, order: npt.NDArray[np.int64], steps: int) -> list[int]:
         """Return where each step's rows, those of all ranks, begin and end in the order."""
-        steps, rows = len(self), len(order)
+        rows = len(order)
         if self.tokens_per_batch is None:
             assert self.batch_size is not None
             size = self.batch_size * self.world_size
             return [*range(0, steps * size, size), rows]
-        ends = np.cumsum(self.lengths[order])
-        cuts = np.searchsorted(ends, ends[-1] * np.arange(1, steps) / steps) + 1
-        for step in range(len(cuts)):  # every rank gets a row of every step
-            low = self.world_size * (step + 1)
-            after = cuts[step - 1] + self.world_size if step else low
-            cuts[step] = min(max(cuts[step], after), rows - self.world_size * (steps - 1 - step))
+        return self._even_tokens(order, steps, least=self.world_size)
+
+    def _even_tokens(self, order: npt.NDArray[np.int64], parts: int, *, least: int) -> list[int]:
+        """Cut an order into parts of like many tokens and at least so many rows."""
+        rows, ends = len(order), np.cumsum(self.lengths[order])
+        cuts = np.searchsorted(ends, ends[-1] * np.arange(1, parts) / parts) + 1
+        for part in range(len(cuts)):
+            before = cuts[part - 1] if part else 0
+            cuts[part] = min(max(cuts[part], before + least), rows - least * (parts - 1 - part))
         return [0, *cuts.tolist(), rows]
 
-    def _sort_windows(self, order: npt.NDArray[np.int64], bounds: list[int]) -> None:
-        for first in range(0, len(bounds) - 1, self.window):
-            part = slice(bounds[first], bounds[min(first + self.window, len(bounds) - 1)])
-            order[part] = order[part][np.argsort(self.lengths[order[part]], kind="stable")]
+    def _dealt(
+        self, steps: list[npt.NDArray[np.int64]], generator: np.random.Generator
+    ) -> list[npt.NDArray[np.int64]]:
+        """Sort the rows of some steps by length, cut them into pieces and deal these out anew."""
+        rows = np.concatenate(steps)
+        rows = rows[np.argsort(self.lengths[rows], kind="stable")]
+        pieces = min(self.pieces, *(len(step) // self.world_size for step in steps))
+        if self.tokens_per_batch is None:
+            sizes = [len(part) for step in steps for part in np.array_split(step, pieces)]
+            bounds = [0, *itertools.accumulate(sizes)]
+        else:
+            bounds = self._even_tokens(rows, len(steps) * pieces, least=1)
+        numbers = np.arange(len(steps) * pieces).reshape(len(steps), pieces)
+        return [
+            np.concatenate([rows[bounds[number] : bounds[number + 1]] for number in step])
+            for step in generator.permuted(numbers, axis=0)
+        ]
 
 
 class LengthOrderedBatches(torch.utils.data.Sampler[list[int]]):

@@ -1,5 +1,6 @@
 """The cache below ~/.cache/plcli: files keyed by content, written once and used memory-mapped."""
 
+import mmap
 import os
 import tempfile
 from collections.abc import Callable
@@ -18,9 +19,21 @@ def cache_folder() -> Path:
     return Path(os.environ.get("PLCLI_CACHE") or Path(base) / "plcli")
 
 
-def open_arrow(path: Path) -> pa.Table:
-    """Open an Arrow file memory-mapped."""
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+class ArrowFile:
+    """An Arrow file, memory-mapped.
+
+    Attributes:
+        table: its rows; a column is read from the disk when it is used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with open(path, "rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.table: pa.Table = pa.ipc.open_file(pa.py_buffer(self._map)).read_all()
+
+    def release(self) -> None:
+        """Let the pages that were read leave this process's memory; a later use maps them again."""
+        self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def build_once(target: Path, write: Callable[[Path], None]) -> None:

@@ -7,7 +7,6 @@ out.
 """
 
 import hashlib
-import itertools
 import json
 import logging
 from collections.abc import Sequence
@@ -19,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from plcli.cache import build_once, cache_folder, open_arrow
+from plcli.arrow import array
+from plcli.cache import ArrowFile, build_once, cache_folder
 from plcli.pretrained import tokenizer_key
 from plcli.rows import Rows
 from plcli.sources import BATCH_ROWS
@@ -38,7 +38,8 @@ class Encoded:
         truncated: bool [rows], which were cut to max_length.
     """
 
-    def __init__(self, table: pa.Table, *, tokenizer: Any) -> None:
+    def __init__(self, file: ArrowFile, *, tokenizer: Any) -> None:
+        self._file, self._taken, table = file, 0, file.table
         self._ids = _Ragged(table.column("input_ids"))
         self._type_ids = (
             _Ragged(table.column("token_type_ids"))
@@ -61,6 +62,10 @@ class Encoded:
             input_ids and attention_mask, int64 [rows, longest row], and token_type_ids where the
             model takes them.
         """
+        self._taken += len(indices)
+        if self._taken >= BATCH_ROWS:
+            self._taken = 0
+            self._file.release()
         width = int(self.lengths[list(indices)].max())
         batch = {
             "input_ids": self._padded(self._ids, indices, width, self._pad),
@@ -143,7 +148,7 @@ def encode(
         / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
     )
     build_once(target, lambda path: _write(path, rows, columns, tokenizer, max_length))
-    return Encoded(open_arrow(target), tokenizer=tokenizer)
+    return Encoded(ArrowFile(target), tokenizer=tokenizer)
 
 
 def _write(path: Path, rows: Rows, columns: Sequence[str], tokenizer: Any, max_length: int) -> None:
@@ -157,16 +162,13 @@ def _write(path: Path, rows: Rows, columns: Sequence[str], tokenizer: Any, max_l
     if len(rows) >= WORTH_A_LINE:
         logger.info("encoding %s: %d rows", rows.source, len(rows))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for start in range(0, len(rows), BATCH_ROWS):
-            part = rows.table.slice(start, BATCH_ROWS)
-            cells = [part.column(column).to_pylist() for column in columns]
+        for cells in rows.parts(columns):
             ids, type_ids, truncated = encode_batch(
                 cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
             )
-            arrays = [_list_array(ids, pa.int32()), pa.array(truncated, pa.bool_())]
-            if len(columns) == 2:
-                arrays.append(_list_array(type_ids, pa.uint8()))
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
+            values = [ids, truncated, type_ids][: len(schema)]
+            arrays = [array(each, field.type) for each, field in zip(values, schema, strict=True)]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
 
 def _fast(tokenizer: Any, max_length: int) -> Any:
@@ -208,11 +210,3 @@ def _slow(tokenizer: Any, max_length: int) -> Any:
         return cut["input_ids"], cut["token_type_ids"], truncated
 
     return encode_batch
-
-
-def _list_array(cells: list[list[int]], kind: pa.DataType) -> pa.ListArray:
-    dtype = kind.to_pandas_dtype()
-    offsets = np.zeros(len(cells) + 1, np.int32)
-    np.cumsum([len(cell) for cell in cells], out=offsets[1:])
-    values = np.fromiter(itertools.chain.from_iterable(cells), dtype, int(offsets[-1]))
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, kind))

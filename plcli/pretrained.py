@@ -219,6 +219,6 @@ def tokenizer_key(tokenizer: Any) -> str:
         content.pop("truncation", None)  # set anew by every use
         content.pop("padding", None)
     else:
-        content = tokenizer.get_vocab()
+        content = sorted(tokenizer.get_vocab().items())
     key = [content, tokenizer.truncation_side]
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(repr(key).encode()).hexdigest()

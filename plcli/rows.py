@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from plcli import sources
-from plcli.cache import build_once, cache_folder, open_arrow
+from plcli.arrow import array
+from plcli.cache import ArrowFile, build_once, cache_folder
 from plcli.errors import DataError, did_you_mean, listed
 from plcli.sources import BATCH_ROWS
 
@@ -51,14 +52,27 @@ class Rows:
         table: one Arrow column a name, typed by its Kind; memory-mapped.
         source: the source as it was given, for messages.
         fingerprint: sha256 of the source's content, the columns and the layout.
+        file: the memory-mapped file that holds the table; None where it is in memory.
     """
 
     table: pa.Table
     source: str
     fingerprint: str
+    file: ArrowFile | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
+
+    def parts(self, columns: Sequence[str]) -> Iterator[list[list[Any]]]:
+        """Give the cells of columns as Python values, BATCH_ROWS rows at a time.
+
+        What was given before need not stay in memory.
+        """
+        for start in range(0, len(self), BATCH_ROWS):
+            part = self.table.slice(start, BATCH_ROWS)
+            yield [part.column(column).to_pylist() for column in columns]
+            if self.file is not None:
+                self.file.release()
 
 
 def load(
@@ -83,7 +97,8 @@ def load(
     fingerprint = hashlib.sha256(layout.encode()).hexdigest()
     target = (cache or cache_folder()) / "rows" / f"{fingerprint[:32]}.arrow"
     build_once(target, lambda path: _write(path, parts, columns))
-    rows = Rows(open_arrow(target), name, fingerprint)
+    file = ArrowFile(target)
+    rows = Rows(file.table, name, fingerprint, file)
     if not len(rows):
         raise DataError(f"{name}: has no rows.")
     return rows
@@ -169,7 +184,8 @@ def _batches(
 
 def _batch(cells: Mapping[str, list[Any]], places: list[str], schema: pa.Schema) -> pa.RecordBatch:
     try:
-        return pa.record_batch(list(cells.values()), schema=schema)
+        arrays = [array(cells[field.name], field.type) for field in schema]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
     except UnicodeEncodeError as error:  # half of a surrogate pair, as a JSON escape may spell it
         where, column = next(
             (where, column)

@@ -129,6 +129,11 @@ class SplitData(LightningDataModule):
         """Return a split, ready to give batches."""
         raise NotImplementedError
 
+    @property
+    def num_pieces(self) -> int:
+        """Return how many pieces of like length a training batch is made of."""
+        return 1
+
     def facts(self) -> dict[str, Any]:
         """Return what the model has to know, by the names of its constructor."""
         raise NotImplementedError
@@ -266,6 +271,7 @@ class SplitData(LightningDataModule):
             split.lengths,
             **self.sizes,
             window=self.window,
+            pieces=self.num_pieces,
             seed=self.seed,
             rank=rank,
             world_size=world_size,

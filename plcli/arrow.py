@@ -1,0 +1,43 @@
+"""Python values -> Arrow arrays without missing cells.
+
+`pyarrow.array` imports pandas, which costs more than half a second at the first call, before it
+looks at what it is given.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+
+def array(cells: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Make an array of strings, numbers, truth values or lists of these.
+
+    Raises:
+        UnicodeEncodeError: if a string holds half a character.
+    """
+    if pa.types.is_list(kind):
+        offsets = _offsets(cells)
+        values = array(list(itertools.chain.from_iterable(cells)), kind.value_type)
+        return pa.ListArray.from_arrays(_fixed(offsets, pa.int32()), values)
+    if pa.types.is_string(kind):
+        encoded = [cell.encode() for cell in cells]
+        buffers = [None, pa.py_buffer(_offsets(encoded)), pa.py_buffer(b"".join(encoded))]
+        return pa.Array.from_buffers(kind, len(cells), buffers)
+    if pa.types.is_boolean(kind):
+        bits = np.packbits(np.asarray(cells, bool), bitorder="little")
+        return pa.Array.from_buffers(kind, len(cells), [None, pa.py_buffer(bits)])
+    return _fixed(np.fromiter(cells, kind.to_pandas_dtype(), len(cells)), kind)
+
+
+def _offsets(cells: Sequence[Any]) -> npt.NDArray[np.int32]:
+    offsets = np.zeros(len(cells) + 1, np.int32)
+    np.cumsum([len(cell) for cell in cells], out=offsets[1:])
+    return offsets
+
+
+def _fixed(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
