@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import Namespace, set_dumper
+from jsonargparse import Namespace, set_dumper, set_parsing_settings
 from jsonargparse._loaders_dumpers import get_yaml_default_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -22,7 +22,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
-from plcli import artefact, classes, config, hardware, log, outcome, runs
+from plcli import allowlist, artefact, classes, config, hardware, log, outcome, runs
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.callbacks.predictions import PredictionWriter
 from plcli.callbacks.progress import LiveBar, ProgressLines
@@ -56,6 +56,7 @@ class PlCLI(LightningCLI):
         self.weights_come_by_pretrained = False
         log.quiet_libraries()
         set_dumper("yaml", config.dump)
+        set_parsing_settings(**allowlist.parsing_settings())
         # Some values are read by jsonargparse's YAML 1.1 loader, whatever loader is set.
         loader: Any = get_yaml_default_loader()  # type: ignore[no-untyped-call]  # jsonargparse
         loader.yaml_implicit_resolvers = config.resolvers()
@@ -115,8 +116,15 @@ class PlCLI(LightningCLI):
 
         Then let values follow that are written once.
         """
+        classes.check_all(self.values.as_dict())
         hardware.check(self.values.trainer.as_dict())
         self.resolved = self._resolve()
+        if key := config.hidden_key(self.resolved):
+            raise UsageError(
+                f"{key}: is a secret that was hidden when its config was saved. "
+                f"Give it again with --{key} VALUE."
+            )
+        self.resolved = config.hide(self.resolved)
         if self.command == "fit":
             self._take_run_folder()
         self._follow()
@@ -186,7 +194,8 @@ class PlCLI(LightningCLI):
         plan = self.plan
         if plan.checkpoint is not None:
             self.state = load_checkpoint(plan.checkpoint)
-            facts = self.state.get("plcli", {}).get("facts", {})
+            facts = (self.state.get("plcli") or {}).get("facts", {})
+            artefact.check_facts(facts, str(plan.checkpoint))
         else:
             assert plan.artefact is not None
             facts = plan.artefact.facts
@@ -426,7 +435,7 @@ class PlCLI(LightningCLI):
             environment = runs.environment(
                 seed=self.values.seed_everything,
                 fingerprints=getattr(self.datamodule, "fingerprints", dict)(),
-                command=sys.argv[1:],
+                command=config.hide_words(sys.argv[1:]),
             )
             runs.write_text(run.folder / "environment.json", artefact.to_json(environment))
         logger.info("run folder: %s", run.folder)
@@ -522,10 +531,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        checkpoint["state_dict"]
+        if not isinstance(checkpoint["state_dict"], dict):
+            raise TypeError("its state is no mapping")
     except Exception as error:  # torch raises many kinds for a damaged file
         raise ModelError(
-            f"{path}: cannot be loaded as a checkpoint ({str(error).splitlines()[0][:120]})."
+            f"{path}: cannot be loaded as a checkpoint ({str(error).splitlines()[0][:120]}). "
+            "Name another with --ckpt_path."
         ) from error
     return checkpoint
 

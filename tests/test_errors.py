@@ -150,6 +150,12 @@ OVERRIDES = {
     ),
     "a model of a module that is not there": (
         ["--model", "nowhere.Model"],
+        "--model: 'nowhere.Model' is outside the packages that a config may name "
+        "(plcli, lightning, torch, torchmetrics, transformers). "
+        "If you trust that code, add --allow-import nowhere to the command.",
+    ),
+    "a trusted model of a module that is not there": (
+        ["--model", "nowhere.Model", "--allow-import", "nowhere"],
         "model.class_path: no module 'nowhere' for 'nowhere.Model'.",
     ),
     "a model of a misspelt module": (
