@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from plcli import __version__
+from plcli.allowlist import class_paths
 from plcli.errors import MachineError, ModelError
 
 CARD = "plcli.json"
@@ -108,14 +109,12 @@ def check_facts(facts: Any, where: str) -> None:
     """
     if not isinstance(facts, Mapping):
         raise ModelError(f"{where}: its facts are damaged. Copy it again.")
-    for name, value in facts.items():
-        parts = value if isinstance(value, (list, tuple)) else [value]
-        plain = all(part is None or isinstance(part, (str, int, float)) for part in parts)
-        if name in NO_FACTS or not plain:
-            raise ModelError(
-                f"{where}: its facts hold '{name}', which no data tell a model. "
-                "Take the file from its source again, and do not trust this one."
-            )
+    named = [*NO_FACTS & facts.keys(), *(key for key, _ in class_paths(facts))]
+    if named:
+        raise ModelError(
+            f"{where}: its facts hold '{sorted(named)[0]}', which no data tell a model. "
+            "Take the file from its source again, and do not trust this one."
+        )
 
 
 def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> None:

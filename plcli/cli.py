@@ -26,6 +26,7 @@ from plcli import allowlist, artefact, classes, config, hardware, log, outcome, 
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.callbacks.predictions import PredictionWriter
 from plcli.callbacks.progress import LiveBar, ProgressLines
+from plcli.callbacks.rehearsal import Rehearsal
 from plcli.classes import parameters
 from plcli.errors import MachineError, ModelError, PlcliError, UsageError
 from plcli.metrics_csv import MetricsCsv
@@ -304,7 +305,7 @@ class PlCLI(LightningCLI):
                 "num_nodes": 1,
                 "strategy": "auto",
             }  # one process writes the file
-        self.trainer_defaults = {"callbacks": [*extra, ProgressLines()]}
+        self.trainer_defaults = {"callbacks": [*extra, ProgressLines(), Rehearsal()]}
         try:
             self.trainer = self.instantiate_trainer(**chosen)
         except (MisconfigurationException, ValueError, TypeError) as error:
@@ -531,8 +532,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(checkpoint["state_dict"], dict):
+        if not all(isinstance(checkpoint.get(key, {}), dict) for key in ("state_dict", "plcli")):
             raise TypeError("its state is no mapping")
+        checkpoint["state_dict"]
     except Exception as error:  # torch raises many kinds for a damaged file
         raise ModelError(
             f"{path}: cannot be loaded as a checkpoint ({str(error).splitlines()[0][:120]}). "

@@ -142,7 +142,7 @@ def load_tokenizer(name: str) -> Any:
     if tokenizer.pad_token_id is None:
         raise ModelError(
             f"pretrained: the tokenizer of {name} has no padding token "
-            "and none that could serve as one."
+            "and none that could serve as one. Set pad_token in its tokenizer_config.json."
         )
     return tokenizer
 
@@ -198,6 +198,15 @@ def most_positions(model: Any) -> int | None:
         ):
             return limit and limit - module.padding_idx - 1
     return limit
+
+
+def vocabulary(model: Any) -> int | None:
+    """Return how many token ids a model has vectors for; None where it has no such table."""
+    try:
+        table = model.get_input_embeddings()
+    except NotImplementedError:  # what transformers raises for models of other inputs
+        return None
+    return getattr(table, "num_embeddings", None)
 
 
 def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: Any) -> Any:

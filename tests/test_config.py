@@ -278,7 +278,8 @@ BROKEN = {
     "a tag that runs code": (
         b"trainer: !!python/object/apply:os.system [id]\n",
         "broken.yaml, line 1: is not YAML: could not determine a constructor for the tag "
-        "'tag:yaml.org,2002:python/object/apply:os.system'. Take the tag away; a config holds plain values.",
+        "'tag:yaml.org,2002:python/object/apply:os.system'. "
+        "Take the tag away; a config holds plain values.",
     ),
     "an anchor that is not there": (
         b"trainer: *nowhere\n",

@@ -155,6 +155,7 @@ class TableData(SplitData):
         validation_fraction: the part of the training rows that is cut off where no validation is
             given.
         seed: of the cut and of the order of the training rows; follows seed_everything.
+        encoding: of files of text, such as cp1252; by default UTF-8.
     """
 
     task = "linear-regression"
@@ -171,6 +172,7 @@ class TableData(SplitData):
         batch_size: int = 32,
         validation_fraction: float = 0.1,
         seed: int | None = None,
+        encoding: str | None = None,
     ) -> None:
         self.features, self.given_target = features, target
         self.target = [target] if isinstance(target, str) else target
@@ -184,6 +186,7 @@ class TableData(SplitData):
             validation_fraction=validation_fraction,
             num_workers=0,
             seed=seed,
+            encoding=encoding,
         )
 
     def columns(self, split: str) -> dict[str, Kind]:
