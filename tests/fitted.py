@@ -87,6 +87,7 @@ def _predicted(run: Path, source: Path, *words: object) -> list[dict[str, Any]]:
     outputs = (run.parent / f"predicted-{number}.jsonl" for number in itertools.count())
     output = next(path for path in outputs if not path.exists())
     with own_cache(run.parent):
+        words = ("--allow-import", "tests", *words)
         result = run_plcli("predict", "--run", run, "--input", source, "--output", output, *words)
     assert result.code == 0, result.err
     return read_rows(output)

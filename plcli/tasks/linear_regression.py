@@ -15,13 +15,21 @@ from plcli.rows import Kind
 from plcli.splits import Batch, Source, Split, SplitData
 
 
+class _R2(R2Score):
+    """R2Score that is no number of a single row, where torchmetrics raises."""
+
+    def compute(self) -> torch.Tensor:
+        """Return the score, or NaN of one row."""
+        return super().compute() if int(self.total) > 1 else torch.tensor(float("nan"))
+
+
 def _make_metrics() -> MetricCollection:
     return MetricCollection(
         {
             "mse": MeanSquaredError(),
             "rmse": MeanSquaredError(squared=False),
             "mae": MeanAbsoluteError(),
-            "r2": R2Score(),
+            "r2": _R2(),
         },
         compute_groups=False,
     )
