@@ -204,6 +204,14 @@ class PlCLI(LightningCLI):
             if self._class(section) is not None:
                 source = f"the weights of {plan.run.folder if plan.run else ''}"
                 self._set_facts(section, facts, source)
+        try:
+            self._parser(self.command).validate(self.values)
+        except (TypeError, ValueError, KeyError) as error:
+            where = plan.checkpoint or (plan.artefact and plan.artefact.folder)
+            raise ModelError(
+                f"{where}: does not hold what its class takes: {classes.explain(str(error))} "
+                "Copy it again from its source."
+            ) from None
         arguments = self.values.model.init_args
         if (
             plan.artefact is not None
