@@ -18,7 +18,15 @@ COMMANDS = {
     "test": "score the test split with the best weights of a run",
     "predict": "predict a file, texts or standard input with the best weights of a run",
 }
-SECTIONS = ("model", "data", "trainer", "checkpoint", "seed_everything")
+SECTIONS = (
+    "model",
+    "data",
+    "trainer",
+    "checkpoint",
+    "seed_everything",
+    "threads",
+    "interop_threads",
+)
 OPTIONS = {
     "fit": {
         "run": "the run folder (default: the next free runs/<config name>-<n>)",

@@ -75,8 +75,10 @@ class PlCLI(LightningCLI):
         return {self.command: own | {"ckpt_path", "weights_only", "verbose", "return_predictions"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the checkpoint section."""
+        """Add the checkpoint section and the numbers of threads."""
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
+        for name in ("threads", "interop_threads"):
+            parser.add_argument(f"--{name}", type=int | None, default=None)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the plan's command line; an error is one message.
@@ -116,6 +118,7 @@ class PlCLI(LightningCLI):
         Then let values follow that are written once.
         """
         hardware.check(self.values.trainer.as_dict())
+        hardware.set_threads(self.values.threads, interop=self.values.interop_threads)
         self.resolved = self._resolve()
         if self.command == "fit":
             self._take_run_folder()

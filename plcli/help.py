@@ -89,6 +89,11 @@ def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
     console.print(
         "\n[bold]--seed_everything N[/bold]  the seed of weights, order and noise (default 42)"
     )
+    console.print(
+        "[bold]--threads N[/bold]  of the CPU for one operation (default: as many as there are "
+        "cores for this process)\n"
+        "[bold]--interop_threads N[/bold]  for operations side by side (default 1)"
+    )
 
 
 def _print_table(console: Console, entries: Mapping[str, str]) -> None:

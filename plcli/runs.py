@@ -40,6 +40,8 @@ NO_MATTER = {
     "data.init_args.num_workers",
     "data.init_args.predict",
     "data.init_args.test",
+    "threads",
+    "interop_threads",
 }
 
 
@@ -208,6 +210,8 @@ def environment(
     *, seed: Any, fingerprints: Mapping[str, str], command: list[str]
 ) -> dict[str, Any]:
     """Return versions, machine, git state, data fingerprints and seed, for environment.json."""
+    import torch
+
     return {
         "plcli": __version__,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -218,6 +222,7 @@ def environment(
             "system": platform.platform(),
             "processor": platform.machine(),
             "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
         },
         "git": {
             "commit": _git("rev-parse", "HEAD"),
