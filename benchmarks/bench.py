@@ -150,9 +150,7 @@ class Bench:
             self.run(words["prepare"], rows=size)
         return {
             "rows": sizes,
-            "runs": {
-                tool: [self.run(words[tool], rows=size) for size in sizes] for tool in GROWTH
-            },
+            "runs": {tool: [self.run(words[tool], rows=size) for size in sizes] for tool in GROWTH},
         }
 
 

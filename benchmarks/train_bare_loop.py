@@ -1,6 +1,5 @@
 """Contestant: a bare PyTorch loop, the limit: on random batches, or on those that plcli makes."""
 
-import inspect
 import time
 
 import common
@@ -13,7 +12,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_
 
 from plcli.batching import ShuffledBatches  # noqa: E402
 from plcli.data import CPU_PIECES  # noqa: E402
-from plcli.tasks.text_classification import TextClassificationData  # noqa: E402
 
 torch.set_num_threads(options.threads)
 train, test = (
@@ -55,11 +53,9 @@ groups = [
 ]
 optimizer = torch.optim.AdamW(groups, lr=common.LEARNING_RATE, weight_decay=0.01, fused=True)
 scheduler = get_scheduler("linear", optimizer, int(steps * common.WARMUP), steps)
-window, num_pieces = (1, 1)
+window, num_pieces = 1, 1
 if options.batches == "same":
-    parameters = inspect.signature(TextClassificationData).parameters
-    window = options.window or parameters["window"].default
-    num_pieces = options.pieces or CPU_PIECES
+    window, num_pieces = options.window, options.pieces or CPU_PIECES
 lengths = np.array([len(row) for row in encoded])
 batches = ShuffledBatches(
     lengths, batch_size=options.batch, window=window, pieces=num_pieces, seed=options.seed

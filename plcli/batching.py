@@ -5,6 +5,7 @@ twice: the ranks share each epoch's rows out among themselves instead of padding
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -24,7 +25,8 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         batch_size: rows a batch and rank.
         tokens_per_batch: instead of batch_size: tokens a batch and rank, about; a row counts whole.
         window: batches whose rows are sorted by length together, cut into pieces, and dealt out
-            again at random; 1 keeps batches random.
+            again at random; 1 keeps batches random. By default an eighth of the epoch's batches, 50
+            at most: see docs/batches.md.
         pieces: of like length that a batch is then made of; one makes whole batches of like length.
         seed: of the order.
         rank: this process's number.
@@ -42,7 +44,7 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         *,
         batch_size: int | None = None,
         tokens_per_batch: int | None = None,
-        window: int = 1,
+        window: int | None = None,
         pieces: int = 1,
         seed: int = 0,
         rank: int = 0,
@@ -52,8 +54,8 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
             raise ValueError(f"{len(lengths)} rows cannot be shared out among {world_size} ranks")
         self.lengths = np.asarray(lengths)
         self.batch_size, self.tokens_per_batch = batch_size, tokens_per_batch
-        self.window, self.pieces = window, pieces
         self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, 0
+        self.window, self.pieces = window or min(len(self) // 8, 50), pieces
 
     def __len__(self) -> int:
         rows = len(self.lengths)
@@ -112,7 +114,8 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
             sizes = [len(part) for step in steps for part in np.array_split(step, pieces)]
             bounds = [0, *itertools.accumulate(sizes)]
         else:
-            bounds = self._even_tokens(rows, len(steps) * pieces, least=1)
+            least = math.ceil(self.world_size / pieces)  # so that every rank gets a row
+            bounds = self._even_tokens(rows, len(steps) * pieces, least=least)
         numbers = np.arange(len(steps) * pieces).reshape(len(steps), pieces)
         return [
             np.concatenate([rows[bounds[number] : bounds[number + 1]] for number in step])

@@ -19,7 +19,7 @@ from plcli.errors import UsageError
 from plcli.rows import Kind, Rows
 from plcli.splits import Batch, Source, Split, SplitData
 
-CPU_PIECES = 2  # of a training batch; with windows of 16 batches 4 % of the tokens are padding
+CPU_PIECES = 2  # of a training batch: docs/batches.md
 FITTED_LONGEST = 256  # tokens: the default for a tokenizer that is fitted here
 LONGEST = 512  # tokens: the default where a tokenizer names no limit, or a very large one
 
@@ -41,7 +41,8 @@ class TextData(SplitData):
         batch_size: rows a batch and device.
         tokens_per_batch: instead of batch_size: tokens a batch and device, about.
         window: training batches whose rows are sorted by length together, cut into pieces of like
-            length, and dealt out again at random, to save padding; 1 keeps batches random.
+            length, and dealt out again at random, to save padding; 1 keeps batches random. By
+            default an eighth of an epoch's batches, 50 at most.
         pieces: parts of like length that a training batch is run in, each padded by itself; the
             gradient is that of the whole batch. By default 2 on a CPU and 1 on a GPU, which small
             pieces cost more than padding does.
@@ -65,7 +66,7 @@ class TextData(SplitData):
         batch_size: int,
         tokens_per_batch: int | None,
         pieces: int | None,
-        window: int,
+        window: int | None,
         validation_fraction: float,
         num_workers: int,
         seed: int | None,

@@ -78,7 +78,7 @@ class SplitData(LightningDataModule):
         num_workers: processes that prepare batches; 0 prepares them in the main process.
         seed: of the cut and of the order of the training rows.
         tokens_per_batch: instead of batch_size: tokens a batch and device.
-        window: training batches that are sorted by length together.
+        window: training batches that are sorted by length together; None chooses.
     """
 
     shares_rows_out: ClassVar[bool] = (
@@ -96,7 +96,7 @@ class SplitData(LightningDataModule):
         num_workers: int,
         seed: int | None,
         tokens_per_batch: int | None = None,
-        window: int = 1,
+        window: int | None = 1,
     ) -> None:
         super().__init__()
         if batch_size < 1:
