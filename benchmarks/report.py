@@ -32,7 +32,7 @@ def median(runs: Iterable[Mapping[str, Any]], key: str) -> float:
 
 def ratio(runs: Runs, name: str, key: str) -> float:
     """Return how many times as fast plcli was: the median over the turns."""
-    pairs = zip(runs["plcli"], runs[name], strict=True)
+    pairs = zip(runs["plcli"], runs[name], strict=False)  # a slow one has fewer turns
     return statistics.median(ours[key] / theirs[key] for ours, theirs in pairs)
 
 
@@ -49,7 +49,8 @@ def markdown(results: Mapping[str, Any]) -> str:
             for name in runs:
                 accuracy = [f"{median(runs[name], 'accuracy'):.3f}"] if with_accuracy else []
                 rate = median(runs[name], key)
-                lines += _row(name, f"{rate:,.0f}", f"{ratio(runs, name, key):.2f}", *accuracy)
+                said = f"{name} ({len(runs[name])} runs)"
+                lines += _row(said, f"{rate:,.0f}", f"{ratio(runs, name, key):.2f}", *accuracy)
     if "accuracy" in results:
         found = results["accuracy"]
         about = f"{found['rows']:,} rows, {found['epochs']} epochs"
@@ -67,7 +68,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         lines += _head(
             f"Seconds to a validation accuracy of {found['target']}",
             found,
-            f"{found['rows']:,} rows, {found['epochs']} epochs at most, 4 evaluations each",
+            f"{found['rows']:,} rows, {found['epochs']} epochs at most, 3 evaluations each",
         )
         lines += _row("", "seconds, a seed each") + _row("---", "---:")
         for name, runs in found["runs"].items():

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+FEW_STEPS = 100  # in an epoch: a short training learns less from batches that are not quite random
 Lengths = Sequence[int] | npt.NDArray[np.int32]
 
 
@@ -26,7 +27,7 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         tokens_per_batch: instead of batch_size: tokens a batch and rank, about; a row counts whole.
         window: batches whose rows are sorted by length together, cut into pieces, and dealt out
             again at random; 1 keeps batches random. By default an eighth of the epoch's batches, 50
-            at most: see docs/batches.md.
+            at most, and 1 where an epoch has fewer than 100: see docs/batches.md.
         pieces: of like length that a batch is then made of; one makes whole batches of like length.
         seed: of the order.
         rank: this process's number.
@@ -55,7 +56,9 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         self.lengths = np.asarray(lengths)
         self.batch_size, self.tokens_per_batch = batch_size, tokens_per_batch
         self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, 0
-        self.window, self.pieces = window or min(len(self) // 8, 50), pieces
+        steps = len(self)
+        self.window = window or (min(steps // 8, 50) if steps >= FEW_STEPS else 1)
+        self.pieces = pieces
 
     def __len__(self) -> int:
         rows = len(self.lengths)

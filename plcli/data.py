@@ -42,7 +42,7 @@ class TextData(SplitData):
         tokens_per_batch: instead of batch_size: tokens a batch and device, about.
         window: training batches whose rows are sorted by length together, cut into pieces of like
             length, and dealt out again at random, to save padding; 1 keeps batches random. By
-            default an eighth of an epoch's batches, 50 at most.
+            default an eighth of an epoch's batches, 50 at most; 1 in epochs of fewer than 100.
         pieces: parts of like length that a training batch is run in, each padded by itself; the
             gradient is that of the whole batch. By default 2 on a CPU and 1 on a GPU, which small
             pieces cost more than padding does.

@@ -323,8 +323,10 @@ def test_sorted_windows_of_batches_of_tokens_hold_about_so_many() -> None:
     assert all(100 < count < 300 for count in counts), counts
 
 
-@pytest.mark.parametrize(("rows", "window"), [(40, 0), (320, 4), (3200, 40), (80_000, 50)])
-def test_a_window_is_an_eighth_of_an_epoch_and_fifty_batches_at_most(
+@pytest.mark.parametrize(
+    ("rows", "window"), [(40, 1), (990, 1), (1000, 12), (3200, 40), (80_000, 50)]
+)
+def test_a_window_is_an_eighth_of_a_long_epoch_and_fifty_batches_at_most(
     rows: int, window: int
 ) -> None:
     assert ShuffledBatches(np.ones(rows), batch_size=10).window == window
