@@ -40,6 +40,9 @@ NO_MATTER = {
     "data.init_args.num_workers",
     "data.init_args.predict",
     "data.init_args.test",
+    "checkpoint.every_minutes",
+    "checkpoint.every_n_steps",
+    "numbers",
 }
 
 
@@ -236,10 +239,3 @@ def _git(*arguments: str) -> str | None:
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside its place and rename it there."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -1,0 +1,383 @@
+"""Training that goes on exactly where it was: nothing random has a state that must be kept.
+
+- The order of an epoch's batches is a function of (seed, epoch); a loader is told its first batch.
+- Random numbers inside a batch's data are a function of (seed, epoch, batch, rank), in whatever
+  process it is made; those of a training step of (seed, batches done, rank).
+- A state is taken between two batches, once all that belongs to a batch is done: its validation,
+  schedulers and log lines. One taken inside a validation says so, and the validation is repeated.
+
+Lightning saves inside a batch and resumes mid-epoch with other rows, other noise and counters of
+its own, so that two of its loops are replaced. They lean on internals of lightning 2.6.
+"""
+
+import copy
+import hashlib
+import itertools
+import logging
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning.fabric.utilities.data import _set_sampler_epoch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.loops.loop import _Loop
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from torch.utils.data import DataLoader, IterableDataset
+from torchmetrics import Metric
+
+from plcli.signals import signals
+
+logger = logging.getLogger(__name__)
+
+
+def reseed(*key: Any) -> None:
+    """Make all random numbers that follow a function of some plain values."""
+    seed = int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little")
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+class Drawn(NamedTuple):
+    """What a sampler gave, and what the random numbers of its data depend on."""
+
+    key: tuple[Any, ...]
+    index: Any
+
+
+class Order:
+    """The batches of a loader: another order every epoch, which may be begun at any batch.
+
+    Args:
+        inner: the loader's own (batch) sampler.
+        rows: the row numbers of a data set that is a part of another; None where it is none.
+        seed: of the order and of the data's random numbers.
+        rank: this process's number, for the latter.
+        epoch: returns the number of the epoch.
+    """
+
+    def __init__(
+        self, inner: Any, *, rows: Any, seed: int, rank: int, epoch: Callable[[], int]
+    ) -> None:
+        self.inner, self.rows, self.seed, self.rank, self.epoch = inner, rows, seed, rank, epoch
+        self.start = 0
+        samplers = (inner, getattr(inner, "sampler", None))
+        generators = (getattr(sampler, "generator", None) for sampler in samplers)
+        self._generators = [
+            (generator, generator.initial_seed())
+            for generator in generators
+            if isinstance(generator, torch.Generator)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getattr__(self, name: str) -> Any:  # what Lightning and users ask a sampler for
+        if name == "inner":  # while it is copied or unpickled
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def __iter__(self) -> Iterator[Drawn]:
+        start, self.start = self.start, 0  # only once, and not when the first batch is asked for
+        return self._drawn(self.epoch(), start)
+
+    def _drawn(self, epoch: int, start: int) -> Iterator[Drawn]:
+        for number, index in enumerate(self.indices(epoch)):
+            if number >= start:
+                yield Drawn(("data", self.seed, epoch, number, self.rank), index)
+
+    def indices(self, epoch: int) -> Iterator[Any]:
+        """Yield what the loader's own sampler gives in an epoch."""
+        reseed("order", self.seed, epoch)
+        for generator, seed in self._generators:
+            generator.manual_seed((seed * 1_000_003 + epoch) % 2**63)
+        yield from self.inner
+
+
+class SeededRows:
+    """A data set whose random numbers depend on the batch alone.
+
+    Args:
+        inner: the loader's own data set.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getattr__(self, name: str) -> Any:  # what users ask their data set for
+        if name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not isinstance(index, Drawn):
+            return self.inner[index]
+        reseed(*index.key)
+        return self.inner[index.index]
+
+    def __getitems__(self, drawn: Drawn) -> Any:
+        reseed(*drawn.key)
+        if callable(many := getattr(self.inner, "__getitems__", None)):
+            return many(drawn.index)
+        return [self.inner[index] for index in drawn.index]
+
+
+class ExactFitLoop(_FitLoop):
+    """Lightning's loop over epochs, taken up between two batches.
+
+    Args:
+        trainer: the trainer.
+        seed: of everything random.
+        keeper: told of every batch and epoch that is done; may save and may end the fit.
+    """
+
+    def __init__(self, trainer: Trainer, *, seed: int, keeper: Any) -> None:
+        before = trainer.fit_loop
+        super().__init__(trainer, min_epochs=before.min_epochs, max_epochs=before.max_epochs)
+        self.seed, self.keeper = seed, keeper
+        self.epoch_loop: ExactEpochLoop = ExactEpochLoop(
+            trainer, min_steps=before.epoch_loop.min_steps, max_steps=before.epoch_loop.max_steps
+        )
+        self.orders: list[Order] = []
+        self.seekable = True
+
+    def state(self, *, within_validation: bool, rank_states: list[Any]) -> dict[str, Any]:
+        """Return what Lightning's checkpoint lacks."""
+        return {
+            "batch": self.epoch_loop.batch_progress.current.ready if self.within_an_epoch else 0,
+            "within_validation": within_validation,
+            "should_stop": self.trainer.should_stop,
+            "metrics": dict(self.trainer._logger_connector._callback_metrics),
+            "ranks": rank_states,
+        }
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch that runs, from 0."""
+        current: Any = self.epoch_progress.current
+        return int(current.processed)
+
+    @property
+    def within_an_epoch(self) -> bool:
+        """Whether an epoch has begun and has not ended."""
+        return self.epoch_progress.current.ready != self.epoch_progress.current.completed
+
+    def run(self) -> None:
+        """Run the epochs that are left."""
+        signals.take()  # from Lightning, which neither saves nor lets the ranks agree
+        signals.waits = self.keeper.folder is not None
+        try:
+            self._take_up(self.keeper.state)
+            super().run()
+        finally:
+            signals.waits = False
+
+    def _take_up(self, state: dict[str, Any] | None) -> None:
+        if state is not None:
+            _Loop.restarting.fset(self, False)  # type: ignore[attr-defined]  # of this loop and those in it
+            self._restarting = self.within_an_epoch  # its start is not repeated
+            self.epoch_loop.state = state if self.within_an_epoch else None
+            self.trainer.should_stop = state["should_stop"]
+            self.trainer._logger_connector._callback_metrics.update(state["metrics"])
+            ranks = state["ranks"]
+            if len(ranks) == self.trainer.world_size:
+                _set_metrics(
+                    self.trainer.lightning_module, ranks[self.trainer.global_rank]["metrics"]
+                )
+            self._seek(state["batch"])
+
+    def _seek(self, batch: int) -> None:
+        """Let the loaders begin with a batch."""
+        self.setup_data()  # does nothing where estimated_stepping_batches has done it
+        if self._data_fetcher is None:
+            return
+        assert self._combined_loader is not None
+        for loader in self._combined_loader.flattened:
+            _set_sampler_epoch(loader, self.epoch)
+        if self.seekable:
+            for order in self.orders:
+                order.start = batch % max(1, len(order))
+        reseed("epoch", self.seed, self.epoch)
+        iter(self._data_fetcher)
+        if not self.seekable and batch:
+            logger.warning(
+                "the training data cannot be told where to begin: %d batches are read and left "
+                "out, and random numbers in them may differ from those of an uninterrupted run",
+                batch,
+            )
+            for _ in range(batch):
+                next(self._data_fetcher)
+            self._data_fetcher.fetched = 0  # the epoch's loop adds what was done before
+
+    def _load_combined_loader_states(self) -> None:
+        """Take the loaders' order and random numbers in hand, before the first is asked for."""
+        assert self._combined_loader is not None
+        loaders = self._combined_loader.flattened
+        self.seekable = all(
+            isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
+            for loader in loaders
+        )
+        self.orders = []
+        for loader in loaders:
+            if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
+                self.orders.append(self._take_in_hand(loader))
+        reseed("epoch", self.seed, self.epoch)  # of data without an order
+
+    def _take_in_hand(self, loader: Any) -> Order:
+        name = "sampler" if loader.batch_sampler is None else "batch_sampler"
+        if isinstance(getattr(loader, name), Order):
+            order: Order = getattr(loader, name)
+            return order
+        order = Order(
+            getattr(loader, name),
+            rows=getattr(loader.dataset, "subset", getattr(loader.dataset, "indices", None)),
+            seed=self.seed,
+            rank=self.trainer.global_rank,
+            epoch=lambda: self.epoch,
+        )
+        # a loader refuses the change of its parts; here they are the same, but for the order
+        object.__setattr__(loader, name, order)
+        object.__setattr__(loader, "dataset", SeededRows(loader.dataset))
+        return order
+
+    def advance(self) -> None:
+        """Run one epoch."""
+        self._restarting = False
+        super().advance()
+
+    def on_advance_end(self) -> None:
+        """End an epoch, and let the keeper know."""
+        super().on_advance_end()
+        self.keeper.epoch_is_done(self.trainer)
+
+
+class ExactEpochLoop(_TrainingEpochLoop):
+    """Lightning's loop over an epoch's batches.
+
+    Attributes:
+        state: what is gone on from, until it is taken up.
+    """
+
+    state: dict[str, Any] | None = None
+    _sums: dict[str, Any] = {}
+
+    def reset(self) -> None:
+        """Begin an epoch, or go on in one with all counters as they were."""
+        if self.state is None:
+            super().reset()
+        else:
+            ranks = self.state["ranks"]
+            same_world = len(ranks) == self.trainer.world_size
+            self._sums = dict(ranks[self.trainer.global_rank]["sums"]) if same_world else {}
+
+    def on_run_start(self, data_fetcher: Any) -> None:
+        """Begin an epoch; where a validation was broken off, do it again first."""
+        loop = self._fit_loop
+        reseed("epoch", loop.seed, loop.epoch)  # of data without an order
+        super().on_run_start(data_fetcher)
+        state, self.state = self.state, None
+        if state is not None and state["within_validation"]:
+            self.on_advance_end(data_fetcher)
+
+    @property
+    def _fit_loop(self) -> ExactFitLoop:
+        loop: Any = self.trainer.fit_loop
+        return loop  # type: ignore[no-any-return]  # Lightning's own class is declared
+
+    def _on_after_fetch(self) -> None:
+        super()._on_after_fetch()
+        self._reseed("step")
+
+    def _reseed(self, what: str) -> None:
+        reseed(what, self._fit_loop.seed, self.batch_progress.total.ready, self.trainer.global_rank)
+
+    def _broadcast_sigterm_tensor(self) -> None:
+        """Do nothing: the keeper lets the ranks agree on signals."""
+
+    def on_advance_end(self, data_fetcher: Any) -> None:
+        """End a batch with its validation, and let the keeper know."""
+        self._add_sums()
+        self._reseed("validation")
+        keeper = self._fit_loop.keeper
+        keeper.metrics_before_validation = None
+        try:
+            super().on_advance_end(data_fetcher)
+        except LeaveValidation:
+            self.trainer.training = True
+            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, WeightAveraging):  # it has put the mean weights in
+                    callback.on_validation_epoch_end(self.trainer, self.trainer.lightning_module)
+            keeper.validation_was_left(self.trainer)
+        within = not self._should_accumulate() and not self._num_ready_batches_reached()
+        if within and not self.done:  # gradients are not kept, and an epoch's end saves anyway
+            keeper.batch_is_done(self.trainer)
+
+    def _add_sums(self) -> None:
+        """Add what an epoch's means were made of before, where the epoch is gone on with."""
+        for key in [key for key in self._sums if key in self._results]:
+            for name, value in self._sums.pop(key).items():
+                metric = self._results[key]
+                now = getattr(metric, name)
+                join = metric.meta.reduce_fx
+                if not (metric.meta.is_max_reduction or metric.meta.is_min_reduction):
+                    join = torch.add  # means are kept as sums
+                setattr(metric, name, join(now, value.to(now.device)))
+
+    def sums(self) -> dict[str, Any]:
+        """Return what the means of the running epoch are made of so far."""
+        kept = {
+            key: {
+                name: getattr(metric, name).detach().cpu()
+                for name in ("value", "cumulated_batch_size")
+                if isinstance(getattr(metric, name, None), torch.Tensor)
+            }
+            for key, metric in self._results.items()
+            if metric.is_tensor and metric.meta.on_epoch
+        }
+        return self._sums | kept
+
+
+class LeaveValidation(BaseException):
+    """Ends a validation that a signal has broken off."""
+
+
+def metrics_of(module: Any) -> dict[str, Any]:
+    """Return the states of a module's metrics that have been updated since their last reset."""
+    return {
+        name: {"count": part._update_count, "state": copy.deepcopy(part.metric_state)}
+        for name, part in module.named_modules()
+        if isinstance(part, Metric) and part._update_count
+    }
+
+
+def _set_metrics(module: Any, states: dict[str, Any]) -> None:
+    for name, part in module.named_modules():
+        if isinstance(part, Metric) and name in states:
+            for key, value in states[name]["state"].items():
+                now = getattr(part, key)
+                device = now.device if isinstance(now, torch.Tensor) else part.device
+                setattr(part, key, _moved(value, device))
+            part._update_count, part._computed = states[name]["count"], None
+
+
+def _moved(value: Any, device: Any) -> Any:
+    if isinstance(value, list):
+        return [_moved(item, device) for item in value]
+    return value.to(device) if isinstance(value, torch.Tensor) else value
+
+
+def rows_of(loop: ExactFitLoop, *, epoch: int, batches: range) -> list[int]:
+    """Return the row numbers of some batches of an epoch; empty where they cannot be told."""
+    rows: list[int] = []
+    for order in loop.orders if loop.seekable else []:
+        for index in itertools.islice(order.indices(epoch), batches.start, batches.stop):
+            positions = index if isinstance(index, (list, tuple)) else [index]
+            rows += [int(n if order.rows is None else order.rows[n]) for n in positions]
+    return rows
