@@ -289,7 +289,7 @@ class ExactEpochLoop(_TrainingEpochLoop):
     @property
     def _fit_loop(self) -> ExactFitLoop:
         loop: Any = self.trainer.fit_loop
-        return loop  # type: ignore[no-any-return]  # Lightning's own class is declared
+        return loop
 
     def _on_after_fetch(self) -> None:
         super()._on_after_fetch()

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
@@ -30,7 +30,7 @@ class Fit:
         plan: which run, and which checkpoint is gone on from.
         trainer: the trainer.
         model: the model.
-        datamodule: its data; None where the model brings them.
+        datamodule: its LightningDataModule; None where the model brings its data.
         checkpoints: saves.
         metrics_csv: the run's metrics.csv; None where nothing is kept.
         config: the resolved config.
@@ -40,7 +40,7 @@ class Fit:
     plan: Plan
     trainer: Trainer
     model: LightningModule
-    datamodule: LightningDataModule | None
+    datamodule: Any
     checkpoints: Checkpoints
     metrics_csv: MetricsCsv | None
     config: dict[str, Any]

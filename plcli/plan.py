@@ -101,9 +101,8 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
     """Choose the run folder."""
     resume = arguments.options.get("resume")
     if resume not in (None, *RESUME):
-        raise UsageError(
-            f"--resume: got '{resume}', expected {', '.join(RESUME[:-1])} or {RESUME[-1]}."
-        )
+        known = f"{', '.join(RESUME[:-1])} or {RESUME[-1]}"
+        raise UsageError(f"--resume: got '{resume}', expected {known}.")
     name = Path(arguments.configs[0]).stem if arguments.configs else "run"
     run = Run(
         Path(arguments.options.get("run") or os.environ.get(RUN_VARIABLE) or runs.free_folder(name))

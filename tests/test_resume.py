@@ -168,7 +168,7 @@ def test_a_run_that_was_stopped_in_its_first_epoch_starts_again_and_says_so(
     stop(0, KeyboardInterrupt)
     plcli("fit", "-c", linear_config, "--run", "here")
     result = plcli("fit", "-c", linear_config, "--run", "here")
-    assert "here: starts again, no epoch was finished\n" in result.err
+    assert "here: starts again, no checkpoint was saved\n" in result.err
 
 
 def test_a_run_goes_on_after_a_bug_in_an_epoch(
@@ -202,7 +202,7 @@ def test_another_config_is_refused_with_the_difference(
     assert (result.code, message(result)) == (
         2,
         "plcli: here: holds an unfinished run of another config; give the same one or another "
-        "--run.\n"
+        "--run, or --resume allow-changes.\n"
         "  data.init_args.batch_size: 32 -> 7\n"
         "  trainer.max_epochs: 2 -> 5\n",
     )
@@ -328,7 +328,7 @@ def test_ctrl_c_says_how_to_go_on(plcli: Command, linear_config: Path, stop: Sto
     stop(0, KeyboardInterrupt)
     result = plcli("fit", "-c", linear_config, "--run", "here")
     said = message(result).splitlines()[-1]
-    assert said.startswith("plcli: stopped. A fit goes on from its last finished epoch: ")
+    assert said.startswith("plcli: stopped. A fit goes on from its last checkpoint: ")
 
 
 def test_ctrl_c_shows_no_traceback(plcli: Command, linear_config: Path, stop: Stop) -> None:

@@ -25,7 +25,7 @@ class _Answer:
         if number.device.type == "cuda":
             self.number = torch.empty((), dtype=number.dtype, pin_memory=True)
             self.number.copy_(number, non_blocking=True)
-            self.event = torch.cuda.Event()
+            self.event = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's own
             self.event.record()
 
     def read(self) -> float:
