@@ -23,9 +23,11 @@ import torch
 from lightning.fabric.utilities.data import _set_sampler_epoch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics import Metric
 
@@ -54,16 +56,15 @@ class Order:
 
     Args:
         inner: the loader's own (batch) sampler.
+        key: what the data's random numbers depend on, beside epoch and batch.
         rows: the row numbers of a data set that is a part of another; None where it is none.
-        seed: of the order and of the data's random numbers.
-        rank: this process's number, for the latter.
         epoch: returns the number of the epoch.
     """
 
     def __init__(
-        self, inner: Any, *, rows: Any, seed: int, rank: int, epoch: Callable[[], int]
+        self, inner: Any, *, key: tuple[Any, ...], rows: Any, epoch: Callable[[], int]
     ) -> None:
-        self.inner, self.rows, self.seed, self.rank, self.epoch = inner, rows, seed, rank, epoch
+        self.inner, self.key, self.rows, self.epoch = inner, key, rows, epoch
         self.start = 0
         samplers = (inner, getattr(inner, "sampler", None))
         generators = (getattr(sampler, "generator", None) for sampler in samplers)
@@ -88,11 +89,11 @@ class Order:
     def _drawn(self, epoch: int, start: int) -> Iterator[Drawn]:
         for number, index in enumerate(self.indices(epoch)):
             if number >= start:
-                yield Drawn(("data", self.seed, epoch, number, self.rank), index)
+                yield Drawn((*self.key, epoch, number), index)
 
     def indices(self, epoch: int) -> Iterator[Any]:
         """Yield what the loader's own sampler gives in an epoch."""
-        reseed("order", self.seed, epoch)
+        reseed("order", *self.key[:-1], epoch)  # the ranks share one order out
         for generator, seed in self._generators:
             generator.manual_seed((seed * 1_000_003 + epoch) % 2**63)
         yield from self.inner
@@ -127,6 +128,28 @@ class SeededRows:
         if callable(many := getattr(self.inner, "__getitems__", None)):
             return many(drawn.index)
         return [self.inner[index] for index in drawn.index]
+
+
+def _has_order(loader: Any) -> bool:
+    return isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
+
+
+def _take_in_hand(loader: Any, what: str, loop: "ExactFitLoop", epoch: Callable[[], int]) -> Order:
+    """Give a loader an order and random numbers that depend on the epoch alone."""
+    name = "sampler" if loader.batch_sampler is None else "batch_sampler"
+    inner, data = getattr(loader, name), loader.dataset
+    if isinstance(inner, Order):
+        return inner
+    order = Order(
+        inner,
+        key=(what, loop.seed, loop.trainer.global_rank),
+        rows=getattr(data, "subset", getattr(data, "indices", None)),
+        epoch=epoch,
+    )
+    # a loader refuses the change of its parts; here they are the same, but for the order
+    object.__setattr__(loader, name, order)
+    object.__setattr__(loader, "dataset", SeededRows(data))
+    return order
 
 
 class ExactFitLoop(_FitLoop):
@@ -220,32 +243,13 @@ class ExactFitLoop(_FitLoop):
         """Take the loaders' order and random numbers in hand, before the first is asked for."""
         assert self._combined_loader is not None
         loaders = self._combined_loader.flattened
-        self.seekable = all(
-            isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
+        self.seekable = all(_has_order(loader) for loader in loaders)
+        self.orders = [
+            _take_in_hand(loader, "rows", self, lambda: self.epoch)
             for loader in loaders
-        )
-        self.orders = []
-        for loader in loaders:
-            if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
-                self.orders.append(self._take_in_hand(loader))
+            if _has_order(loader)
+        ]
         reseed("epoch", self.seed, self.epoch)  # of data without an order
-
-    def _take_in_hand(self, loader: Any) -> Order:
-        name = "sampler" if loader.batch_sampler is None else "batch_sampler"
-        if isinstance(getattr(loader, name), Order):
-            order: Order = getattr(loader, name)
-            return order
-        order = Order(
-            getattr(loader, name),
-            rows=getattr(loader.dataset, "subset", getattr(loader.dataset, "indices", None)),
-            seed=self.seed,
-            rank=self.trainer.global_rank,
-            epoch=lambda: self.epoch,
-        )
-        # a loader refuses the change of its parts; here they are the same, but for the order
-        object.__setattr__(loader, name, order)
-        object.__setattr__(loader, "dataset", SeededRows(loader.dataset))
-        return order
 
     def advance(self) -> None:
         """Run one epoch."""
@@ -265,8 +269,17 @@ class ExactEpochLoop(_TrainingEpochLoop):
         state: what is gone on from, until it is taken up.
     """
 
-    state: dict[str, Any] | None = None
-    _sums: dict[str, Any] = {}
+    def __init__(self, trainer: Trainer, *, min_steps: int | None, max_steps: int) -> None:
+        super().__init__(trainer, min_steps=min_steps, max_steps=max_steps)
+        self.val_loop = ExactValidationLoop(
+            trainer,
+            TrainerFn.FITTING,
+            RunningStage.VALIDATING,
+            verbose=False,
+            inference_mode=False,
+        )
+        self.state: dict[str, Any] | None = None
+        self._sums: dict[str, Any] = {}
 
     def reset(self) -> None:
         """Begin an epoch, or go on in one with all counters as they were."""
@@ -287,8 +300,14 @@ class ExactEpochLoop(_TrainingEpochLoop):
             self.on_advance_end(data_fetcher)
 
     @property
+    def batches_done(self) -> int:
+        """Batches of all epochs so far."""
+        return self.batch_progress.total.ready
+
+    @property
     def _fit_loop(self) -> ExactFitLoop:
-        loop: Any = self.trainer.fit_loop
+        loop = self.trainer.fit_loop
+        assert isinstance(loop, ExactFitLoop)
         return loop
 
     def _on_after_fetch(self) -> None:
@@ -296,7 +315,7 @@ class ExactEpochLoop(_TrainingEpochLoop):
         self._reseed("step")
 
     def _reseed(self, what: str) -> None:
-        reseed(what, self._fit_loop.seed, self.batch_progress.total.ready, self.trainer.global_rank)
+        reseed(what, self._fit_loop.seed, self.batches_done, self.trainer.global_rank)
 
     def _broadcast_sigterm_tensor(self) -> None:
         """Do nothing: the keeper lets the ranks agree on signals."""
@@ -311,7 +330,7 @@ class ExactEpochLoop(_TrainingEpochLoop):
             super().on_advance_end(data_fetcher)
         except LeaveValidation:
             self.trainer.training = True
-            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            for callback in self.trainer.callbacks:
                 if isinstance(callback, WeightAveraging):  # it has put the mean weights in
                     callback.on_validation_epoch_end(self.trainer, self.trainer.lightning_module)
             keeper.validation_was_left(self.trainer)
@@ -342,6 +361,22 @@ class ExactEpochLoop(_TrainingEpochLoop):
             if metric.is_tensor and metric.meta.on_epoch
         }
         return self._sums | kept
+
+
+class ExactValidationLoop(_EvaluationLoop):
+    """Lightning's loop over validation batches, with random numbers that do not depend on others.
+
+    Workers that live on would go on with theirs.
+    """
+
+    def setup_data(self) -> None:
+        """Take the loaders in hand."""
+        super().setup_data()
+        loop: Any = self.trainer.fit_loop
+        if self._combined_loader is None:
+            return
+        for loader in filter(_has_order, self._combined_loader.flattened):
+            _take_in_hand(loader, "validation", loop, lambda: loop.epoch_loop.batches_done)
 
 
 class LeaveValidation(BaseException):

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
-from plcli import artefact, checkpoint_files, config, durable, log, outcome, runs
+from plcli import artefact, checkpoint_files, config, durable, exact, log, outcome, runs
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.errors import MachineError, ModelError, UsageError
 from plcli.metrics_csv import MetricsCsv
@@ -75,6 +75,7 @@ class Fit:
         if self.checkpoints.best_results:
             results["validation"] = self.checkpoints.best_results
         if self._has_test():
+            exact.reseed("test", self.config.get("seed_everything"))  # as in a run not stopped
             trainer.test(model, datamodule=self.datamodule, verbose=False)
             results["test"] = outcome.results(model, trainer.callback_metrics, "test")
         if trainer.is_global_zero:
