@@ -85,20 +85,25 @@ class NoisyModel(LightningModule):
 
     Args:
         slow: seconds that a batch takes.
+        width: of the hidden layer.
     """
 
     monitor = ("val_loss", "min")
 
-    def __init__(self, slow: float = 0.0) -> None:
+    def __init__(self, slow: float = 0.0, width: int = 16) -> None:
         super().__init__()
         self.slow = slow
         self.net = torch.nn.Sequential(
-            torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Dropout(0.3), torch.nn.Linear(16, 1)
+            torch.nn.Linear(8, width),
+            torch.nn.ReLU(),
+            torch.nn.Dropout(0.3),
+            torch.nn.Linear(width, 1),
         )
         self.mean = MeanMetric()
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         """Return the mean squared error."""
+        self._say("training")
         time.sleep(self.slow)
         loss = torch.nn.functional.mse_loss(self.net(batch[0]), batch[1])
         self.mean.update(loss)
@@ -108,9 +113,15 @@ class NoisyModel(LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the mean squared error."""
+        self._say("validation")
         time.sleep(self.slow)
         loss = torch.nn.functional.mse_loss(self.net(batch[0]), batch[1])
         self.log("val_loss", loss)
+
+    def _say(self, what: str) -> None:
+        """Say where the fit is, to those who wait for it to send a signal."""
+        if self.slow and not self.trainer.sanity_checking:
+            print(f"<{what} after {self.trainer.global_step}>", flush=True)
 
     def configure_optimizers(self) -> Any:
         """Return AdamW and a learning rate that falls where the loss does not."""
@@ -224,6 +235,31 @@ def _become_plcli(
     finally:
         sys.stdout.flush()
         os._exit(code)
+
+
+def send(number: int, *, after: float) -> Callable[[int, Path], None]:
+    """Return a meddler that sends a signal after some seconds."""
+
+    def meddle(process: int, log: Path) -> None:
+        time.sleep(after)
+        os.kill(process, number)  # one that has ended is still there until it is waited for
+
+    return meddle
+
+
+def send_once(number: int, word: str, *, after: float = 0.0) -> Callable[[int, Path], None]:
+    """Return a meddler that sends a signal once the process has said a word."""
+
+    def meddle(process: int, log: Path) -> None:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            if log.exists() and word in log.read_text(encoding="utf-8"):
+                break
+            time.sleep(0.002)
+        time.sleep(after)
+        os.kill(process, number)
+
+    return meddle
 
 
 def result_of(run: Path) -> tuple[str, str, str]:
