@@ -15,7 +15,7 @@ import hashlib
 import itertools
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,11 @@ from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.trainer.connectors.logger_connector.result import (
+    _Metadata,
+    _ResultMetric,
+    _Sync,
+)
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics import Metric
@@ -258,7 +263,9 @@ class ExactFitLoop(_FitLoop):
 
     def on_advance_end(self) -> None:
         """End an epoch, and let the keeper know."""
+        added = self.epoch_loop.add_what_was_not_logged_again()
         super().on_advance_end()
+        self.epoch_loop.forget(added)
         self.keeper.epoch_is_done(self.trainer)
 
 
@@ -341,8 +348,8 @@ class ExactEpochLoop(_TrainingEpochLoop):
     def _add_sums(self) -> None:
         """Add what an epoch's means were made of before, where the epoch is gone on with."""
         for key in [key for key in self._sums if key in self._results]:
-            for name, value in self._sums.pop(key).items():
-                metric = self._results[key]
+            metric = self._results[key]
+            for name, value in self._sums.pop(key)["state"].items():
                 now = getattr(metric, name)
                 join = metric.meta.reduce_fx
                 if not (metric.meta.is_max_reduction or metric.meta.is_min_reduction):
@@ -351,16 +358,69 @@ class ExactEpochLoop(_TrainingEpochLoop):
 
     def sums(self) -> dict[str, Any]:
         """Return what the means of the running epoch are made of so far."""
-        kept = {
-            key: {
-                name: getattr(metric, name).detach().cpu()
-                for name in ("value", "cumulated_batch_size")
-                if isinstance(getattr(metric, name, None), torch.Tensor)
-            }
+        return self._sums | {
+            key: _kept(metric)
             for key, metric in self._results.items()
-            if metric.is_tensor and metric.meta.on_epoch
+            if metric.meta.on_epoch and not metric.has_reset
         }
-        return self._sums | kept
+
+    def add_what_was_not_logged_again(self) -> list[str]:
+        """Add means of which no part was logged since the epoch was gone on with.
+
+        Returns:
+            Their keys, which are to be forgotten at the epoch's end.
+        """
+        added = []
+        for key, kept in self._sums.items():
+            metric = _result(kept, self.trainer)
+            if metric is not None:
+                self._results[key] = metric
+                added.append(key)
+        self._sums = {}
+        return added
+
+    def forget(self, keys: list[str]) -> None:
+        """Forget means, which the next epoch makes anew."""
+        for key in keys:
+            del self._results[key]
+
+
+PLAIN = (  # the fields of a logged mean's metadata that are plain values
+    *("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph"),
+    *("add_dataloader_idx", "dataloader_idx", "metric_attribute"),
+)
+
+
+def _kept(metric: _ResultMetric) -> dict[str, Any]:
+    """Return a logged mean as tensors and plain values."""
+    meta = metric.meta
+    states = ("value", "cumulated_batch_size") if metric.is_tensor else ()
+    return {
+        "meta": {name: getattr(meta, name) for name in PLAIN},
+        "reduce": meta.reduce_fx.__name__,
+        "sync": [meta.sync.should, meta.sync.rank_zero_only],
+        "state": {
+            name: getattr(metric, name).detach().cpu() for name in states if hasattr(metric, name)
+        },
+    }
+
+
+def _result(kept: Mapping[str, Any], trainer: Trainer) -> _ResultMetric | None:
+    """Return a logged mean as it was before it was kept; None where its metric has gone."""
+    meta = _Metadata(**kept["meta"], reduce_fx=kept["reduce"])
+    should, rank_zero_only = kept["sync"]
+    meta.sync = _Sync(fn=trainer.strategy.reduce, _should=should, rank_zero_only=rank_zero_only)
+    metric = _ResultMetric(meta, is_tensor=bool(kept["state"]))
+    if metric.is_tensor:
+        for name, value in kept["state"].items():
+            setattr(metric, name, value.to(trainer.strategy.root_device))
+    else:
+        parts: dict[str, Any] = dict(trainer.lightning_module.named_modules())
+        if meta.metric_attribute not in parts:
+            return None
+        metric.value = parts[meta.metric_attribute]
+    metric._update_count = 1
+    return metric
 
 
 class ExactValidationLoop(_EvaluationLoop):

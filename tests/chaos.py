@@ -217,7 +217,7 @@ def torchrun(
     start = time.monotonic()
     with open(log, "w") as file:
         process = subprocess.Popen(
-            [sys.executable, *words, "-m", "plcli", *FIT, run],
+            [sys.executable, *words, "-m", "--", "plcli", *FIT, run],  # or it takes --run as its own
             cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
         if number is not None:
