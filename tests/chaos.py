@@ -217,7 +217,7 @@ def torchrun(
     start = time.monotonic()
     with open(log, "w") as file:
         process = subprocess.Popen(
-            [sys.executable, *words, "-m", "--", "plcli", *FIT, run],  # or it takes --run as its own
+            [sys.executable, *words, "-m", "--", "plcli", *FIT, run],  # --: it knows a --run, too
             cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
         if number is not None:
@@ -229,7 +229,7 @@ def torchrun(
             for pid in second[:1]:
                 os.kill(pid, number)
         try:
-            code = process.wait(timeout=180)
+            code = process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.terminate()
             code = -1

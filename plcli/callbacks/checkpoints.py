@@ -121,6 +121,8 @@ class Checkpoints(Checkpoint):
         value = self._value(trainer, pl_module)  # a wrong name ends the check before training
         if trainer.sanity_checking:
             return
+        # a metric of one rank's own rows differs, and ranks that disagree would wait for ever
+        value = trainer.strategy.broadcast(value)
         if value is None or not self._better(value):
             return
         self.best_value, self.best_epoch = value, trainer.current_epoch
