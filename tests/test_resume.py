@@ -473,7 +473,9 @@ def test_a_signal_saves_and_the_run_goes_on_exactly(
 
 
 def test_a_second_ctrl_c_stops_at_once(whole: Path, tmp_path: Path) -> None:
-    crash.write_config(tmp_path / "config.yaml", model={"slow": 3.0})
+    crash.write_config(
+        tmp_path / "config.yaml", model={"slow": 1.0}, trainer={"num_sanity_val_steps": 0}
+    )
 
     def twice(process: int, log: Path) -> None:
         crash.send_once(signal.SIGINT, "<training after 0>")(process, log)
