@@ -3,6 +3,7 @@
 Nothing heavy is imported before that is known.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from plcli.arguments import COMMANDS
 from plcli.errors import PlcliError, Terminated, UsageError, did_you_mean
 
 INTERRUPTED, TERMINATED = 130, 143
-GO_ON = "A fit goes on from its last finished epoch: give the same command, with --run FOLDER."
+GO_ON = "A fit goes on from its last checkpoint: give the same command, with --run FOLDER."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,9 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return _interrupted()
-    except Terminated:
-        print("plcli: stopped by SIGTERM.", GO_ON, file=sys.stderr)
-        return TERMINATED
+    except Terminated as end:
+        name = "" if end.number == signal.SIGINT else f" by {signal.Signals(end.number).name}"
+        print(f"plcli: stopped{name}.", end.said or GO_ON, file=sys.stderr)
+        return INTERRUPTED if end.number == signal.SIGINT else TERMINATED
     except SystemExit as end:  # Lightning ends a fit with it when Ctrl-C is pressed
         if isinstance(end.__context__, KeyboardInterrupt):
             return _interrupted()

@@ -23,6 +23,7 @@ SECTIONS = (
     "data",
     "trainer",
     "checkpoint",
+    "numbers",
     "seed_everything",
     "threads",
     "interop_threads",
@@ -30,7 +31,8 @@ SECTIONS = (
 OPTIONS = {
     "fit": {
         "run": "the run folder (default: the next free runs/<config name>-<n>)",
-        "resume": "auto: a finished run is done; never, must go on (default: go on if unfinished)",
+        "resume": "auto: a finished run is done; never, must go on; allow-changes of config or "
+        "data (default: go on if unfinished)",
     },
     "validate": {
         "run": "the run folder or model/ folder to load",

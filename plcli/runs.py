@@ -42,6 +42,9 @@ NO_MATTER = {
     "data.init_args.test",
     "threads",
     "interop_threads",
+    "checkpoint.every_minutes",
+    "checkpoint.every_n_steps",
+    "numbers",
 }
 
 
@@ -241,10 +244,3 @@ def _git(*arguments: str) -> str | None:
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside its place and rename it there."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -92,6 +92,7 @@ class ProgressLines(Callback):
             trainer.precision,
             trainer.estimated_stepping_batches,
         )
+        self._last = self._epoch_start = time.monotonic()  # of an epoch that is gone on with
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the epoch's clock."""
