@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from plcli import exact
 from plcli.errors import DataError, UsageError, listed
@@ -95,19 +96,19 @@ class FiniteNumbers(Callback):
     def _sums(self, trainer: Any, optimizer: Any) -> torch.Tensor | None:
         """Return one number that is finite only if all losses and gradients are."""
         parts = list(self._losses)
-        if getattr(trainer.precision_plugin, "scaler", None) is None:  # a scaler skips such steps
-            gradients = [
-                parameter.grad
-                for group in optimizer.param_groups
-                for parameter in group["params"]
-                if parameter.grad is not None and not parameter.grad.is_sparse
-            ]
-            half = any(gradient.dtype == torch.float16 for gradient in gradients)  # may overflow
-            parts += (
-                torch._foreach_norm(gradients, dtype=torch.float32 if half else None)
-                if gradients
-                else []
-            )
+        gradients = [
+            parameter.grad
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None and not parameter.grad.is_sparse
+        ]
+        if gradients:
+            norm = torch.nn.utils.get_total_norm(gradients)
+            if getattr(trainer.precision_plugin, "scaler", None) is None:  # it skips such steps
+                parts.append(norm)
+            module, whole = trainer.lightning_module, (SingleDeviceStrategy, DDPStrategy)
+            if hasattr(module, "gradient_norm") and isinstance(trainer.strategy, whole):
+                module.gradient_norm = norm  # for clipping, which needs it, too
         if not parts:
             return None
         return torch.stack([part.detach().float().reshape(()) for part in parts]).sum()
