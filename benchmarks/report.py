@@ -47,7 +47,10 @@ def markdown(results: Mapping[str, Any]) -> str:
             lines += _row("", unit, "plcli is so many times as fast", *["accuracy"] * with_accuracy)
             lines += _row("---", *["---:"] * (2 + with_accuracy))
             for name in runs:
-                accuracy = [f"{median(runs[name], 'accuracy'):.3f}"] if with_accuracy else []
+                accuracy = []
+                if with_accuracy:
+                    shown = name in found["accuracy_of"]
+                    accuracy = [f"{median(runs[name], 'accuracy'):.3f}" if shown else ""]
                 rate = median(runs[name], key)
                 said = f"{name} ({len(runs[name])} runs)"
                 lines += _row(said, f"{rate:,.0f}", f"{ratio(runs, name, key):.2f}", *accuracy)

@@ -258,7 +258,8 @@ FILES = {
     ),
     "a section that is like no other": (
         "zzz: 1",
-        "unknown key 'zzz'. Valid are model, data, trainer, checkpoint, numbers, seed_everything, threads, interop_threads.",
+        "unknown key 'zzz'. Valid are model, data, trainer, checkpoint, numbers, seed_everything, "
+        "threads, interop_threads.",
     ),
     "a misspelt key of the trainer": (
         "trainer: {max_epoch: 1}",
