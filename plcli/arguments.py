@@ -28,6 +28,7 @@ SECTIONS = (
     "threads",
     "interop_threads",
 )
+ALLOW_IMPORT = "allow-import"
 OPTIONS = {
     "fit": {
         "run": "the run folder (default: the next free runs/<config name>-<n>)",
@@ -61,6 +62,7 @@ class Arguments:
         configs: config files in order.
         overrides: (dotted key, raw value) pairs in order: environment first, then the command line.
         texts: what stands alone: the texts to predict.
+        allowed: packages that a config may name beside the usual ones; never from the environment.
         help: whether help was asked for; show_config: the value of --print_config ("" when bare),
             None without it.
     """
@@ -70,6 +72,7 @@ class Arguments:
     configs: list[str] = field(default_factory=list)
     overrides: list[tuple[str, str]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    allowed: list[str] = field(default_factory=list)
     help: bool = False
     show_config: str | None = None
 
@@ -112,8 +115,12 @@ def _take_option(parsed: Arguments, word: str, waiting: list[str]) -> None:
     options = OPTIONS[parsed.command]
     key = {"-c": "config"}.get(name, name[2:] if name.startswith("--") else name)
     section = key.rstrip("+").split(".")[0]
-    if key != "config" and key not in options and section not in SECTIONS:
-        known = ["--config", *(f"--{option}" for option in (*options, *SECTIONS))]
+    if key not in ("config", ALLOW_IMPORT) and key not in options and section not in SECTIONS:
+        known = [
+            "--config",
+            f"--{ALLOW_IMPORT}",
+            *(f"--{option}" for option in (*options, *SECTIONS)),
+        ]
         raise UsageError(
             f"unknown option {name}.{did_you_mean(f'--{section}', known)} "
             f"`plcli {parsed.command} --help` lists the options."
@@ -124,6 +131,8 @@ def _take_option(parsed: Arguments, word: str, waiting: list[str]) -> None:
         value = waiting.pop()
     if key == "config":
         parsed.configs.append(value)
+    elif key == ALLOW_IMPORT:
+        parsed.allowed.append(value)
     elif key in options:
         parsed.options[key] = value
     else:

@@ -22,9 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from plcli import __version__, durable
+from plcli.allowlist import class_paths
 from plcli.errors import MachineError, ModelError
 
 CARD = "plcli.json"
+UNSAFE = {  # endings of files that run code when they are loaded
+    *(".bin", ".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pt2"),
+    *(".pth", ".py", ".pyc", ".pyd", ".so", ".h5", ".keras", ".mar", ".nemo"),
+}
+NO_FACTS = {  # arguments that choose code, weights or files, so that a file may not set them
+    *("pretrained", "architecture", "optimizer", "schedule", "compile", "tokenizer"),
+    *("train", "validation", "test", "predict", "class_path", "init_args"),
+}
 WEIGHTS = "model.safetensors"
 
 
@@ -71,8 +80,16 @@ def load(folder: Path) -> Artefact:
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         expected = [card[key] for key in ("facts", "sha256")][-1]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{folder / CARD}: is damaged ({error}). Copy the folder again.") from None
+    check_facts(card["facts"], str(folder / CARD))
+    unsafe = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in UNSAFE)
+    if unsafe:
+        raise ModelError(
+            f"{folder}: holds {unsafe[0]}, a kind of file that can run code when it is loaded; "
+            f"an artefact of plcli has its weights in {WEIGHTS} alone. "
+            "Remove the file, or take the folder from its source again."
+        )
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise ModelError(f"{folder}: holds no {WEIGHTS}. Copy the folder again, whole.")
@@ -82,6 +99,22 @@ def load(folder: Path) -> Artefact:
             "Copy the folder again."
         )
     return Artefact(folder, card)
+
+
+def check_facts(facts: Any, where: str) -> None:
+    """Check that facts are plain values, and of the kind that data tell a model.
+
+    Raises:
+        ModelError: if they would choose code, weights or files instead.
+    """
+    if not isinstance(facts, Mapping):
+        raise ModelError(f"{where}: its facts are damaged. Copy it again.")
+    named = [*NO_FACTS & facts.keys(), *(key for key, _ in class_paths(facts))]
+    if named:
+        raise ModelError(
+            f"{where}: its facts hold '{sorted(named)[0]}', which no data tell a model. "
+            "Take the file from its source again, and do not trust this one."
+        )
 
 
 def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> None:

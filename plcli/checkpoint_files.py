@@ -57,6 +57,8 @@ def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
     said = durable.damage(path)
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        if not all(isinstance(checkpoint.get(key, {}), dict) for key in ("state_dict", "plcli")):
+            raise TypeError("its state is no mapping")
         checkpoint["state_dict"]
     except Exception as error:  # torch raises many kinds for a damaged file
         said = said or str(error).splitlines()[0][:120]

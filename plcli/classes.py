@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from plcli import allowlist
 from plcli.arguments import SECTIONS
 from plcli.errors import UsageError, did_you_mean, listed, suggest
 
@@ -40,8 +41,9 @@ def import_class(class_path: str, key: str) -> type:
     """Import a class by its dotted path; `key` says in messages where the path stands.
 
     Raises:
-        UsageError: if there is no such module or class.
+        UsageError: if it may not be imported, or there is no such module or class.
     """
+    allowlist.check(class_path, key)
     module_name, _, class_name = class_path.rpartition(".")
     try:
         module = importlib.import_module(module_name) if module_name else None
@@ -63,6 +65,8 @@ def import_class(class_path: str, key: str) -> type:
         raise UsageError(
             f"{key}: '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, names)}"
         )
+    if not inspect.isclass(value) and allowlist.is_shipped(class_path):
+        raise UsageError(f"{key}: '{class_path}' is a function; a class is needed here.")
     return value  # type: ignore[no-any-return]  # a class, or a function that makes one
 
 
@@ -160,6 +164,17 @@ def _check_names(cls: type, values: Any, where: str, key: str, merged: Any) -> N
                 )
 
 
+def check_all(values: Any) -> None:
+    """Check every class of a parsed config, as deep as it stands, before one is made.
+
+    Raises:
+        UsageError: if one is none, or may not be imported.
+    """
+    for key, path in allowlist.class_paths(values):
+        if isinstance(path, str) and "." in path:
+            import_class(path, key)
+
+
 def check_pair(merged: Mapping[str, Any]) -> None:
     """Check that model and data are for one task, as far as their classes say which.
 
@@ -226,10 +241,16 @@ def check_override(key: str, *, merged: Mapping[str, Any], classes: Mapping[str,
 
 
 def explain(error: str) -> str:
-    """Make one message of a parser's many lines: which key, what was got, what is wanted."""
+    """Make one message of a parser's many lines: which key, what was got, what is wanted.
+
+    Raises:
+        UsageError: for what may not be imported; its message stands elsewhere.
+    """
     blocks = re.split(r'Parser key "([^"]+)"', error)
     keys = list(dict.fromkeys(blocks[1::2]))
     key = ".".join(keys) if keys else "the config"
+    if denied := re.search(r"Importing '([\w.]+)' is not allowed", error):
+        allowlist.check(denied[1], key)
     if required := re.search(r'Key "([^"]+)" is required', error):
         name = required[1].split(".", 1)[-1]
         return f"'{name}' is missing. Give it in a config (--config FILE) or as --{name} VALUE."

@@ -13,18 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import Namespace, set_dumper
+from jsonargparse import Namespace, set_dumper, set_parsing_settings
 from jsonargparse._loaders_dumpers import get_yaml_default_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 
-from plcli import artefact, checkpoint_files, classes, config, hardware, log, outcome, runs
+from plcli import (
+    allowlist,
+    artefact,
+    checkpoint_files,
+    classes,
+    config,
+    hardware,
+    log,
+    outcome,
+    runs,
+)
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.callbacks.numbers import FiniteNumbers
 from plcli.callbacks.predictions import PredictionWriter
 from plcli.callbacks.progress import LiveBar, ProgressLines
+from plcli.callbacks.rehearsal import Rehearsal
 from plcli.checkpoint_files import WholeCheckpoints
 from plcli.classes import parameters
 from plcli.errors import ModelError, PlcliError, UsageError
@@ -58,6 +69,7 @@ class PlCLI(LightningCLI):
         self.weights_come_by_pretrained = False
         log.quiet_libraries()
         set_dumper("yaml", config.dump)
+        set_parsing_settings(**allowlist.parsing_settings())
         # Some values are read by jsonargparse's YAML 1.1 loader, whatever loader is set.
         loader: Any = get_yaml_default_loader()  # type: ignore[no-untyped-call]  # jsonargparse
         loader.yaml_implicit_resolvers = config.resolvers()
@@ -120,9 +132,16 @@ class PlCLI(LightningCLI):
 
         Then let values follow that are written once.
         """
+        classes.check_all(self.values.as_dict())
         hardware.check(self.values.trainer.as_dict())
         hardware.set_threads(self.values.threads, interop=self.values.interop_threads)
         self.resolved = self._resolve()
+        if key := config.hidden_key(self.resolved):
+            raise UsageError(
+                f"{key}: is a secret that was hidden when its config was saved. "
+                f"Give it again with --{key} VALUE."
+            )
+        self.resolved = config.hide(self.resolved)
         if self.command == "fit":
             self._take_run_folder()
         self._follow()
@@ -193,7 +212,8 @@ class PlCLI(LightningCLI):
         plan = self.plan
         if plan.checkpoint is not None:
             self.state = checkpoint_files.load(plan.checkpoint)
-            facts = self.state.get("plcli", {}).get("facts", {})
+            facts = (self.state.get("plcli") or {}).get("facts", {})
+            artefact.check_facts(facts, str(plan.checkpoint))
         else:
             assert plan.artefact is not None
             facts = plan.artefact.facts
@@ -304,7 +324,7 @@ class PlCLI(LightningCLI):
                 "num_nodes": 1,
                 "strategy": "auto",
             }  # one process writes the file
-        self.trainer_defaults = {"callbacks": [*extra, ProgressLines()]}
+        self.trainer_defaults = {"callbacks": [*extra, ProgressLines(), Rehearsal()]}
         try:
             self.trainer = self.instantiate_trainer(**chosen)
         except (MisconfigurationException, ValueError, TypeError) as error:

@@ -8,17 +8,19 @@ tokenizer, encoding, batches.
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 import torch
 
 from plcli import encoding, pretrained
-from plcli.errors import UsageError
+from plcli.errors import DataError, UsageError
 from plcli.rows import Kind, Rows
 from plcli.splits import Batch, Source, Split, SplitData
 
+EmptyText = Literal["keep", "refuse"]
 FITTED_LONGEST = 256  # tokens: the default for a tokenizer that is fitted here
 LONGEST = 512  # tokens: the default where a tokenizer names no limit, or a very large one
 
@@ -49,6 +51,8 @@ class TextData(SplitData):
             given.
         num_workers: processes that prepare batches; 0 prepares them in the main process.
         seed: of the cut and of the order of the training rows; follows seed_everything.
+        encoding: of files of text, such as cp1252; by default UTF-8.
+        empty_text: whether rows whose text is empty or missing are kept, counted, or refused.
     """
 
     def __init__(
@@ -69,6 +73,8 @@ class TextData(SplitData):
         validation_fraction: float,
         num_workers: int,
         seed: int | None,
+        encoding: str | None,
+        empty_text: EmptyText,
     ) -> None:
         self.text = [text] if isinstance(text, str) else text
         if not 1 <= len(self.text) <= 2:
@@ -86,7 +92,9 @@ class TextData(SplitData):
             tokens_per_batch=tokens_per_batch,
             window=window,
             pieces=pieces,
+            encoding=encoding,
         )
+        self.empty_text = empty_text
         for name, value, least in (
             ("pieces", pieces, 1),
             ("window", window, 1),
@@ -161,8 +169,37 @@ class TextData(SplitData):
             cache=self.cache(split),
         )
 
+    def empty(self, split: str) -> npt.NDArray[np.int64]:
+        """Return the numbers of a split's rows that hold an empty text."""
+        found = np.zeros(len(self.rows(split)), bool)
+        for column in self.text:
+            cells = self.rows(split).table.column(column)
+            found |= pc.equal(pc.utf8_trim_whitespace(cells), "").to_numpy()
+        numbers = np.flatnonzero(found)
+        kept = self.subset(split)
+        return numbers if kept is None else numbers[np.isin(numbers, kept)]
+
+    def _check_empty(self, split: str) -> None:
+        empty, source = self.empty(split), self.rows(split).source
+        columns = "' or '".join(self.text)
+        if len(empty) and self.empty_text == "refuse":
+            raise DataError(
+                f"{source}, row {empty[0] + 1}: column '{columns}' is empty, in {len(empty)} rows "
+                "in all. Fill or remove them, or set data.empty_text: keep."
+            )
+        if split == "train" and len(empty) and len(empty) == len(self._training_rows()):
+            raise DataError(
+                f"{source}: column '{columns}' is empty in all training rows. "
+                "Name another column with data.text."
+            )
+
+    def _training_rows(self) -> Any:
+        kept = self.subset("train")
+        return self.rows("train") if kept is None else kept
+
     def open(self, split: str) -> Split:
         """Tokenise a split; its batches hold tensors of tokens, and labels or, to predict, ids."""
+        self._check_empty(split)
         encoded = self.encoded(split)
         targets = None if split == "predict" else self.targets(self.rows(split))
 
@@ -183,7 +220,9 @@ class TextData(SplitData):
     def describe(self, split: str) -> str:
         """Rows, and how many of them are cut; tasks add their classes."""
         cut = int(self.encoded(split).truncated[self.split(split).subset].sum())
+        empty = len(self.empty(split))
         said = f", {cut} cut to {self.max_length} tokens (data.max_length)" if cut else ""
+        said += f", {empty} with an empty text (data.empty_text)" if empty else ""
         return super().describe(split) + said
 
     def save_pretrained(self, folder: Path) -> None:

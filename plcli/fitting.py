@@ -113,7 +113,7 @@ class Fit:
             environment = runs.environment(
                 seed=self.config.get("seed_everything"),
                 fingerprints=getattr(self.datamodule, "fingerprints", dict)(),
-                command=sys.argv[1:],
+                command=config.hide_words(sys.argv[1:]),
             )
             durable.write_text(run.folder / "environment.json", artefact.to_json(environment))
         logger.info("run folder: %s", run.folder)

@@ -72,6 +72,7 @@ def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
         console,
         {"-c, --config FILE": "a config; repeatable, the later over the earlier"}
         | {f"--{option}": text for option, text in OPTIONS[name].items()}
+        | {"--allow-import PACKAGE": "let a config name classes of this package; repeatable"}
         | {"--print_config": "print the resolved config and stop"},
     )
     console.print(

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from plcli import classes, config, durable, log
+from plcli import allowlist, classes, config, durable, log
 from plcli.arguments import Arguments, parse
 from plcli.config import Fragment
 from plcli.errors import UsageError
@@ -19,12 +19,15 @@ def run(command: str, words: Sequence[str]) -> int:
         os.getcwd()
     )  # where modules of the user's own stand; behind all that is installed
     arguments = parse(command, words)
+    allowlist.allow(arguments.allowed)
     fragments = [fragment for path in arguments.configs for fragment in config.read(path, command)]
     _name_classes(fragments, arguments)
+    _check_imports(fragments, arguments)
     if arguments.help:
         _help(Plan(arguments, fragments))
         return 0
     plan = plan_fit(arguments, fragments) if command == "fit" else plan_use(arguments, fragments)
+    _check_imports((*plan.base, *plan.fragments), arguments)  # also what a run or an artefact names
     if plan.merged.get("model") is None:
         raise UsageError(
             "no model is named. "
@@ -57,6 +60,17 @@ def _name_classes(fragments: Sequence[Fragment], arguments: Arguments) -> None:
         )
         for key, value in arguments.overrides
     ]
+
+
+def _check_imports(fragments: Sequence[Fragment], arguments: Arguments) -> None:
+    """Check every class path before anything that a config names is imported."""
+    for fragment in fragments:
+        allowlist.check_all(fragment.values, f"{fragment.source}: ")
+    for key, value in arguments.overrides:
+        if "." in value and (key in ("model", "data") or key.endswith("class_path")):
+            allowlist.check(value, f"--{key}")
+        else:
+            allowlist.check_all(config.parse_value(value), f"--{key}: ")
 
 
 def _help(plan: Plan) -> None:

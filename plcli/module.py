@@ -111,7 +111,14 @@ class TransformerModule(LightningModule):
         limit, longest = loading.most_positions(self.model), self.facts["max_length"]
         if limit is not None and longest is not None and longest > limit:
             raise ModelError(
-                f"data.max_length: {longest} tokens are more than the model's {limit} positions."
+                f"data.max_length: {longest} tokens are more than the model's {limit} positions. "
+                f"Set it to {limit} or less."
+            )
+        known, pieces = loading.vocabulary(self.model), self.facts["vocab_size"]
+        if known is not None and pieces is not None and pieces > known:
+            raise ModelError(
+                f"data.tokenizer: its {pieces} tokens are more than the {known} that the model "
+                "knows. Leave the key away, so that the tokenizer is the model's own."
             )
         self._metrics = torch.nn.ModuleDict({split: self.metrics() for split in ("val", "test")})
         self._losses = torch.nn.ModuleDict({split: MeanMetric() for split in ("val", "test")})

@@ -27,6 +27,54 @@ TOKENIZER_FILES = (
 )
 
 
+UNSAFE_KEYS = ("auto_map", "custom_pipelines", "attn_implementation", "experts_implementation")
+KNOWN_PRIVATE = ("_name_or_path", "_commit_hash", "_num_labels", "_attn_implementation_autoset")
+
+
+def check_settings(values: Any, where: str) -> None:
+    """Check that a model's config.json, or its tokenizer's, names no code.
+
+    `auto_map` and `custom_pipelines` name Python files, `attn_implementation` may name a kernel of
+    the hub, and keys that begin with an underscore reach into transformers' own state.
+
+    Raises:
+        ModelError: if it does.
+    """
+    if isinstance(values, list):
+        for value in values:
+            check_settings(value, where)
+    if not isinstance(values, Mapping):
+        return
+    for key, value in values.items():
+        name = str(key)
+        if name in UNSAFE_KEYS or (name.startswith("_") and name not in KNOWN_PRIVATE):
+            raise ModelError(
+                f"{where}: holds the key '{name}', which can make transformers run code that comes "
+                "with the model. Remove the key, or use another model."
+            )
+        check_settings(value, where)
+
+
+def _check_folder(folder: Path) -> None:
+    for file in ("config.json", "tokenizer_config.json", "generation_config.json"):
+        path = folder / file
+        if not path.is_file():
+            continue
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            said = str(error).splitlines()[0][:120]
+            raise ModelError(
+                f"pretrained: {path} is damaged ({said}). Copy the folder again."
+            ) from None
+        if not isinstance(values, dict):
+            raise ModelError(
+                f"pretrained: {path} holds a {type(values).__name__}, not an object. "
+                "Copy the folder again."
+            )
+        check_settings(values, f"pretrained: {path}")
+
+
 def resolve(name: str) -> str:
     """Return the folder that `package:NAME/PATH` or a path means; a hub id stays as it is.
 
@@ -35,13 +83,17 @@ def resolve(name: str) -> str:
     """
     if name.startswith("package:"):
         try:
-            return str(package_path(name))
+            name = str(package_path(name))
         except DataError as error:
             raise ModelError(f"pretrained: {error}") from None
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").exists():
-            raise ModelError(f"pretrained: the folder {name} holds no config.json, so no model.")
+            raise ModelError(
+                f"pretrained: the folder {name} holds no config.json, so no model. "
+                "Name the folder that has one."
+            )
+        _check_folder(path)
         return str(path)
     if path.is_file() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(
@@ -56,6 +108,8 @@ def _explained(name: str) -> Iterator[None]:
     """Turn what transformers raises for a missing or broken model into one message."""
     try:
         yield
+    except PlcliError:
+        raise
     except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
         if Path(name).exists():
@@ -88,7 +142,7 @@ def load_tokenizer(name: str) -> Any:
     if tokenizer.pad_token_id is None:
         raise ModelError(
             f"pretrained: the tokenizer of {name} has no padding token "
-            "and none that could serve as one."
+            "and none that could serve as one. Set pad_token in its tokenizer_config.json."
         )
     return tokenizer
 
@@ -114,6 +168,11 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
     transformers_logging.disable_progress_bar()
     try:
         with _explained(folder):
+            if not Path(folder).is_dir():
+                from transformers import PretrainedConfig
+
+                settings_of_hub, _ = PretrainedConfig.get_config_dict(folder)
+                check_settings(settings_of_hub, f"pretrained: {folder}, config.json")
             model = auto_class.from_pretrained(
                 folder,
                 use_safetensors=True,
@@ -139,6 +198,15 @@ def most_positions(model: Any) -> int | None:
         ):
             return limit and limit - module.padding_idx - 1
     return limit
+
+
+def vocabulary(model: Any) -> int | None:
+    """Return how many token ids a model has vectors for; None where it has no such table."""
+    try:
+        table = model.get_input_embeddings()
+    except NotImplementedError:  # what transformers raises for models of other inputs
+        return None
+    return getattr(table, "num_embeddings", None)
 
 
 def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: Any) -> Any:

@@ -9,6 +9,7 @@ into memory.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -24,7 +25,9 @@ from plcli.cache import ArrowFile, build_once, cache_folder
 from plcli.errors import DataError, did_you_mean, listed
 from plcli.sources import BATCH_ROWS
 
-VERSION = 1  # of the cache files' layout
+IGNORED = "-100"  # the label id that torch's losses leave out; it would train nothing in silence
+_FRACTION = re.compile(r"[-+]?\d*\.\d+")
+VERSION = 2  # of the cache files' layout, and of what is refused
 
 
 class Kind(Enum):
@@ -76,7 +79,11 @@ class Rows:
 
 
 def load(
-    source: str | Sequence[str], columns: Mapping[str, Kind], *, cache: Path | None = None
+    source: str | Sequence[str],
+    columns: Mapping[str, Kind],
+    *,
+    cache: Path | None = None,
+    encoding: str | None = None,
 ) -> Rows:
     """Read the named columns of a source.
 
@@ -84,15 +91,17 @@ def load(
         source: see the module's docstring.
         columns: the columns to read and what each holds.
         cache: the cache folder; None takes `cache_folder()`.
+        encoding: of files of text; None stands for UTF-8.
 
     Raises:
         DataError: if a source, a column or a cell is not as it has to be.
         MachineError: if a hub or a remote file system cannot be reached.
     """
     name = source if isinstance(source, str) else ", ".join(source)
-    parts = sources.parts(source)
+    parts = sources.parts(source, encoding=encoding)
     layout = json.dumps(
         [VERSION, [part.describe() for part in parts], {c: k.value for c, k in columns.items()}]
+        + ([encoding] if encoding else [])
     )
     fingerprint = hashlib.sha256(layout.encode()).hexdigest()
     target = (cache or cache_folder()) / "rows" / f"{fingerprint[:32]}.arrow"
@@ -100,7 +109,7 @@ def load(
     file = ArrowFile(target)
     rows = Rows(file.table, name, fingerprint, file)
     if not len(rows):
-        raise DataError(f"{name}: has no rows.")
+        raise DataError(f"{name}: has no rows. Add some.")
     return rows
 
 
@@ -113,7 +122,7 @@ def from_values(
     )
     table = pa.Table.from_batches(batches, schema=_schema(columns))
     if not table.num_rows:
-        raise DataError(f"{source}: has no rows.")
+        raise DataError(f"{source}: has no rows. Add some.")
     return Rows(table, source, hashlib.sha256(repr(table.to_pylist()).encode()).hexdigest())
 
 
@@ -166,6 +175,7 @@ def _batches(
     schema = _schema(columns)
     cells: dict[str, list[Any]] = {column: [] for column in columns}
     places: list[str] = []
+    types = _LabelTypes()
     for where, row in rows:
         for column, kind in columns.items():
             if column not in row:
@@ -173,7 +183,10 @@ def _batches(
                     f"{where}: has no column '{column}'.{did_you_mean(column, row)} "
                     f"It has {listed(row)}."
                 )
-            cells[column].append(_cell(row[column], kind, where, column))
+            cell = _cell(row[column], kind, where, column)
+            if kind is Kind.NAME:
+                types.check(row[column], where, column)
+            cells[column].append(cell)
         places.append(where)
         if len(places) == BATCH_ROWS:
             yield _batch(cells, places, schema)
@@ -194,24 +207,63 @@ def _batch(cells: Mapping[str, list[Any]], places: list[str], schema: pa.Schema)
             if error.object in (value if isinstance(value, list) else [value])
         )
         raise DataError(
-            f"{where}: column '{column}' holds half a character, {error.object[error.start]!a}."
+            f"{where}: column '{column}' holds half a character, {error.object[error.start]!a}. "
+            "Write the file again with a JSON library."
         ) from None
 
 
 def _cell(value: Any, kind: Kind, where: str, column: str) -> Any:
-    if kind is Kind.TEXT and isinstance(value, (list, dict, bytes)):
-        raise DataError(f"{where}: column '{column}' holds {value!r:.60}, which is not text.")
     if kind is Kind.TEXT:
-        return "" if value is None or value != value else str(value)
+        return _text(value, where, column)
     if kind is Kind.NAME:
         return _name(value, where, column)
     if kind is Kind.NUMBER:
         return _number(value, where, column)
     if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
+        value = _names_in(value, where, column)
     if not isinstance(value, list):
-        raise DataError(f"{where}: column '{column}' holds {value!r}, not a list of names.")
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, not a list of names. "
+            'Write "a, b", or a JSON list.'
+        )
     return [_name(part, where, column) for part in value]
+
+
+def _text(value: Any, where: str, column: str) -> str:
+    if isinstance(value, (list, dict, bytes)):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, which is not text. "
+            "Name another column, or write text there."
+        )
+    text = "" if value is None or value != value else str(value)
+    if "\0" in text:
+        raise DataError(
+            f"{where}: column '{column}' holds a NUL character, which no text has. "
+            "Remove it, or set data.encoding if the file is UTF-16."
+        )
+    return text
+
+
+def _names_in(text: str, where: str, column: str) -> list[Any]:
+    """Take the label names of a cell of text apart: with commas, or as a JSON list."""
+    if text.lstrip().startswith("["):
+        try:
+            names = json.loads(text)
+        except (ValueError, RecursionError):
+            names = None
+        if not isinstance(names, list):
+            raise DataError(
+                f"{where}: column '{column}' holds {text!r:.60}, which is no JSON list. "
+                'Write "a, b", or ["a", "b"] with double quotes.'
+            )
+        return names
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if other := next((mark for mark in ";|" for name in names if mark in name), None):
+        raise DataError(
+            f"{where}: column '{column}' holds {text!r:.60} with {other!r}. "
+            "Put commas between the names."
+        )
+    return names
 
 
 def _name(value: Any, where: str, column: str) -> str:
@@ -222,19 +274,52 @@ def _name(value: Any, where: str, column: str) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if value is None or value != value or (isinstance(value, str) and not value.strip()):
-        raise DataError(f"{where}: column '{column}' is empty; a label is needed.")
-    if not isinstance(value, (str, int)):
-        raise DataError(f"{where}: column '{column}' holds {value!r}, which is not a label name.")
-    return str(value).strip()
+        raise DataError(
+            f"{where}: column '{column}' is empty; a label is needed. Fill it, or remove the row."
+        )
+    if not isinstance(value, (str, int)) or _FRACTION.fullmatch(name := str(value).strip()):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, which is not a label name. "
+            "Write names; for numbers there is data.problem regression."
+        )
+    if name == IGNORED:
+        raise DataError(
+            f"{where}: column '{column}' holds {IGNORED}, which marks rows without a label. "
+            "Fill in the label, or remove the row."
+        )
+    return name
 
 
 def _number(value: Any, where: str, column: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
+        comma = isinstance(value, str) and value.count(",") == 1
         raise DataError(
-            f"{where}: column '{column}' holds {value!r}, which is not a number."
+            f"{where}: column '{column}' holds {value!r:.60}, which is not a number. "
+            f"{'Write a decimal point, not a comma.' if comma else 'Write one, or remove the row.'}"
         ) from None
     if number != number or number in (float("inf"), float("-inf")):
-        raise DataError(f"{where}: column '{column}' holds {value!r}; a finite number is needed.")
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r}; a finite number is needed. "
+            "Fill it, or remove the row."
+        )
     return number
+
+
+class _LabelTypes:
+    """Refuses a column of labels that holds words in one row and numbers in another."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[str, Any]] = {}
+
+    def check(self, value: Any, where: str, column: str) -> None:
+        """Compare a cell, as it was read, with the first that was a number."""
+        number = isinstance(value, (int, float))
+        if number or not (isinstance(value, str) and value.strip().lstrip("-").isdigit()):
+            first_where, first = self._first.setdefault(column, (where, value))
+            if isinstance(first, (int, float)) != number:
+                raise DataError(
+                    f"{where}: column '{column}' holds {value!r:.60}, but {first!r:.60} in "
+                    f"{first_where.rpartition(', ')[2]}: words and numbers. Write labels alike."
+                )

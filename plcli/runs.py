@@ -56,6 +56,8 @@ OTHER_DATA = {  # arguments of the data that say nothing of how a model was trai
     "batch_size",
     "tokens_per_batch",
     "num_workers",
+    "encoding",
+    "empty_text",
 }
 
 

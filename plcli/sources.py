@@ -3,6 +3,7 @@
 A source is a list of parts; a part gives its rows one by one, each with its place for messages.
 """
 
+import codecs
 import csv
 import glob
 import hashlib
@@ -11,7 +12,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,9 +20,11 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from plcli.errors import DataError, MachineError, did_you_mean, listed
+from plcli.errors import DataError, MachineError, UsageError, did_you_mean, listed
 
 BATCH_ROWS = 8192
+OPEN_AGAIN = "Copy or write the file again."
+ENCODINGS = ("utf-8", "cp1252", "latin-1", "utf-16", "cp1250", "cp1251", "gb18030", "shift_jis")
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "txt")
 
 
@@ -31,6 +34,7 @@ class Part:
 
     name: str  # as the user wrote it, for messages
     path: str  # a local path or an fsspec URL
+    encoding: str | None = None  # of text; None stands for UTF-8
 
     def describe(self) -> list[str]:
         """Return the format and the sha256 of the content.
@@ -79,14 +83,26 @@ class Part:
 
         with (
             _remote(self.name),
-            fsspec.open(self.path, "rt", encoding="utf-8-sig", newline="") as file,
+            fsspec.open(self.path, "rt", encoding=self.encoding or "utf-8-sig", newline="") as file,
         ):
             try:
                 yield file
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{self.name}: is not UTF-8 (byte {error.start} of a block). Save it as UTF-8."
-                ) from None
+            except UnicodeError as error:
+                raise DataError(self._not_readable(error)) from None
+
+    def _not_readable(self, error: UnicodeError) -> str:
+        if self.encoding is not None:
+            return (
+                f"{self.name}: is not {self.encoding} ({error.reason}). Set another data.encoding."  # type: ignore[attr-defined]  # of all but the base class
+            )
+        with _remote(self.name), _open(self.path) as file:
+            guess = _likely_encoding(file.read(1 << 16))
+        if guess is None:
+            return f"{self.name}: is no text. Check that its ending tells its format."
+        return (
+            f"{self.name}: is not UTF-8; it looks like {guess}. "
+            f"Set data.encoding: {guess}, or save it as UTF-8."
+        )
 
     def _csv_rows(
         self, columns: Sequence[str], delimiter: str
@@ -94,10 +110,14 @@ class Part:
         csv.field_size_limit(2**31 - 1)
         with self._text() as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
+            number = 0
             try:
                 header = next(reader, None)
                 if header is None:
-                    raise DataError(f"{self.name}: is empty.")
+                    raise DataError(
+                        f"{self.name}: is empty. A first line with column names is needed, "
+                        "and rows below it."
+                    )
                 self._check_header(header, columns, delimiter)
                 for number, cells in enumerate(filter(None, reader), start=1):
                     if len(cells) != len(header):
@@ -108,21 +128,33 @@ class Part:
                         )
                     yield f"{self.name}, row {number}", dict(zip(header, cells, strict=True))
             except csv.Error as error:
-                raise DataError(f"{self.name}, line {reader.line_num}: {error}.") from None
+                if "end of data" in str(error):  # told where it begins, not where the file ends
+                    raise DataError(
+                        f"{self.name}, row {number + 1}: a cell begins with a quote that is not "
+                        'closed. Close it; a quote inside a cell is written twice: "".'
+                    ) from None
+                raise DataError(
+                    f"{self.name}, line {reader.line_num}: {error}. "
+                    'A quote inside a cell is written twice: "".'
+                ) from None
 
     def _check_header(self, header: Sequence[str], columns: Sequence[str], delimiter: str) -> None:
         for column in columns:
             if header.count(column) > 1:
                 raise DataError(
                     f"{self.name}: the column '{column}' stands {header.count(column)} times in "
-                    "the header."
+                    "the header. Rename or remove all but one."
                 )
             if column not in header:
                 other = next(
                     (d for d in ",;\t|" if d != delimiter and len(header) == 1 and d in header[0]),
                     None,
                 )
-                hint = f" Is its separator {other!r}? Here it is {delimiter!r}." if other else ""
+                hint = (
+                    f" Is its separator {other!r}? Here it is {delimiter!r}; save it with that."
+                    if other
+                    else ""
+                )
                 raise DataError(
                     f"{self.name}: has no column '{column}'.{did_you_mean(column, header)}{hint} "
                     f"It has {listed(header)}."
@@ -135,7 +167,7 @@ class Part:
                 if not isinstance(row, dict):
                     raise DataError(
                         f"{self.name}, row {number}: holds a {type(row).__name__}, "
-                        "not an object with named columns."
+                        'not an object with named columns. Write {"column": value, ...}.'
                     )
                 yield f"{self.name}, row {number}", row
 
@@ -144,10 +176,17 @@ class Part:
             values = json.load(file)
         except json.JSONDecodeError as error:
             raise DataError(
-                f"{self.name}, line {error.lineno}: is not JSON: {error.msg}."
+                f"{self.name}, line {error.lineno}: is not JSON: {error.msg}. {_json_remedy(error)}"
             ) from None
+        except UnicodeError:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{self.name}: {_json_limit(error)}") from None
         if not isinstance(values, list):
-            raise DataError(f"{self.name}: holds a {type(values).__name__}, not a list of rows.")
+            raise DataError(
+                f"{self.name}: holds a {type(values).__name__}, not a list of rows. "
+                "Write [{...}, {...}], or name the file .jsonl for a row a line."
+            )
         return values
 
     def _json_lines(self, file: IO[str]) -> Iterator[Any]:
@@ -157,8 +196,10 @@ class Part:
             except json.JSONDecodeError as error:
                 raise DataError(
                     f"{self.name}, row {number}: is not JSON: {error.msg} "
-                    f"at character {error.pos + 1}."
+                    f"at character {error.pos + 1}. {_json_remedy(error)}"
                 ) from None
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{self.name}, row {number}: {_json_limit(error)}") from None
 
     def _arrow_rows(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         import fsspec
@@ -175,8 +216,38 @@ class Part:
             except (pa.ArrowInvalid, OSError) as error:
                 raise DataError(
                     f"{self.name}: is not a whole {self.format()} file: "
-                    f"{str(error).splitlines()[0][:120]}"
+                    f"{str(error).splitlines()[0][:120].rstrip('.')}. {OPEN_AGAIN}"
                 ) from None
+
+
+def _open(path: str) -> Any:
+    import fsspec
+
+    return fsspec.open(path, "rb")
+
+
+def _likely_encoding(content: bytes) -> str | None:
+    """Guess the encoding of text that is not UTF-8; None where it looks like no text at all."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    odd = sum(byte < 32 and byte not in b"\t\n\r\f" for byte in content)
+    if content.count(0) > len(content) // 4:
+        return "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
+    if odd > len(content) // 100:
+        return None
+    return "latin-1" if any(byte in content for byte in b"\x81\x8d\x8f\x90\x9d") else "cp1252"
+
+
+def _json_remedy(error: json.JSONDecodeError) -> str:
+    if error.doc.lstrip().startswith("{") and "Extra data" in error.msg:
+        return "A row a line goes into a .jsonl file."
+    return "Mend it there, or write the file with a JSON library."
+
+
+def _json_limit(error: Exception) -> str:
+    deep = isinstance(error, RecursionError)
+    what = "it is nested too deeply" if deep else "a number is too long"
+    return f"is not JSON that can be read: {what}. Mend or remove the row."
 
 
 def _arrow_batches(file: Any, format: str) -> tuple[list[str], Iterator[pa.RecordBatch]]:
@@ -250,24 +321,42 @@ def _remote(name: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise DataError(f"{name}: no such file.") from None
+        raise DataError(f"{name}: no such file. Check the path.") from None
     except IsADirectoryError:
         raise DataError(f"{name}: is a folder. Name its files, for instance with *.csv.") from None
     except PermissionError:
-        raise MachineError(f"{name}: may not be read by this user.") from None
+        raise MachineError(
+            f"{name}: may not be read by this user. Change its permissions, or name another file."
+        ) from None
     except OSError as error:
-        raise MachineError(f"{name}: cannot be read ({error.strerror or error}).") from None
+        raise MachineError(
+            f"{name}: cannot be read ({error.strerror or error}). Check it."
+        ) from None
     except ImportError as error:
         raise MachineError(
             f"{name}: {error}. Install the package that reads this kind of address."
         ) from None
 
 
-def parts(source: str | Sequence[str]) -> list[Part]:
+def parts(source: str | Sequence[str], *, encoding: str | None = None) -> list[Part]:
     names = [source] if isinstance(source, str) else list(source)
     if not names:
-        raise DataError("the list of files is empty.")
-    return [part for name in names for part in _part(name)]
+        raise DataError("the list of files is empty. Name one.")
+    if encoding is not None:
+        _check_encoding(encoding)
+    found = [part for name in names for part in _part(name)]
+    return [replace(part, encoding=encoding) for part in found] if encoding else found
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        "".encode(encoding)
+    except (LookupError, UnicodeError, ValueError):
+        near = did_you_mean(encoding, ENCODINGS)
+        raise UsageError(
+            f"data.encoding: '{encoding}' is no text encoding of Python.{near} "
+            f"There are: {listed(ENCODINGS)}, ..."
+        ) from None
 
 
 def _part(name: str) -> list[Part]:
@@ -294,7 +383,10 @@ def _part(name: str) -> list[Part]:
     if not found:
         folder = Path(path).parent
         siblings = [each.name for each in folder.iterdir()] if folder.is_dir() else []
-        raise DataError(f"{name}: no such file.{did_you_mean(Path(path).name, siblings)}")
+        near = did_you_mean(Path(path).name, siblings)
+        if glob.has_magic(path):
+            raise DataError(f"{name}: no file has such a name.{near} Check the pattern.")
+        raise DataError(f"{name}: no such file.{near or ' Check the path.'}")
     return [Part(each, each) for each in found]
 
 

@@ -5,6 +5,7 @@ Split of whole batches) and `facts()` (what the model has to know of the data, b
 model's constructor). Facts flow one way, from the training split to the model.
 """
 
+import logging
 import shutil
 import tempfile
 import weakref
@@ -19,11 +20,13 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from plcli import rows
+from plcli import overlap, rows
 from plcli.batching import LengthOrderedBatches, ShuffledBatches
 from plcli.cache import cache_folder
 from plcli.errors import DataError, UsageError
 from plcli.rows import Kind, Rows
+
+logger = logging.getLogger(__name__)
 
 Source = str | list[str]
 Batch = dict[str, Any]
@@ -80,6 +83,7 @@ class SplitData(LightningDataModule):
         tokens_per_batch: instead of batch_size: tokens a batch and device.
         window: training batches that are sorted by length together; None chooses.
         pieces: of like length that a training batch is made of; None chooses.
+        encoding: of files of text; None stands for UTF-8.
     """
 
     shares_rows_out: ClassVar[bool] = (
@@ -99,6 +103,7 @@ class SplitData(LightningDataModule):
         tokens_per_batch: int | None = None,
         window: int | None = 1,
         pieces: int | None = 1,
+        encoding: str | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -111,12 +116,14 @@ class SplitData(LightningDataModule):
                 "expected 0 or more and below 1."
             )
         self.sources, self.inputs, self.id = sources, inputs, id
-        self.num_workers, self.window, self.pieces = num_workers, window, pieces
+        self.num_workers, self.encoding = num_workers, encoding
+        self.window, self.pieces = window, pieces
         self.sizes: dict[str, Any] = {
             "batch_size": None if tokens_per_batch else batch_size,
             "tokens_per_batch": tokens_per_batch,
         }
         self.validation_fraction, self.seed = validation_fraction, seed or 0
+        self._warned = False
         self._typed: Rows | None = None
         self._rows: dict[str, Rows] = {}
         self._splits: dict[str, Split] = {}
@@ -180,7 +187,9 @@ class SplitData(LightningDataModule):
             raise UsageError(f"data.{split} is not given. Name a file: --data.{split} FILE.")
         if split not in self._rows:
             columns = self._all_columns(split)
-            self._rows[split] = rows.load(source, columns, cache=self.cache(split))
+            self._rows[split] = rows.load(
+                source, columns, cache=self.cache(split), encoding=self.encoding
+            )
         return self._rows[split]
 
     def cache(self, split: str) -> Path | None:
@@ -232,8 +241,19 @@ class SplitData(LightningDataModule):
     def split(self, name: str) -> Split:
         """Return a split, opened once."""
         if name not in self._splits:
-            self._splits[name] = self.open(name)
+            opened = self.open(name)
+            if name == "train" and len(opened) < 2:
+                raise DataError(
+                    f"{self.rows(name).source}: {len(opened)} row is left for training, which "
+                    "needs two or more. Add rows, or lower data.validation_fraction."
+                )
+            self._splits[name] = opened
         return self._splits[name]
+
+    def first_batch(self, split: str) -> Batch:
+        """Return a batch of a split's first rows, to try it."""
+        opened = self.split(split)
+        return opened[range(min(len(opened), self.sizes["batch_size"] or 1))]
 
     def ids(self, split: str, indices: npt.NDArray[np.int64]) -> list[Any]:
         """Return the ids of rows: the id column's, else the row numbers."""
@@ -259,6 +279,27 @@ class SplitData(LightningDataModule):
         for split in STAGE_SPLITS[stage]:
             if stage != "fit" or split == "train" or self.has(split):
                 self.split(split)
+        if stage == "fit" and getattr(self.trainer, "global_rank", 0) == 0:
+            self._warn_of_leaks()
+
+    def _warn_of_leaks(self) -> None:
+        """Say once how many rows of validation and test also stand in the training split."""
+        if self._warned:
+            return
+        self._warned = True
+        hashes = {
+            split: overlap.hashes(self.rows(split), self.inputs, self.subset(split))
+            for split in ("validation", "test")
+            if self.has(split)
+        }
+        counts = overlap.counted(self.rows("train"), self.inputs, self.subset("train"), hashes)
+        for split, count in counts.items():
+            if count:
+                logger.warning(
+                    "warning: %d of %d %s rows also stand in the training split, so that their "
+                    "score says little; remove them from one of the two (data.%s, data.train)",
+                    *(count, len(self.split(split)), split, split),
+                )
 
     def train_dataloader(self) -> Any:
         """Batches of random rows, another order every epoch."""

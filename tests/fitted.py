@@ -66,7 +66,8 @@ def try_fit(
         **sections,
     )
     with own_cache(folder):
-        return run_plcli("fit", "-c", config, "--run", folder / "run", *words)
+        trusted = ("--allow-import", "tests")  # the recorder above, and callbacks of a test's own
+        return run_plcli("fit", "-c", config, "--run", folder / "run", *trusted, *words)
 
 
 def fit(folder: Path, *words: object, **sections: Any) -> Path:
@@ -86,6 +87,7 @@ def _predicted(run: Path, source: Path, *words: object) -> list[dict[str, Any]]:
     outputs = (run.parent / f"predicted-{number}.jsonl" for number in itertools.count())
     output = next(path for path in outputs if not path.exists())
     with own_cache(run.parent):
+        words = ("--allow-import", "tests", *words)
         result = run_plcli("predict", "--run", run, "--input", source, "--output", output, *words)
     assert result.code == 0, result.err
     return read_rows(output)

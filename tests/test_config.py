@@ -256,7 +256,8 @@ BROKEN = {
     ),
     "a tab": (
         b"trainer:\n\tmax_epochs: 1\n",
-        "broken.yaml, line 2: is not YAML: found character '\\t' that cannot start any token.",
+        "broken.yaml, line 2: is not YAML: found character '\\t' that cannot start any token. "
+        "Indent with spaces.",
     ),
     "bytes that are not UTF-8": (
         "# größe\n".encode("latin-1"),
@@ -272,16 +273,17 @@ BROKEN = {
     ),
     "two documents": (
         b"trainer: {}\n---\ntrainer: {}\n",
-        "broken.yaml, line 2: is not YAML: but found another document.",
+        "broken.yaml, line 2: is not YAML: but found another document. Mend that line.",
     ),
     "a tag that runs code": (
         b"trainer: !!python/object/apply:os.system [id]\n",
         "broken.yaml, line 1: is not YAML: could not determine a constructor for the tag "
-        "'tag:yaml.org,2002:python/object/apply:os.system'.",
+        "'tag:yaml.org,2002:python/object/apply:os.system'. "
+        "Take the tag away; a config holds plain values.",
     ),
     "an anchor that is not there": (
         b"trainer: *nowhere\n",
-        "broken.yaml, line 1: is not YAML: found undefined alias 'nowhere'.",
+        "broken.yaml, line 1: is not YAML: found undefined alias 'nowhere'. Mend that line.",
     ),
 }
 

@@ -19,7 +19,7 @@ LINEAR = "plcli.tasks.linear_regression"
 TEXT = "plcli.tasks.text_classification"
 TABLE_TAKES = (
     "TableData takes features, target, train, validation, test, predict, id, batch_size, "
-    "validation_fraction, seed."
+    "validation_fraction, seed, encoding."
 )
 
 # the command line: words after `plcli`, and what is said
@@ -150,6 +150,12 @@ OVERRIDES = {
     ),
     "a model of a module that is not there": (
         ["--model", "nowhere.Model"],
+        "--model: 'nowhere.Model' is outside the packages that a config may name "
+        "(plcli, lightning, torch, torchmetrics, transformers). "
+        "If you trust that code, add --allow-import nowhere to the command.",
+    ),
+    "a trusted model of a module that is not there": (
+        ["--model", "nowhere.Model", "--allow-import", "nowhere"],
         "model.class_path: no module 'nowhere' for 'nowhere.Model'.",
     ),
     "a model of a misspelt module": (
@@ -409,6 +415,7 @@ def test_an_unknown_model_type_is_told(plcli: Command, text_config: Path) -> Non
 
 # the data
 
+EMPTY = "empty.csv: is empty. A first line with column names is needed, and rows below it."
 DATA = {
     "a missing file": (
         ["--data.train", "tabel.csv"],
@@ -432,18 +439,25 @@ DATA = {
     ),
     "a cell that is no number": (
         ["--data.train", "words.csv"],
-        "words.csv, row 2: column 'b' holds 'two', which is not a number.",
+        "words.csv, row 2: column 'b' holds 'two', which is not a number. "
+        "Write one, or remove the row.",
     ),
-    "an empty file": (["--data.train", "empty.csv"], "empty.csv: is empty."),
-    "a file of a header alone": (["--data.train", "header.csv"], "header.csv: has no rows."),
+    "an empty file": (["--data.train", "empty.csv"], EMPTY),
+    "a file of a header alone": (
+        ["--data.train", "header.csv"],
+        "header.csv: has no rows. Add some.",
+    ),
     "a feature of one value": (
         ["--data.train", "constant.csv"],
         "constant.csv: the feature 'b' has one value in all training rows. Leave it out.",
     ),
-    "a missing test file": (["--data.test", "nowhere.parquet"], "nowhere.parquet: no such file."),
+    "a missing test file": (
+        ["--data.test", "nowhere.parquet"],
+        "nowhere.parquet: no such file. Check the path.",
+    ),
     "a missing validation file": (
         ["--data.validation", "nowhere.parquet"],
-        "nowhere.parquet: no such file.",
+        "nowhere.parquet: no such file. Check the path.",
     ),
 }
 
@@ -526,7 +540,7 @@ USES = {
     "an input that is not there": (
         ("predict", "--input", "nowhere.csv"),
         3,
-        "nowhere.csv: no such file.",
+        "nowhere.csv: no such file. Check the path.",
     ),
     "an output of an unknown ending": (
         ("predict", "where", "--output", "out.txt"),

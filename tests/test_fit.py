@@ -96,7 +96,7 @@ def test_without_a_test_split_no_test_is_recommended(plcli: Command, linear_conf
 def test_a_module_in_the_folder_one_is_in_is_found(plcli: Command, tmp_path: Path) -> None:
     text = "import lightning.pytorch as pl\nclass Own(pl.LightningModule):\n    pass\n"
     (tmp_path / "own_module_here.py").write_text(text)
-    result = plcli("fit", "--model", "own_module_here.Own")
+    result = plcli("fit", "--model", "own_module_here.Own", "--allow-import", "own_module_here")
     assert result.err.endswith(
         "no data is named. Give a data class in a config, or as --data CLASS.\n"
     )

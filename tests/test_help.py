@@ -122,7 +122,8 @@ def test_a_help_page_of_a_users_own_class_shows_its_docstring(
         "    def __init__(self, width: int = 3) -> None: ...\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert "of the layer (default: 3)" in plcli("fit", "--model", "helped.Net", "--help").out
+    words = ["--model", "helped.Net", "--allow-import", "helped"]
+    assert "of the layer (default: 3)" in plcli("fit", *words, "--help").out
 
 
 @cache

@@ -214,7 +214,7 @@ def test_torn_weights_are_told(folder: str, part: float) -> None:
 
 def test_a_config_that_is_not_json_is_told(folder: str) -> None:
     Path(folder, "config.json").write_text("{")
-    with pytest.raises(ModelError, match="^pretrained: bert cannot be loaded: .*not a valid JSON"):
+    with pytest.raises(ModelError, match="^pretrained: bert/config.json is damaged"):
         pretrained.load_model(CLASSIFIER, folder)
 
 
@@ -281,7 +281,7 @@ def test_nobody_is_asked_whether_to_run_a_models_own_code(
 
 
 def test_a_model_with_its_own_code_is_refused(remote_code: str) -> None:
-    with pytest.raises(ModelError, match="^pretrained: remote cannot be loaded: .*custom code"):
+    with pytest.raises(ModelError, match="remote/config.json: holds the key 'auto_map'"):
         pretrained.load_model(CLASSIFIER, remote_code)
 
 

@@ -458,7 +458,7 @@ def test_a_ragged_row_is_refused_with_its_number() -> None:
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_another_separator_is_guessed_in_the_message(separator: str) -> None:
-    with refused(f"Is its separator {separator!r}? Here it is ','."):
+    with refused(f"Is its separator {separator!r}? Here it is ','; save it with that."):
         rows.load(write("a.csv", f"text{separator}label\na{separator}x\n"), TEXT_AND_LABEL)
 
 
@@ -492,8 +492,8 @@ def test_an_empty_list_of_sources_is_refused() -> None:
         texts([])
 
 
-def test_a_quote_that_is_not_closed_is_told_with_its_line() -> None:
-    with refused("a.csv, line 3: unexpected end of data."):
+def test_a_quote_that_is_not_closed_is_told_with_the_row_where_it_begins() -> None:
+    with refused("a.csv, row 2: a cell begins with a quote that is not closed."):
         texts(write("a.csv", 'text\na\n"b\n'))
 
 
@@ -551,7 +551,9 @@ def test_a_damaged_page_of_parquet_is_told_as_the_files_fault() -> None:
     ],
 )
 def test_a_file_that_is_not_utf8_is_told(name: str, content: str) -> None:
-    with pytest.raises(DataError, match=rf"^{name}: is not UTF-8 .*Save it as UTF-8\.$"):
+    with pytest.raises(
+        DataError, match=rf"^{name}: is not UTF-8; it looks like cp1252\. .*UTF-8\.$"
+    ):
         texts(write(name, content.encode("latin-1")))
 
 
@@ -587,12 +589,12 @@ def test_a_missing_file_is_told_with_the_nearest_name() -> None:
 
 def test_a_missing_file_in_a_deep_folder_is_told_without_a_far_fetched_name(tmp_path: Path) -> None:
     write("train.csv", "text\na\n")
-    with pytest.raises(DataError, match=r"questionnaire\.jsonl: no such file\.$"):
+    with pytest.raises(DataError, match=r"questionnaire\.jsonl: no such file\. Check the path\.$"):
         texts(f"{tmp_path}/questionnaire.jsonl")
 
 
 def test_a_glob_that_finds_nothing_is_told() -> None:
-    with refused("none/*.csv: no such file."):
+    with refused("none/*.csv: no file has such a name. Check the pattern."):
         texts("none/*.csv")
 
 
@@ -818,3 +820,86 @@ def test_rows_come_in_parts_and_the_pages_of_a_part_are_let_go() -> None:
         found += [cell[:6] for cell in cells]
     assert found == [text[:6] for text in texts]
     assert most < 20_000  # a part is 8 MB, all rows are 40 MB
+
+
+# what else a cell or a file may hold
+
+
+def test_a_file_of_another_encoding_is_read_when_it_is_named() -> None:
+    path = write("a.csv", "text\ncafé\n".encode("cp1252"))
+    loaded = rows.load(path, {"text": Kind.TEXT}, encoding="cp1252")
+    assert loaded.table.column("text").to_pylist() == ["café"]
+
+
+def test_a_file_of_utf16_is_recognised() -> None:
+    with refused("a.csv: is not UTF-8; it looks like utf-16. Set data.encoding: utf-16"):
+        texts(write("a.csv", "text\ncafé\n".encode("utf-16")))
+
+
+def test_a_binary_file_is_not_taken_for_text() -> None:
+    with refused("a.csv: is no text. Check that its ending tells its format."):
+        texts(write("a.csv", bytes(range(128, 256)) + bytes(range(32)) * 9))
+
+
+def test_a_label_in_another_encoding_is_another_fingerprint() -> None:
+    path = write("a.csv", "text\ncafe\n")
+    prints = {
+        rows.load(path, {"text": Kind.TEXT}, encoding=name).fingerprint for name in (None, "cp1252")
+    }
+    assert len(prints) == 2
+
+
+def test_a_text_of_a_megabyte_is_read() -> None:
+    assert len(texts(write("a.csv", f"text\n{'word ' * 200_000}\n"))[0]) == 1_000_000
+
+
+@pytest.mark.parametrize("text", ['["a", "b"]', " a ,b", "a, b,"])
+def test_label_names_in_a_cell_of_text_are_taken_apart(text: str) -> None:
+    values = rows.from_values([{"tags": text}], {"tags": Kind.NAMES}, source="here")
+    assert values.table.column("tags").to_pylist() == [["a", "b"]]
+
+
+def test_whole_numbers_as_text_and_as_numbers_are_the_same_labels() -> None:
+    values = [{"label": 1}, {"label": "1"}, {"label": 2.0}]
+    typed = rows.from_values(values, {"label": Kind.NAME}, source="here")
+    assert typed.table.column("label").to_pylist() == ["1", "1", "2"]
+
+
+CELLS = {
+    "a fraction as a label": ([{"c": "0.5"}], Kind.NAME, "row 1: column 'c' holds '0.5', which is"),
+    "the label -100": ([{"c": -100}], Kind.NAME, "row 1: column 'c' holds -100, which marks rows"),
+    "words and numbers as labels": (
+        [{"c": "spam"}, {"c": 3}],
+        Kind.NAME,
+        "row 2: column 'c' holds 3, but 'spam' in row 1: words and numbers. Write labels alike.",
+    ),
+    "names with semicolons": (
+        [{"c": "a;b"}],
+        Kind.NAMES,
+        "row 1: column 'c' holds 'a;b' with ';'. Put commas between the names.",
+    ),
+    "a list as Python writes it": (
+        [{"c": "['a', 'b']"}],
+        Kind.NAMES,
+        "row 1: column 'c' holds \"['a', 'b']\", which is no JSON list.",
+    ),
+    "a NUL": ([{"c": "a\0b"}], Kind.TEXT, "row 1: column 'c' holds a NUL character"),
+    "a decimal comma": (
+        [{"c": "1,5"}],
+        Kind.NUMBER,
+        "row 1: column 'c' holds '1,5', which is not a number. Write a decimal point, not a comma.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_bad_cell_is_refused_with_its_row(name: str) -> None:
+    values, kind, said = CELLS[name]
+    with refused(f"here, {said}"):
+        rows.from_values(values, {"c": kind}, source="here")
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"text": ' + "9" * 5000 + "}"])
+def test_json_beyond_what_python_reads_is_told_with_its_row(line: str) -> None:
+    with refused("a.jsonl, row 2: is not JSON that can be read: "):
+        texts(write("a.jsonl", '{"text": "a"}\n' + line + "\n"))

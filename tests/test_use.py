@@ -608,6 +608,7 @@ def test_another_text_column_may_be_named(plcli: Command, text_run: FinishedRun)
 
 # a user's own classes
 
+TRUSTED = ("--allow-import", "users_own")
 OWN = '''
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -691,71 +692,71 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedRun]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        yield fit_once(config)
+        yield fit_once(config, *TRUSTED)
     sys.modules.pop("users_own", None)
 
 
 def test_a_users_own_module_is_tested(plcli: Command, own: FinishedRun) -> None:
-    result = plcli("test", "--run", own.folder)
+    result = plcli("test", *TRUSTED, "--run", own.folder)
     assert number(result, "loss") == metric(own.folder, "test", "loss")
 
 
 def test_a_users_own_module_is_validated(plcli: Command, own: FinishedRun) -> None:
-    result = plcli("validate", "--run", own.folder)
+    result = plcli("validate", *TRUSTED, "--run", own.folder)
     assert number(result, "loss") == metric(own.folder, "validation", "loss")
 
 
 def test_a_users_own_module_predicts(plcli: Command, own: FinishedRun) -> None:
-    plcli("predict", "--run", own.folder, "--output", "out.csv")
+    plcli("predict", *TRUSTED, "--run", own.folder, "--output", "out.csv")
     assert [row["id"] for row in read_csv(Path("out.csv"))] == [str(i) for i in range(8)]
 
 
 def test_a_users_own_module_predicts_plain_numbers(plcli: Command, own: FinishedRun) -> None:
-    plcli("predict", "--run", own.folder, "--output", "out.jsonl")
+    plcli("predict", *TRUSTED, "--run", own.folder, "--output", "out.jsonl")
     rows = READERS["jsonl"](Path("out.jsonl"))
     assert {type(row["prediction"]) for row in rows} == {float}
 
 
 def test_a_users_own_module_is_found_by_its_config(plcli: Command, own: FinishedRun) -> None:
     own.copy("runs/own-1")
-    assert plcli("test", "-c", own.config).code == 0
+    assert plcli("test", *TRUSTED, "-c", own.config).code == 0
 
 
 def test_a_users_own_model_folder_is_tested_alone(plcli: Command, own: FinishedRun) -> None:
     shutil.copytree(own.folder / "model", "model")
-    assert plcli("test", "--run", "model").code == 0
+    assert plcli("test", *TRUSTED, "--run", "model").code == 0
 
 
 @pytest.mark.parametrize("command", ["fit", "test", "validate", "predict"])
 def test_a_module_without_arguments_serves(plcli: Command, own: FinishedRun, command: str) -> None:
     words = ["--model", "users_own.Plain", "--data", "users_own.PlainData"]
     if command != "fit":
-        plcli("fit", "-c", own.config, *words, "--run", "plain")
-    result = plcli(command, "-c", own.config, *words, "--run", "plain")
+        plcli("fit", *TRUSTED, "-c", own.config, *words, "--run", "plain")
+    result = plcli(command, *TRUSTED, "-c", own.config, *words, "--run", "plain")
     assert result.code == 0
 
 
 def test_a_module_that_brings_its_data_serves(plcli: Command, own: FinishedRun) -> None:
     words = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--run", "whole"]
-    plcli("fit", "--model", "users_own.Whole", *words)
-    assert plcli("test", "--run", "whole").code == 0
+    plcli("fit", *TRUSTED, "--model", "users_own.Whole", *words)
+    assert plcli("test", *TRUSTED, "--run", "whole").code == 0
 
 
 def test_an_argument_of_a_users_own_module_counts(plcli: Command, own: FinishedRun) -> None:
     words = ["--model.width", "3", "--run", "wide", "--print_config"]
-    values = yaml.safe_load(plcli("fit", "-c", own.config, *words).out)
+    values = yaml.safe_load(plcli("fit", *TRUSTED, "-c", own.config, *words).out)
     assert values["model"]["init_args"]["width"] == 3
 
 
 def test_a_missing_argument_of_a_users_own_module_is_told(plcli: Command, own: FinishedRun) -> None:
-    result = plcli("fit", "-c", own.config, "--model", "users_own.Needy")
+    result = plcli("fit", *TRUSTED, "-c", own.config, "--model", "users_own.Needy")
     assert (result.code, "model: 'width' is missing." in message(result)) == (2, True)
 
 
 def test_other_sizes_than_those_of_the_weights_are_refused(
     plcli: Command, own: FinishedRun
 ) -> None:
-    result = plcli("test", "--run", own.folder, "--model.width", "3")
+    result = plcli("test", *TRUSTED, "--run", own.folder, "--model.width", "3")
     assert (result.code, "does not fit Net" in message(result)) == (4, True)
 
 
@@ -764,7 +765,7 @@ def test_data_of_the_users_own_that_takes_no_input_is_told(
     plcli: Command, own: FinishedRun, words: tuple[str, ...]
 ) -> None:
     Path("new.csv").write_text("x\n1\n")
-    assert plcli("predict", "--run", own.folder, *words).code == 2
+    assert plcli("predict", *TRUSTED, "--run", own.folder, *words).code == 2
 
 
 @pytest.mark.parametrize("words", [("some text",), ("--input", "new.csv")])
@@ -773,8 +774,8 @@ def test_an_input_is_not_ignored_by_a_module_that_brings_its_data(
 ) -> None:
     Path("new.csv").write_text("x\n1\n")
     trainer = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--run", "whole"]
-    plcli("fit", "--model", "users_own.Whole", *trainer)
-    assert plcli("predict", "--run", "whole", *words).code == 2
+    plcli("fit", *TRUSTED, "--model", "users_own.Whole", *trainer)
+    assert plcli("predict", *TRUSTED, "--run", "whole", *words).code == 2
 
 
 def test_a_bug_in_a_users_module_is_not_taken_for_a_mistake(
@@ -783,7 +784,7 @@ def test_a_bug_in_a_users_module_is_not_taken_for_a_mistake(
     (tmp_path / "broken_own.py").write_text("import a_package_that_is_not_there\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_there"):
-        plcli("fit", "--model", "broken_own.Net")
+        plcli("fit", "--allow-import", "broken_own", "--model", "broken_own.Net")
 
 
 def test_a_dash_alone_is_standard_input(

@@ -59,23 +59,23 @@ class ProgressLines(Callback):
         self._last = self._epoch_start = 0.0
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Say how many rows are cut, if any."""
+        """Say how many rows are cut or empty, if any."""
         if trainer.state.fn == "validate":
             self._describe(trainer, "validation", always=False)
 
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:
-        """Say how many rows are cut, if any."""
+        """Say how many rows are cut or empty, if any."""
         self._describe(trainer, "test", always=False)
 
     def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
-        """Say how many rows are cut, if any."""
+        """Say how many rows are cut or empty, if any."""
         self._describe(trainer, "predict", always=False)
 
     def _describe(self, trainer: Any, split: str, *, always: bool = True) -> None:
         data = trainer.datamodule
         if hasattr(data, "describe") and data.has(split):
             said = data.describe(split)
-            if always or " cut to " in said:
+            if always or " cut to " in said or " empty text" in said:
                 logger.info("%s", said)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:

@@ -15,13 +15,21 @@ from plcli.rows import Kind
 from plcli.splits import Batch, Source, Split, SplitData
 
 
+class _R2(R2Score):
+    """R2Score that is no number of a single row, where torchmetrics raises."""
+
+    def compute(self) -> torch.Tensor:
+        """Return the score, or NaN of one row."""
+        return super().compute() if int(self.total) > 1 else torch.tensor(float("nan"))
+
+
 def _make_metrics() -> MetricCollection:
     return MetricCollection(
         {
             "mse": MeanSquaredError(),
             "rmse": MeanSquaredError(squared=False),
             "mae": MeanAbsoluteError(),
-            "r2": R2Score(),
+            "r2": _R2(),
         },
         compute_groups=False,
     )
@@ -155,6 +163,7 @@ class TableData(SplitData):
         validation_fraction: the part of the training rows that is cut off where no validation is
             given.
         seed: of the cut and of the order of the training rows; follows seed_everything.
+        encoding: of files of text, such as cp1252; by default UTF-8.
     """
 
     task = "linear-regression"
@@ -171,6 +180,7 @@ class TableData(SplitData):
         batch_size: int = 32,
         validation_fraction: float = 0.1,
         seed: int | None = None,
+        encoding: str | None = None,
     ) -> None:
         self.features, self.given_target = features, target
         self.target = [target] if isinstance(target, str) else target
@@ -184,6 +194,7 @@ class TableData(SplitData):
             validation_fraction=validation_fraction,
             num_workers=0,
             seed=seed,
+            encoding=encoding,
         )
 
     def columns(self, split: str) -> dict[str, Kind]:

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import MetricCollection
 
 from plcli import scores
-from plcli.data import TextData
+from plcli.data import EmptyText, TextData
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 from plcli.module import Architecture, TransformerModule
 from plcli.rows import Kind, Rows
@@ -190,6 +190,8 @@ class TextClassificationData(TextData):
         validation_fraction: float = 0.1,
         num_workers: int = 0,
         seed: int | None = None,
+        encoding: str | None = None,
+        empty_text: EmptyText = "keep",
     ) -> None:
         super().__init__(
             train=train,
@@ -208,6 +210,8 @@ class TextClassificationData(TextData):
             validation_fraction=validation_fraction,
             num_workers=num_workers,
             seed=seed,
+            encoding=encoding,
+            empty_text=empty_text,
         )
         self.label, self.problem, self.given_labels = label, problem, labels
 
@@ -232,7 +236,8 @@ class TextClassificationData(TextData):
         if len(found) < 2:
             raise DataError(
                 f"{self.rows('train').source}: column '{self.label}' holds {len(found)} label "
-                f"({listed(found)}); two or more are needed."
+                f"({listed(found)}); two or more are needed. Name another column with data.label, "
+                "or add rows."
             )
         return found
 
