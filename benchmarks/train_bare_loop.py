@@ -1,6 +1,5 @@
 """Contestant: a bare PyTorch loop, the limit: on random batches, or on those that plcli makes."""
 
-import inspect
 import time
 
 import common
@@ -12,8 +11,6 @@ import torch  # noqa: E402
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_scheduler  # noqa: E402
 
 from plcli.batching import ShuffledBatches  # noqa: E402
-from plcli.data import CPU_PIECES  # noqa: E402
-from plcli.tasks.text_classification import TextClassificationData  # noqa: E402
 
 torch.set_num_threads(options.threads)
 train, test = (
@@ -55,11 +52,8 @@ groups = [
 ]
 optimizer = torch.optim.AdamW(groups, lr=common.LEARNING_RATE, weight_decay=0.01, fused=True)
 scheduler = get_scheduler("linear", optimizer, int(steps * common.WARMUP), steps)
-window, num_pieces = (1, 1)
-if options.batches == "same":
-    parameters = inspect.signature(TextClassificationData).parameters
-    window = options.window or parameters["window"].default
-    num_pieces = options.pieces or CPU_PIECES
+plain = options.batches == "random"
+window, num_pieces = (1, 1) if plain else (options.window, options.pieces)
 lengths = np.array([len(row) for row in encoded])
 batches = ShuffledBatches(
     lengths, batch_size=options.batch, window=window, pieces=num_pieces, seed=options.seed
@@ -70,7 +64,7 @@ for epoch in range(options.epochs):
     for rows in batches:
         batch = np.array(rows)
         by_length = batch[np.argsort(lengths[batch], kind="stable")]
-        pieces = np.array_split(by_length, min(num_pieces, len(batch)))
+        pieces = np.array_split(by_length, min(batches.pieces, len(batch)))
         loss = torch.zeros(())
         for piece in pieces:
             outputs = model(**padded([encoded[i] for i in piece]), labels=labels[piece])

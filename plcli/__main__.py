@@ -3,6 +3,8 @@
 Nothing heavy is imported before that is known.
 """
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +13,7 @@ from plcli.arguments import COMMANDS
 from plcli.errors import PlcliError, Terminated, UsageError, did_you_mean
 
 INTERRUPTED, TERMINATED = 130, 143
-GO_ON = "A fit goes on from its last finished epoch: give the same command, with --run FOLDER."
+GO_ON = "A fit goes on from its last checkpoint: give the same command, with --run FOLDER."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,9 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return _interrupted()
-    except Terminated:
-        print("plcli: stopped by SIGTERM.", GO_ON, file=sys.stderr)
-        return TERMINATED
+    except Terminated as end:
+        name = "" if end.number == signal.SIGINT else f" by {signal.Signals(end.number).name}"
+        if _is_a_rank_of_a_fit():
+            return 0  # else Lightning kills the first rank, whose exit code is the command's
+        print(f"plcli: stopped{name}.", end.said or GO_ON, file=sys.stderr)
+        return INTERRUPTED if end.number == signal.SIGINT else TERMINATED
     except SystemExit as end:  # Lightning ends a fit with it when Ctrl-C is pressed
         if isinstance(end.__context__, KeyboardInterrupt):
             return _interrupted()
@@ -36,6 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         sys.stderr.close()
         return 0
+
+
+def _is_a_rank_of_a_fit() -> bool:
+    """Whether a fit with several devices started this process for one of them."""
+    names = os.environ.keys()
+    return {"PLCLI_RUN", "LOCAL_RANK"} <= names and "TORCHELASTIC_RUN_ID" not in names
 
 
 def _interrupted() -> int:

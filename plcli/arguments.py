@@ -18,12 +18,22 @@ COMMANDS = {
     "test": "score the test split with the best weights of a run",
     "predict": "predict a file, texts or standard input with the best weights of a run",
 }
-SECTIONS = ("model", "data", "trainer", "checkpoint", "seed_everything")
+SECTIONS = (
+    "model",
+    "data",
+    "trainer",
+    "checkpoint",
+    "numbers",
+    "seed_everything",
+    "threads",
+    "interop_threads",
+)
 ALLOW_IMPORT = "allow-import"
 OPTIONS = {
     "fit": {
         "run": "the run folder (default: the next free runs/<config name>-<n>)",
-        "resume": "auto: a finished run is done; never, must go on (default: go on if unfinished)",
+        "resume": "auto: a finished run is done; never, must go on; allow-changes of config or "
+        "data (default: go on if unfinished)",
     },
     "validate": {
         "run": "the run folder or model/ folder to load",

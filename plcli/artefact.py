@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plcli import __version__
+from plcli import __version__, durable
 from plcli.allowlist import class_paths
 from plcli.errors import MachineError, ModelError
 
@@ -130,7 +130,7 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
         MachineError: if it cannot be written.
     """
     try:
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=durable.PREFIX))
         try:
             _write_weights(temporary, model)
             if hasattr(data, "save_pretrained"):
@@ -138,9 +138,13 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
             content = {"plcli": __version__, **card, "sha256": sha256(temporary / WEIGHTS)}
             (temporary / CARD).write_text(to_json(content), encoding="utf-8")
             temporary.chmod(0o755)
+            for path in temporary.iterdir():
+                durable.sync_file(path)
+            durable.sync_folder(temporary)
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(temporary, folder)
+            durable.sync_folder(folder.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:

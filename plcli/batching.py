@@ -5,12 +5,17 @@ twice: the ranks share each epoch's rows out among themselves instead of padding
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+# Chosen by measurement: docs/batches.md.
+FEW_STEPS = 100  # in an epoch: a short training learns less from batches that are not quite random
+WINDOW = 50
+RANDOM_PIECES = 4
 Lengths = Sequence[int] | npt.NDArray[np.int32]
 
 
@@ -24,8 +29,10 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         batch_size: rows a batch and rank.
         tokens_per_batch: instead of batch_size: tokens a batch and rank, about; a row counts whole.
         window: batches whose rows are sorted by length together, cut into pieces, and dealt out
-            again at random; 1 keeps batches random.
-        pieces: of like length that a batch is then made of; one makes whole batches of like length.
+            again at random; 1 keeps batches random. By default 50, and 1 where an epoch has fewer
+            than 100 batches: see docs/batches.md.
+        pieces: of like length that a batch of a window is made of; one makes whole batches of like
+            length. By default 1, and 4 for random batches, which their reader may part so.
         seed: of the order.
         rank: this process's number.
         world_size: how many processes there are.
@@ -42,8 +49,8 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         *,
         batch_size: int | None = None,
         tokens_per_batch: int | None = None,
-        window: int = 1,
-        pieces: int = 1,
+        window: int | None = None,
+        pieces: int | None = None,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -52,8 +59,9 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
             raise ValueError(f"{len(lengths)} rows cannot be shared out among {world_size} ranks")
         self.lengths = np.asarray(lengths)
         self.batch_size, self.tokens_per_batch = batch_size, tokens_per_batch
-        self.window, self.pieces = window, pieces
         self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, 0
+        self.window = window or (WINDOW if len(self) >= FEW_STEPS else 1)
+        self.pieces = pieces or (RANDOM_PIECES if self.window == 1 else 1)
 
     def __len__(self) -> int:
         rows = len(self.lengths)
@@ -112,7 +120,8 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
             sizes = [len(part) for step in steps for part in np.array_split(step, pieces)]
             bounds = [0, *itertools.accumulate(sizes)]
         else:
-            bounds = self._even_tokens(rows, len(steps) * pieces, least=1)
+            least = math.ceil(self.world_size / pieces)  # so that every rank gets a row
+            bounds = self._even_tokens(rows, len(steps) * pieces, least=least)
         numbers = np.arange(len(steps) * pieces).reshape(len(steps), pieces)
         return [
             np.concatenate([rows[bounds[number] : bounds[number + 1]] for number in step])

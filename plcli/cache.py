@@ -33,7 +33,8 @@ class ArrowFile:
 
     def release(self) -> None:
         """Let the pages that were read leave this process's memory; a later use maps them again."""
-        self._map.madvise(mmap.MADV_DONTNEED)
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def build_once(target: Path, write: Callable[[Path], None]) -> None:

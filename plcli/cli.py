@@ -1,4 +1,4 @@
-"""PlCLI: Lightning's command line, with the run folder, the facts from data to model, their checks.
+"""PlCLI: Lightning's command line, with the facts from data to model and the checks of both.
 
 The flow of a command: parse -> hardware and run checked -> trainer -> data -> facts -> model ->
 run. Facts come from the training split in fit, and from the artefact or checkpoint in validate,
@@ -7,7 +7,6 @@ test and predict; a value that contradicts them is refused.
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,18 +18,31 @@ from jsonargparse._loaders_dumpers import get_yaml_default_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
-from plcli import allowlist, artefact, classes, config, hardware, log, outcome, runs
+from plcli import (
+    allowlist,
+    artefact,
+    checkpoint_files,
+    classes,
+    config,
+    hardware,
+    log,
+    outcome,
+    runs,
+)
 from plcli.callbacks.checkpoints import Checkpoints
+from plcli.callbacks.numbers import FiniteNumbers
 from plcli.callbacks.predictions import PredictionWriter
 from plcli.callbacks.progress import LiveBar, ProgressLines
 from plcli.callbacks.rehearsal import Rehearsal
+from plcli.checkpoint_files import WholeCheckpoints
 from plcli.classes import parameters
-from plcli.errors import MachineError, ModelError, PlcliError, UsageError
+from plcli.errors import ModelError, PlcliError, UsageError
+from plcli.exact import ExactFitLoop
+from plcli.fitting import Fit
 from plcli.metrics_csv import MetricsCsv
-from plcli.plan import RUN_VARIABLE, Plan
+from plcli.plan import Plan
 from plcli.predictions import Lines, Sink
 
 logger = logging.getLogger(__name__)
@@ -40,7 +52,7 @@ SEED = 42
 
 def fixed_classes() -> dict[str, type]:
     """Return the classes of config sections that have no class_path."""
-    return {"trainer": Trainer, "checkpoint": Checkpoints}
+    return {"trainer": Trainer, "checkpoint": Checkpoints, "numbers": FiniteNumbers}
 
 
 class PlCLI(LightningCLI):
@@ -77,8 +89,11 @@ class PlCLI(LightningCLI):
         return {self.command: own | {"ckpt_path", "weights_only", "verbose", "return_predictions"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the checkpoint section."""
+        """Add the sections that have no class_path, and the numbers of threads."""
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
+        parser.add_lightning_class_args(FiniteNumbers, "numbers")
+        for name in ("threads", "interop_threads"):
+            parser.add_argument(f"--{name}", type=int | None, default=None)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the plan's command line; an error is one message.
@@ -119,6 +134,7 @@ class PlCLI(LightningCLI):
         """
         classes.check_all(self.values.as_dict())
         hardware.check(self.values.trainer.as_dict())
+        hardware.set_threads(self.values.threads, interop=self.values.interop_threads)
         self.resolved = self._resolve()
         if key := config.hidden_key(self.resolved):
             raise UsageError(
@@ -161,10 +177,11 @@ class PlCLI(LightningCLI):
             return
         if run.config.exists() and (self.plan.checkpoint is not None or run.finished):
             changed = runs.differences(config.load_yaml(run.config), self.resolved)
-            if changed:
+            if changed and not self.plan.allows_changes:
+                ways = "" if run.finished else ", or --resume allow-changes"
                 raise UsageError(
                     f"{run.folder}: holds {'a finished' if run.finished else 'an unfinished'} run "
-                    "of another config; give the same one or another --run.\n  "
+                    f"of another config; give the same one or another --run{ways}.\n  "
                     + "\n  ".join(changed[:12])
                 )
         if run.finished:
@@ -194,7 +211,7 @@ class PlCLI(LightningCLI):
         """Give model and data what the weights' training data told."""
         plan = self.plan
         if plan.checkpoint is not None:
-            self.state = load_checkpoint(plan.checkpoint)
+            self.state = checkpoint_files.load(plan.checkpoint)
             facts = (self.state.get("plcli") or {}).get("facts", {})
             artefact.check_facts(facts, str(plan.checkpoint))
         else:
@@ -251,7 +268,9 @@ class PlCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Make the trainer, then the data, then the model with the facts of the data."""
         values = self.values
-        made = self._instantiate(trainer=values.trainer, checkpoint=values.checkpoint)
+        made = self._instantiate(
+            trainer=values.trainer, checkpoint=values.checkpoint, numbers=values.numbers
+        )
         self.config_init = {self.command: made}
         self.checkpoints: Checkpoints = made.checkpoint
         self._make_trainer()
@@ -318,6 +337,11 @@ class PlCLI(LightningCLI):
             self.trainer = self.instantiate_trainer(**chosen)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise UsageError(f"trainer: {str(error).splitlines()[0]}") from error
+        if fitting:
+            self.trainer.fit_loop = ExactFitLoop(
+                self.trainer, seed=self._seed(), keeper=self.checkpoints
+            )
+            self.trainer.strategy.checkpoint_io = WholeCheckpoints()
         if not self.trainer.is_global_zero:
             log.silence()
 
@@ -366,116 +390,16 @@ class PlCLI(LightningCLI):
 
     def fit(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
         """Train, then score, save and show the best weights."""
-        run, trainer = self.plan.run, self.trainer
-        source = model if datamodule is None else datamodule
-        if not is_overridden("train_dataloader", source):
-            raise UsageError("no data is named. Give a data class in a config, or as --data CLASS.")
-        if run is not None:
-            self._open_run(run)
-        try:
-            if run is not None:  # for the processes that the trainer starts
-                os.environ[RUN_VARIABLE] = str(run.folder)
-            trainer.fit(
-                model, datamodule=datamodule, ckpt_path=self.plan.checkpoint, weights_only=True
-            )
-        finally:
-            os.environ.pop(RUN_VARIABLE, None)
-        if run is None:
-            logger.info("fast_dev_run: nothing is kept")
-            return
-        best = self.checkpoints.best_path
-        if best is None:
-            raise ModelError(f"{run.folder}: no epoch was finished, so there is no model to keep.")
-        state = load_checkpoint(best)
-        model.load_state_dict(state["state_dict"])
-        self.checkpoints.load_state_dict(state["callbacks"][self.checkpoints.state_key])
-        results = {}
-        if self.checkpoints.best_results:
-            results["validation"] = self.checkpoints.best_results
-        if self._has_test():
-            trainer.test(model, datamodule=datamodule, verbose=False)
-            results["test"] = self._results("test")
-        if trainer.is_global_zero:
-            card = outcome.card(
-                model,
-                datamodule,
-                config=self.resolved,
-                facts=self.checkpoints.facts,
-                metrics=results,
-            )
-            runs.write_text(run.folder / "metrics.json", artefact.to_json(results))
-            artefact.save(run.model, model=model, data=datamodule, card=card)
-            outcome.show(self.console, results)
-            epoch = self.checkpoints.best_epoch + 1
-            self.console.print(
-                f"{f'best epoch {epoch}' if epoch else 'last epoch'}; the model: {run.model}"
-            )
-            if "test" in results:
-                self.console.print(f"next: plcli test --run {run.folder}", markup=False)
-            if hasattr(datamodule, "predict_values"):
-                self.console.print(
-                    f"next: plcli predict --run {run.folder} --input FILE", markup=False
-                )
-        trainer.strategy.barrier()
-
-    def _open_run(self, run: runs.Run) -> None:
-        """Make the run folder, or open that of the run that goes on."""
-        self.checkpoints.folder = run.checkpoints
-        if not self.trainer.is_global_zero:
-            return
-        if hasattr(self.datamodule, "fingerprints"):
-            self.datamodule.setup("fit")  # a mistake in a split is told before there is a folder
-            read = self.datamodule.fingerprints()
-            self.checkpoints.fingerprints = {
-                split: read[split] for split in ("train", "validation") if split in read
-            }
-        goes_on, again = self.plan.checkpoint is not None, run.config.exists()
-        if goes_on:
-            self._take_up(run)
-        try:
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MachineError(
-                f"--run {run.folder}: cannot be made ({error.strerror}). Name another folder."
-            ) from None
-        log.to_file(run.folder / "train.log")
-        if not goes_on:
-            runs.write_text(run.config, config.dump(self.resolved))
-            environment = runs.environment(
-                seed=self.values.seed_everything,
-                fingerprints=getattr(self.datamodule, "fingerprints", dict)(),
-                command=config.hide_words(sys.argv[1:]),
-            )
-            runs.write_text(run.folder / "environment.json", artefact.to_json(environment))
-        logger.info("run folder: %s", run.folder)
-        if again:
-            said = (
-                "goes on from checkpoints/last.ckpt"
-                if goes_on
-                else "starts again, no epoch was finished"
-            )
-            logger.info("%s: %s", run.folder, said)
-
-    def _take_up(self, run: runs.Run) -> None:
-        """Check that the data are those of the run that goes on, and take its metrics over."""
-        assert self.plan.checkpoint is not None
-        assert self.metrics_csv is not None
-        state = load_checkpoint(self.plan.checkpoint)
-        before, now = state["plcli"], self.checkpoints
-        if (before["facts"], before["data"]) != (now.facts, now.fingerprints):
-            raise UsageError(
-                f"{run.folder}: the data are others than when this run began. "
-                "Give the same data or another --run."
-            )
-        self.metrics_csv.resume(int(state["global_step"]))
-
-    def _has_test(self) -> bool:
-        if not is_overridden("test_step", self.model):
-            return False
-        if hasattr(self.datamodule, "has"):
-            return bool(self.datamodule.has("test"))
-        owner = self.model if self.datamodule is None else self.datamodule
-        return is_overridden("test_dataloader", owner)
+        Fit(
+            self.plan,
+            self.trainer,
+            model,
+            datamodule,
+            self.checkpoints,
+            self.metrics_csv,
+            self.resolved,
+            self.console,
+        ).run()
 
     def _results(self, prefix: str) -> dict[str, Any]:
         return outcome.results(self.model, self.trainer.callback_metrics, prefix)
@@ -530,25 +454,6 @@ class PlCLI(LightningCLI):
             *(folder / f"{stem}-{number}.csv" for number in range(2, 10_000)),
         ]
         return next(path for path in names if not path.exists())
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint's tensors and plain values; nothing in it is executed.
-
-    Raises:
-        ModelError: if the file is not a whole checkpoint.
-    """
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if not all(isinstance(checkpoint.get(key, {}), dict) for key in ("state_dict", "plcli")):
-            raise TypeError("its state is no mapping")
-        checkpoint["state_dict"]
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise ModelError(
-            f"{path}: cannot be loaded as a checkpoint ({str(error).splitlines()[0][:120]}). "
-            "Name another with --ckpt_path."
-        ) from error
-    return checkpoint
 
 
 def _namespace(**sections: Any) -> Namespace:

@@ -21,7 +21,6 @@ from plcli.rows import Kind, Rows
 from plcli.splits import Batch, Source, Split, SplitData
 
 EmptyText = Literal["keep", "refuse"]
-CPU_PIECES = 2  # of a training batch; with windows of 16 batches 4 % of the tokens are padding
 FITTED_LONGEST = 256  # tokens: the default for a tokenizer that is fitted here
 LONGEST = 512  # tokens: the default where a tokenizer names no limit, or a very large one
 
@@ -43,10 +42,11 @@ class TextData(SplitData):
         batch_size: rows a batch and device.
         tokens_per_batch: instead of batch_size: tokens a batch and device, about.
         window: training batches whose rows are sorted by length together, cut into pieces of like
-            length, and dealt out again at random, to save padding; 1 keeps batches random.
+            length, and dealt out again at random, to save padding; 1 keeps batches random. By
+            default 50, and 1 in epochs of fewer than 100 batches.
         pieces: parts of like length that a training batch is run in, each padded by itself; the
-            gradient is that of the whole batch. By default 2 on a CPU and 1 on a GPU, which small
-            pieces cost more than padding does.
+            gradient is that of the whole batch. By default 1; on a CPU 4 for random batches, but
+            on a GPU small pieces cost more than padding does.
         validation_fraction: the part of the training rows that is cut off where no validation is
             given.
         num_workers: processes that prepare batches; 0 prepares them in the main process.
@@ -69,7 +69,7 @@ class TextData(SplitData):
         batch_size: int,
         tokens_per_batch: int | None,
         pieces: int | None,
-        window: int,
+        window: int | None,
         validation_fraction: float,
         num_workers: int,
         seed: int | None,
@@ -91,6 +91,7 @@ class TextData(SplitData):
             seed=seed,
             tokens_per_batch=tokens_per_batch,
             window=window,
+            pieces=pieces,
             encoding=encoding,
         )
         self.empty_text = empty_text
@@ -103,12 +104,7 @@ class TextData(SplitData):
         ):
             if value is not None and value < least:
                 raise UsageError(f"data.{name}: got {value}, expected {least} or more.")
-        self.tokenizer_name, self.wordpieces, self.limit, self.pieces = (
-            tokenizer,
-            wordpieces,
-            max_length,
-            pieces,
-        )
+        self.tokenizer_name, self.wordpieces, self.limit = tokenizer, wordpieces, max_length
 
     # what a task gives
 
@@ -220,12 +216,6 @@ class TextData(SplitData):
 
         make_batch = pieces if split == "train" else piece
         return Split(make_batch, encoded.lengths, self.subset(split))
-
-    @property
-    def num_pieces(self) -> int:
-        """Parts that a training batch is run in."""
-        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
-        return self.pieces or (1 if on_gpu else CPU_PIECES)
 
     def describe(self, split: str) -> str:
         """Rows, and how many of them are cut; tasks add their classes."""

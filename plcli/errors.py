@@ -20,7 +20,16 @@ class PlcliError(Exception):
 
 
 class Terminated(BaseException):
-    """SIGTERM: no error, but the end of the command."""
+    """A signal: no error, but the end of the command.
+
+    Args:
+        number: the signal's.
+        said: what was saved; empty where nothing was.
+    """
+
+    def __init__(self, number: int, said: str = "") -> None:
+        super().__init__(number)
+        self.number, self.said = number, said
 
 
 class UsageError(PlcliError):

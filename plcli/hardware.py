@@ -1,8 +1,10 @@
 """What the machine lacks for a trainer's config, told before any data is read."""
 
+import math
 import os
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,6 +63,45 @@ def check(trainer: Mapping[str, Any]) -> None:
         raise MachineError(
             f"trainer.devices: {count} are asked for, this machine has {torch.cuda.device_count()}."
         )
+
+
+def cores() -> int:
+    """Return how many cores this process may use: by its affinity and its control group's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:  # in a container, https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        quota, period = "max", "1"
+    limit = math.ceil(int(quota) / int(period)) if quota != "max" else allowed
+    return max(1, min(allowed or 1, limit or 1))
+
+
+def set_threads(threads: int | None, *, interop: int | None) -> None:
+    """Set how many threads torch computes with.
+
+    By default as many as torch chooses, but no more than there are cores for this process, which
+    torch does not see in a container; and one for operations side by side, as a model's follow one
+    another.
+
+    Raises:
+        UsageError: if a number is below 1, or the operations side by side were set to another
+            number in this process.
+    """
+    for name, value in (("threads", threads), ("interop_threads", interop)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name}: got {value}, expected 1 or more.")
+    torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
+    wanted = interop or 1
+    if wanted == torch.get_num_interop_threads():
+        return
+    try:
+        torch.set_num_interop_threads(wanted)
+    except RuntimeError:  # once a process, before the first such operation
+        if interop is not None:
+            raise UsageError(
+                f"interop_threads: {wanted} are asked for, but this process has begun with "
+                f"{torch.get_num_interop_threads()}. Start a new one."
+            ) from None
 
 
 def check_compiler() -> None:

@@ -85,10 +85,25 @@ def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
         {
             "monitor": "the validation metric that chooses the best epoch (default: the task's)",
             "mode": "min or max",
+            "every_minutes": "between two saves of last.ckpt inside an epoch (default 15)",
+            "every_n_steps": "saves last.ckpt after so many optimizer steps as well",
+        },
+    )
+    console.print("\n[bold]--numbers.KEY[/bold]")
+    _print_table(
+        console,
+        {
+            "on_nan": "stop (default) or skip a step whose loss or gradient is not finite",
+            "limit": "steps that are skipped at most (default 10)",
         },
     )
     console.print(
         "\n[bold]--seed_everything N[/bold]  the seed of weights, order and noise (default 42)"
+    )
+    console.print(
+        "[bold]--threads N[/bold]  of the CPU for one operation (default: as many as there are "
+        "cores for this process)\n"
+        "[bold]--interop_threads N[/bold]  for operations side by side (default 1)"
     )
 
 

@@ -1,16 +1,15 @@
 """From a command line to its command: read, checked against the classes it names, and run."""
 
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from plcli import allowlist, classes, config, log
+from plcli import allowlist, classes, config, durable, log
 from plcli.arguments import Arguments, parse
 from plcli.config import Fragment
-from plcli.errors import Terminated, UsageError
+from plcli.errors import UsageError
 from plcli.plan import Plan, plan_fit, plan_use
+from plcli.signals import signals
 
 
 def run(command: str, words: Sequence[str]) -> int:
@@ -37,13 +36,10 @@ def run(command: str, words: Sequence[str]) -> int:
     from plcli.cli import PlCLI, fixed_classes
 
     _check(plan, fixed_classes())
-    signal.signal(signal.SIGTERM, _terminate)
-    PlCLI(plan)
+    signals.take()
+    with durable.told():
+        PlCLI(plan)
     return 0
-
-
-def _terminate(number: int, frame: Any) -> None:
-    raise Terminated
 
 
 def _name_classes(fragments: Sequence[Fragment], arguments: Arguments) -> None:

@@ -97,6 +97,7 @@ def quiet_libraries() -> None:
 
 def to_file(path: Path) -> None:
     """Append plcli's log lines to a file as well."""
+    logging.raiseExceptions = False  # a full disk is told once, by what could not be saved
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger("plcli").addHandler(handler)

@@ -1,7 +1,8 @@
 """metrics.csv: one line a logging step, and kept when a run goes on."""
 
 import csv
-import os
+import io
+import itertools
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
+
+from plcli import durable
+from plcli.errors import ModelError
 
 
 class MetricsCsv(Logger):
@@ -26,6 +30,7 @@ class MetricsCsv(Logger):
         self.path = folder / "metrics.csv"
         self.lines: list[dict[str, Any]] = []
         self._names: list[str] = []
+        self._first_names: list[str] = []
         self._written = 0
 
     @property
@@ -57,14 +62,38 @@ class MetricsCsv(Logger):
         line = self.lines[-1]
         line |= {name: float(value) for name, value in metrics.items()}
 
-    def resume(self, step: int) -> None:
-        """Take over the lines of the run that goes on, before the step it goes on from."""
-        if not self.path.exists():
-            return
-        with open(self.path, encoding="utf-8", newline="") as file:
-            for line in csv.DictReader(file):
-                if int(line["step"]) < step:
-                    self.lines.append({name: value for name, value in line.items() if value != ""})
+    def durable(self) -> dict[str, Any]:
+        """Make all lines durable but the last, and return what a run goes on from."""
+        self.save()
+        if self.path.exists():
+            durable.sync_file(self.path)
+        return {
+            "lines": max(0, len(self.lines) - 1),
+            "open": self.lines[-1] if self.lines else None,
+            "names": self._names,
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Take over the lines of the run that goes on, as they were when its state was saved.
+
+        Raises:
+            ModelError: if the file does not hold them any more.
+        """
+        lines: list[dict[str, Any]] = []
+        if state["lines"] and self.path.exists():
+            with open(self.path, encoding="utf-8", newline="") as file:
+                for line in itertools.islice(csv.DictReader(file), state["lines"]):
+                    lines.append(
+                        {name: value for name, value in line.items() if value not in ("", None)}
+                    )
+        if len(lines) < state["lines"]:
+            raise ModelError(
+                f"{self.path}: holds {len(lines)} lines, but {state['lines']} were written before "
+                "the checkpoint. Put the file back, or train anew with another --run."
+            )
+        self.lines = lines + ([state["open"]] if state["open"] else [])
+        self._names = []  # so that the file is written anew, without what came after the checkpoint
+        self._first_names = list(state["names"])
 
     @rank_zero_only
     def save(self) -> None:
@@ -78,19 +107,15 @@ class MetricsCsv(Logger):
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
         """Append new lines; where one brings a new name, write the file anew, beside its place."""
-        names = list(
-            dict.fromkeys(
-                [*self._names, *(name for line in lines[self._written :] for name in line)]
-            )
-        )
+        new = (name for line in lines[self._written :] for name in line)
+        names = list(dict.fromkeys([*(self._names or self._first_names), *new]))
         if names != self._names:
             self._names = names
-            temporary = self.path.with_name(".metrics.csv.tmp")
-            with open(temporary, "w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, names)
-                writer.writeheader()
-                writer.writerows(lines)
-            os.replace(temporary, self.path)
+            text = io.StringIO(newline="")
+            writer = csv.DictWriter(text, names)
+            writer.writeheader()
+            writer.writerows(lines)
+            durable.write_text(self.path, text.getvalue())
         elif lines[self._written :]:
             with open(self.path, "a", encoding="utf-8", newline="") as file:
                 csv.DictWriter(file, names).writerows(lines[self._written :])

@@ -55,6 +55,7 @@ class TransformerModule(LightningModule):
 
     task: ClassVar[str]
     auto_class: ClassVar[str]
+    gradient_norm: torch.Tensor | None = None  # of this step, where it was computed before clipping
 
     def __init__(
         self,
@@ -260,6 +261,11 @@ class TransformerModule(LightningModule):
     ) -> None:
         """Clip the gradient's norm to 1.0, unless the trainer says otherwise."""
         value = MAX_GRADIENT_NORM if gradient_clip_val is None else gradient_clip_val
+        norm, self.gradient_norm = self.gradient_norm, None
+        if norm is not None and value and gradient_clip_algorithm in (None, "norm"):
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grads_with_norm_(parameters, value, norm)
+            return
         self.clip_gradients(
             optimizer,
             gradient_clip_val=value,

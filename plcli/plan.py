@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plcli import config, runs
+from plcli import config, durable, runs
 from plcli.arguments import Arguments
 from plcli.artefact import Artefact
 from plcli.artefact import load as load_artefact
@@ -24,6 +24,7 @@ WEIGHT_KEYS = (
     "init_args.pretrained",
     "init_args.architecture",
 )  # of the model: what its weights depend on
+RESUME = ("auto", "never", "must", "allow-changes")
 RUN_VARIABLE = "PLCLI_RUN"  # tells the ranks that a run starts which folder the first rank chose
 
 
@@ -46,6 +47,11 @@ class Plan:
     run: Run | None = None
     artefact: Artefact | None = None
     checkpoint: Path | None = None
+
+    @property
+    def allows_changes(self) -> bool:
+        """Whether a run may go on with another config or other data."""
+        return self.arguments.options.get("resume") == "allow-changes"
 
     @property
     def merged(self) -> dict[str, Any]:
@@ -94,8 +100,9 @@ class Plan:
 def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
     """Choose the run folder."""
     resume = arguments.options.get("resume")
-    if resume not in (None, "auto", "never", "must"):
-        raise UsageError(f"--resume: got '{resume}', expected auto, never or must.")
+    if resume not in (None, *RESUME):
+        known = f"{', '.join(RESUME[:-1])} or {RESUME[-1]}"
+        raise UsageError(f"--resume: got '{resume}', expected {known}.")
     name = Path(arguments.configs[0]).stem if arguments.configs else "run"
     run = Run(
         Path(arguments.options.get("run") or os.environ.get(RUN_VARIABLE) or runs.free_folder(name))
@@ -111,17 +118,20 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
             "train anew in another folder (another --run, or none), or remove the folder. "
             "`--resume auto` takes a finished run for done."
         )
-    last = run.checkpoints / "last.ckpt"
     if run.config.exists() and not fragments:
         fragments = [Fragment(str(run.config), config.load_yaml(run.config))]
-    if resume == "must" and not last.exists():
+    last = run.checkpoints / "last.ckpt"
+    checkpoint, damaged = durable.first_whole([last, run.checkpoints / "previous.ckpt"])
+    for path, said in damaged.items():
+        logger.warning("%s: is damaged (%s); %s is taken instead", path, said, checkpoint)
+    if resume == "must" and checkpoint is None:
         raise UsageError(f"--resume must: {last} is not there to go on from.")
     if resume == "never" and run.config.exists() and RUN_VARIABLE not in os.environ:
         raise UsageError(
             f"--resume never: a run stands in {run.folder}. "
             "Name another folder with --run, or remove it."
         )
-    return Plan(arguments, fragments, run=run, checkpoint=last if last.exists() else None)
+    return Plan(arguments, fragments, run=run, checkpoint=checkpoint)
 
 
 def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:

@@ -40,6 +40,11 @@ NO_MATTER = {
     "data.init_args.num_workers",
     "data.init_args.predict",
     "data.init_args.test",
+    "threads",
+    "interop_threads",
+    "checkpoint.every_minutes",
+    "checkpoint.every_n_steps",
+    "numbers",
 }
 
 
@@ -210,6 +215,8 @@ def environment(
     *, seed: Any, fingerprints: Mapping[str, str], command: list[str]
 ) -> dict[str, Any]:
     """Return versions, machine, git state, data fingerprints and seed, for environment.json."""
+    import torch
+
     return {
         "plcli": __version__,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -220,6 +227,7 @@ def environment(
             "system": platform.platform(),
             "processor": platform.machine(),
             "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
         },
         "git": {
             "commit": _git("rev-parse", "HEAD"),
@@ -238,10 +246,3 @@ def _git(*arguments: str) -> str | None:
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside its place and rename it there."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

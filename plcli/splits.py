@@ -81,7 +81,8 @@ class SplitData(LightningDataModule):
         num_workers: processes that prepare batches; 0 prepares them in the main process.
         seed: of the cut and of the order of the training rows.
         tokens_per_batch: instead of batch_size: tokens a batch and device.
-        window: training batches that are sorted by length together.
+        window: training batches that are sorted by length together; None chooses.
+        pieces: of like length that a training batch is made of; None chooses.
         encoding: of files of text; None stands for UTF-8.
     """
 
@@ -100,7 +101,8 @@ class SplitData(LightningDataModule):
         num_workers: int,
         seed: int | None,
         tokens_per_batch: int | None = None,
-        window: int = 1,
+        window: int | None = 1,
+        pieces: int | None = 1,
         encoding: str | None = None,
     ) -> None:
         super().__init__()
@@ -114,7 +116,8 @@ class SplitData(LightningDataModule):
                 "expected 0 or more and below 1."
             )
         self.sources, self.inputs, self.id = sources, inputs, id
-        self.num_workers, self.window, self.encoding = num_workers, window, encoding
+        self.num_workers, self.encoding = num_workers, encoding
+        self.window, self.pieces = window, pieces
         self.sizes: dict[str, Any] = {
             "batch_size": None if tokens_per_batch else batch_size,
             "tokens_per_batch": tokens_per_batch,
@@ -134,11 +137,6 @@ class SplitData(LightningDataModule):
     def open(self, split: str) -> Split:
         """Return a split, ready to give batches."""
         raise NotImplementedError
-
-    @property
-    def num_pieces(self) -> int:
-        """Return how many pieces of like length a training batch is made of."""
-        return 1
 
     def facts(self) -> dict[str, Any]:
         """Return what the model has to know, by the names of its constructor."""
@@ -311,12 +309,16 @@ class SplitData(LightningDataModule):
             split.lengths,
             **self.sizes,
             window=self.window,
-            pieces=self.num_pieces,
+            pieces=self.pieces or (1 if self._on_gpu() else None),
             seed=self.seed,
             rank=rank,
             world_size=world_size,
         )
+        self.num_pieces = batches.pieces
         return self._loader(split, batches)
+
+    def _on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
 
     def val_dataloader(self) -> Any:
         """Batches of the validation split in length order."""

@@ -197,7 +197,8 @@ def test_print_config_trains_nothing(plcli: Command, linear_config: Path) -> Non
 def test_print_config_prints_the_sections_of_a_config(
     resolved: Resolved, linear_config: Path
 ) -> None:
-    sections = {"seed_everything", "trainer", "model", "data", "checkpoint"}
+    sections = {"trainer", "model", "data", "checkpoint", "numbers"}
+    sections |= {"seed_everything", "threads", "interop_threads"}
     assert set(resolved("-c", linear_config)) == sections
 
 

@@ -276,8 +276,61 @@ def test_windows_of_sorted_batches_pad_less_than_random_batches() -> None:
     def padded(batches: list[list[int]]) -> int:
         return sum(len(batch) * int(LENGTHS[batch].max()) for batch in batches)
 
-    random = shuffled_lengths(batch_size=4)
+    random = shuffled_lengths(batch_size=4, window=1)
     assert padded(shuffled_lengths(batch_size=4, window=8)) < 0.85 * padded(random)
+
+
+@pytest.mark.parametrize(("window", "pieces"), [(1, 4), (2, 1), (50, 1)])
+def test_random_batches_are_to_be_parted_and_sorted_ones_are_not(window: int, pieces: int) -> None:
+    assert ShuffledBatches(LENGTHS, batch_size=4, window=window).pieces == pieces
+
+
+def test_a_batch_of_two_pieces_is_two_runs_of_the_sorted_window() -> None:
+    lengths = np.arange(64)
+    batches = list(ShuffledBatches(lengths, batch_size=8, window=8, pieces=2))
+    pieces = [tuple(sorted(batch)[half : half + 4]) for batch in batches for half in (0, 4)]
+    assert sorted(pieces) == [tuple(range(first, first + 4)) for first in range(0, 64, 4)]
+
+
+def test_pieces_of_a_batch_come_from_anywhere_in_the_window() -> None:
+    batches = ShuffledBatches(np.arange(6400), batch_size=8, window=100, pieces=2)
+    spans = [max(batch) - min(batch) for batch in batches]
+    # two independent draws from 0..1 lie 1/3 apart on average: of a window of 800 lengths, of 6,400
+    assert 0.25 < np.mean(spans) / 6400 < 0.42
+
+
+@RANKS
+@pytest.mark.parametrize("tokens", [None, 60])
+@pytest.mark.parametrize("pieces", [1, 2, 3, 50])
+def test_dealt_pieces_give_each_row_once_over_all_ranks(
+    pieces: int, tokens: int | None, world_size: int
+) -> None:
+    size = {"batch_size": 5} if tokens is None else {"tokens_per_batch": tokens}
+    ranks = [
+        shuffled_lengths(**size, window=4, pieces=pieces, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    assert (count_rows(ranks), len({len(batches) for batches in ranks})) == (
+        Counter(range(len(LENGTHS))),
+        1,
+    )
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+def test_dealt_pieces_keep_to_the_batch_size(pieces: int) -> None:
+    batches = shuffled_lengths(batch_size=5, window=4, pieces=pieces)
+    assert max(map(len, batches)) == 5
+
+
+def test_sorted_windows_of_batches_of_tokens_hold_about_so_many() -> None:
+    batches = shuffled_lengths(tokens_per_batch=200, window=4)
+    counts = [int(LENGTHS[batch].sum()) for batch in batches]
+    assert all(100 < count < 300 for count in counts), counts
+
+
+@pytest.mark.parametrize(("rows", "window"), [(40, 1), (990, 1), (1000, 50), (80_000, 50)])
+def test_a_window_is_of_fifty_batches_where_an_epoch_is_not_short(rows: int, window: int) -> None:
+    assert ShuffledBatches(np.ones(rows), batch_size=10).window == window
 
 
 @RANKS

@@ -210,7 +210,7 @@ OVERRIDES = {
     ),
     "an unknown way to resume": (
         ["--resume", "maybe"],
-        "--resume: got 'maybe', expected auto, never or must.",
+        "--resume: got 'maybe', expected auto, never, must or allow-changes.",
     ),
     "no training data": (
         ["--data.train", "null"],
@@ -264,7 +264,8 @@ FILES = {
     ),
     "a section that is like no other": (
         "zzz: 1",
-        "unknown key 'zzz'. Valid are model, data, trainer, checkpoint, seed_everything.",
+        "unknown key 'zzz'. Valid are model, data, trainer, checkpoint, numbers, seed_everything, "
+        "threads, interop_threads.",
     ),
     "a misspelt key of the trainer": (
         "trainer: {max_epoch: 1}",

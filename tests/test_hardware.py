@@ -1,6 +1,9 @@
 """What a machine lacks is told before any data is read."""
 
-from collections.abc import Callable
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -124,3 +127,48 @@ def test_a_run_of_the_cpu_is_refused_on_a_gpu_that_is_not_there(
 ) -> None:
     result = plcli("test", "--run", linear_run.folder, "--trainer.accelerator", "gpu")
     assert result.code == 5
+
+
+# threads
+
+
+@pytest.fixture
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_threads_as_before")
+def test_a_fit_computes_with_as_many_threads_as_the_config_says(
+    plcli: Command, linear_config: Path
+) -> None:
+    assert plcli("fit", "-c", linear_config, "--threads", 3, "--run", "run").code == 0
+    machine = json.loads(Path("run/environment.json").read_text())["machine"]
+    assert (machine["threads"], torch.get_num_threads()) == (3, 3)
+
+
+@pytest.mark.usefixtures("_threads_as_before")
+def test_there_are_no_more_threads_than_cores(
+    plcli: Command, linear_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(4)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
+    assert plcli("fit", "-c", linear_config, "--run", "run").code == 0
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("key", ["threads", "interop_threads"])
+def test_no_threads_at_all_are_refused(plcli: Command, linear_config: Path, key: str) -> None:
+    result = plcli("fit", "-c", linear_config, f"--{key}", 0)
+    assert (result.code, result.err) == (2, f"plcli: {key}: got 0, expected 1 or more.\n")
+
+
+def test_threads_side_by_side_are_set_in_a_new_process(linear_config: Path) -> None:
+    code = (
+        "import sys, torch; from plcli.__main__ import main; main(sys.argv[1:]); "
+        "print(torch.get_num_interop_threads())"
+    )
+    words = ["fit", "-c", str(linear_config), "--interop_threads", "3"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "3", done.stderr

@@ -14,7 +14,7 @@ from plcli import __version__
 from plcli.arguments import COMMANDS, OPTIONS
 from plcli.tasks.linear_regression import SimpleLinearModel, TableData
 from plcli.tasks.text_classification import TextClassificationData, TextClassifier
-from tests.conftest import Result
+from tests.conftest import ROOT, Result
 
 Command = Callable[..., Result]
 
@@ -140,3 +140,34 @@ def imported(*words: str) -> set[str]:
 @pytest.mark.parametrize("library", ["torch", "lightning", "transformers", "jsonargparse"])
 def test_an_answer_at_once_imports_no_model_library(words: tuple[str, ...], library: str) -> None:
     assert library not in imported(*words)
+
+
+@cache
+def imported_by_the_libraries() -> set[str]:
+    """Return what `import lightning.pytorch, transformers` imports."""
+    code = "import sys, lightning.pytorch, transformers; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+FIT = ("fit", "-c", str(ROOT / "configs" / "bert.yaml"))
+SLOW = [
+    pytest.param((*FIT, "--help"), id="help"),
+    pytest.param((*FIT, "--trainer.max_epoch", "1"), id="a key of the trainer"),
+    pytest.param((*FIT, "--model.pretraned", "x"), id="a key of the model"),
+]
+
+
+@pytest.mark.parametrize("words", SLOW)
+def test_what_needs_the_classes_imports_hardly_more_than_the_libraries(
+    words: tuple[str, ...],
+) -> None:
+    assert len(imported(*words)) <= 1.1 * len(imported_by_the_libraries())
+
+
+@pytest.mark.parametrize("words", SLOW)
+@pytest.mark.parametrize("library", ["datasets", "pandas", "scipy", "sklearn", "sympy.core"])
+def test_help_and_a_refusal_import_nothing_that_only_a_fit_needs(
+    words: tuple[str, ...], library: str
+) -> None:
+    assert library not in imported(*words) - imported_by_the_libraries()

@@ -222,6 +222,30 @@ def test_the_default_optimizer_is_adamw_at_2e_5() -> None:
     assert (type(optimizer), optimizer.defaults["lr"]) == (torch.optim.AdamW, 2e-5)
 
 
+def test_one_kernel_updates_all_parameters_where_the_optimizer_has_it() -> None:
+    groups = optimizer_of(classifier()).param_groups
+    assert [group["fused"] for group in groups] == [True, True]
+
+
+def test_a_choice_of_kernels_is_left_as_it_is() -> None:
+    chosen = classifier(optimizer=lambda parameters: torch.optim.AdamW(parameters, fused=False))
+    assert [group["fused"] for group in optimizer_of(chosen).param_groups] == [False, False]
+
+
+def test_attention_runs_in_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = classifier()
+    attended: list[object] = []
+    kernel = torch.nn.functional.scaled_dot_product_attention
+
+    def noted(*arguments: Any, **settings: Any) -> Any:
+        attended.append(arguments)
+        return kernel(*arguments, **settings)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
+    module({"input_ids": torch.ones(2, 5, dtype=torch.int64)})
+    assert len(attended) == TINY_BERT["num_hidden_layers"]
+
+
 def test_an_optimizer_without_weight_decay_is_taken() -> None:
     optimizer = optimizer_of(classifier(optimizer=lambda p: torch.optim.Rprop(p, lr=0.1)))
     assert isinstance(optimizer, torch.optim.Rprop)
@@ -345,7 +369,7 @@ def test_the_gradient_of_a_batch_in_pieces_is_that_of_the_whole_batch(
     torch.testing.assert_close(gradient(problem, pieces), whole, rtol=1e-4, atol=1e-6)
 
 
-def test_a_batch_on_a_cpu_comes_in_four_pieces() -> None:
+def test_a_random_batch_on_a_cpu_comes_in_four_pieces() -> None:
     source = str(write_rows(Path("rows.jsonl"), message_rows()))
     data = TextClassificationData(
         train=source, validation=source, text="message", label="intent", batch_size=8

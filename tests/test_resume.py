@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,9 @@ import pytest
 import torch
 import yaml
 
+from plcli import durable
 from plcli.tasks.linear_regression import SimpleLinearModel
+from tests import crash
 from tests.conftest import FinishedRun, Result, message
 
 Command = Callable[..., Result]
@@ -168,7 +172,7 @@ def test_a_run_that_was_stopped_in_its_first_epoch_starts_again_and_says_so(
     stop(0, KeyboardInterrupt)
     plcli("fit", "-c", linear_config, "--run", "here")
     result = plcli("fit", "-c", linear_config, "--run", "here")
-    assert "here: starts again, no epoch was finished\n" in result.err
+    assert "here: starts again, no checkpoint was saved\n" in result.err
 
 
 def test_a_run_goes_on_after_a_bug_in_an_epoch(
@@ -202,7 +206,7 @@ def test_another_config_is_refused_with_the_difference(
     assert (result.code, message(result)) == (
         2,
         "plcli: here: holds an unfinished run of another config; give the same one or another "
-        "--run.\n"
+        "--run, or --resume allow-changes.\n"
         "  data.init_args.batch_size: 32 -> 7\n"
         "  trainer.max_epochs: 2 -> 5\n",
     )
@@ -328,7 +332,7 @@ def test_ctrl_c_says_how_to_go_on(plcli: Command, linear_config: Path, stop: Sto
     stop(0, KeyboardInterrupt)
     result = plcli("fit", "-c", linear_config, "--run", "here")
     said = message(result).splitlines()[-1]
-    assert said.startswith("plcli: stopped. A fit goes on from its last finished epoch: ")
+    assert said.startswith("plcli: stopped. A fit goes on from its last checkpoint: ")
 
 
 def test_ctrl_c_shows_no_traceback(plcli: Command, linear_config: Path, stop: Stop) -> None:
@@ -403,3 +407,228 @@ def test_no_finished_epoch_leaves_no_model(plcli: Command, linear_config: Path) 
 def test_the_saved_config_keeps_the_trainers_epochs(unfinished: Path) -> None:
     values = yaml.safe_load((unfinished / "config.yaml").read_text())
     assert values["trainer"]["max_epochs"] == 2
+
+
+# killed, stopped, damaged: in forks, each a second or two
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a config and an uninterrupted run; both say when they train and validate."""
+
+    folder = tmp_path_factory.mktemp("crash")
+    crash.write_config(folder / "config.yaml", model={"slow": 0.002})
+    ended = crash.fork(*FIT, "whole", folder=folder)
+    assert ended.code == 0, ended.said
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(whole: Path) -> Path:
+    """A run that SIGTERM stopped after some saves."""
+    stop = crash.send_once(signal.SIGTERM, "<training after 7>")
+    assert crash.fork(*FIT, "stopped", folder=whole, meddle=stop).code == 143
+    return whole / "stopped"
+
+
+FIT = ("fit", "-c", "config.yaml", "--resume", "auto", "--run")
+
+
+def goes_on_exactly(folder: Path, run: str, *words: str) -> bool:
+    """Whether a run that goes on ends as the one that was never stopped."""
+    ended = crash.fork(*FIT, run, *words, folder=folder)
+    assert ended.code == 0, ended.said
+    return crash.result_of(folder / run) == crash.result_of(folder / "whole")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
+    whole: Path, workers: int
+) -> None:
+    run, words = f"killed-{workers}", ("--data.num_workers", str(workers))
+    for step in (3, 5, 9):
+        kill = crash.send_once(signal.SIGKILL, f"<training after {step}>", after=0.003 * step)
+        crash.fork(*FIT, run, *words, folder=whole, meddle=kill)
+    assert goes_on_exactly(whole, run, *words)
+
+
+def test_a_run_that_is_killed_in_its_validation_ends_as_one_that_was_not(whole: Path) -> None:
+    kill = crash.send_once(signal.SIGKILL, "<validation after 6>", after=0.01)
+    crash.fork(*FIT, "killed-v", folder=whole, meddle=kill)
+    assert goes_on_exactly(whole, "killed-v")
+
+
+@pytest.mark.parametrize("place", ["training after 4", "validation after 3", "validation after 6"])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_saves_and_the_run_goes_on_exactly(
+    whole: Path, number: int, code: int, place: str
+) -> None:
+    run = f"{place}-{number}".replace(" ", "-")
+    ended = crash.fork(*FIT, run, folder=whole, meddle=crash.send_once(number, f"<{place}>"))
+    assert ended.code == code
+    assert "Saved after step" in ended.said.splitlines()[-1]
+    assert goes_on_exactly(whole, run)
+
+
+def test_a_second_ctrl_c_stops_at_once(whole: Path, tmp_path: Path) -> None:
+    crash.write_config(
+        tmp_path / "config.yaml", model={"slow": 1.0}, trainer={"num_sanity_val_steps": 0}
+    )
+
+    def twice(process: int, log: Path) -> None:
+        crash.send_once(signal.SIGINT, "<training after 0>")(process, log)
+        crash.send(signal.SIGINT, after=0.2)(process, log)
+
+    ended = crash.fork(*FIT, "run", folder=tmp_path, meddle=twice)
+    assert (ended.code, "stopped at once" in ended.said) == (130, True)
+
+
+def damaged(stopped: Path, run: str, content: bytes) -> Path:
+    """Copy a stopped run and give it another last.ckpt."""
+    shutil.copytree(stopped, stopped.parent / run)
+    last = stopped.parent / run / "checkpoints" / "last.ckpt"
+    last.write_bytes(content)
+    return last
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
+def test_a_truncated_checkpoint_is_named_and_the_one_before_it_is_used(
+    stopped: Path, part: float
+) -> None:
+    content = (stopped / "checkpoints" / "last.ckpt").read_bytes()
+    run = f"cut-{part}"
+    damaged(stopped, run, content[: int(len(content) * part)])
+    ended = crash.fork(*FIT, run, folder=stopped.parent)
+    assert f"{run}/checkpoints/last.ckpt: is damaged (" in ended.said
+    assert f"{run}: goes on from checkpoints/previous.ckpt" in ended.said
+    assert crash.result_of(stopped.parent / run) == crash.result_of(stopped.parent / "whole")
+
+
+def test_every_truncation_and_every_flipped_bit_is_found(stopped: Path, tmp_path: Path) -> None:
+    content = (stopped / "checkpoints" / "last.ckpt").read_bytes()
+    path = tmp_path / "last.ckpt"
+    missed = []
+    for place in range(0, len(content), max(1, len(content) // 97)):
+        for harmed in (
+            content[:place],
+            content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :],
+        ):
+            path.write_bytes(harmed)
+            if durable.damage(path) is None:
+                missed.append(place)
+    path.write_bytes(content)
+    assert (missed, durable.damage(path)) == ([], None)
+
+
+def test_two_damaged_checkpoints_are_named(stopped: Path) -> None:
+    shutil.copytree(stopped, stopped.parent / "both")
+    for name in ("last", "previous"):
+        (stopped.parent / "both" / "checkpoints" / f"{name}.ckpt").write_bytes(b"x")
+    ended = crash.fork(*FIT, "both", folder=stopped.parent)
+    assert (ended.code, ended.said) == (
+        4,
+        "plcli: both/checkpoints/last.ckpt: cannot be loaded as a checkpoint (its end is missing); "
+        "both/checkpoints/previous.ckpt: cannot be loaded as a checkpoint (its end is missing). "
+        "Train anew with another --run, or remove the folder.\n",
+    )
+
+
+def test_a_full_disk_ends_with_one_message_and_leaves_whole_files(stopped: Path) -> None:
+    shutil.copytree(stopped, stopped.parent / "full")
+    last = stopped.parent / "full" / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+    limit = len(before) - 1000
+    ended = crash.fork(*FIT, "full", folder=stopped.parent, file_size=limit)
+    assert (ended.code, "Traceback" in ended.said) == (5, False)
+    assert "last.ckpt: cannot be written (File too large)" in ended.said
+    assert last.read_bytes() == before
+    assert list(last.parent.glob(".tmp-*")) == []
+    assert goes_on_exactly(stopped.parent, "full")
+
+
+def test_what_a_killed_save_left_is_swept(stopped: Path) -> None:
+    shutil.copytree(stopped, stopped.parent / "left")
+    left = stopped.parent / "left" / "checkpoints" / ".tmp-left"
+    left.write_bytes(b"half")
+    crash.fork(*FIT, "left", folder=stopped.parent)
+    assert not left.exists()
+
+
+def test_a_disk_without_room_is_told_before_the_start(
+    plcli: Command, linear_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
+    result = plcli("fit", "-c", linear_config, "--run", "here")
+    assert (result.code, message(result)) == (
+        5,
+        "plcli: here: 0 MB are free, and training with its checkpoints needs 1 MB. Make room, or "
+        "name a folder on another disk with --run.\n",
+    )
+
+
+def test_a_finished_run_keeps_the_best_and_the_last_checkpoint_only(whole: Path) -> None:
+    names = {path.name for path in (whole / "whole" / "checkpoints").iterdir()}
+    assert names == {"best.ckpt", "last.ckpt"}
+
+
+def test_a_finished_run_is_done_under_resume_auto(whole: Path) -> None:
+    ended = crash.fork(*FIT, "whole", folder=whole)
+    assert (ended.code, ended.said.splitlines()[-1]) == (0, "whole: done.")
+
+
+# changes
+
+
+def test_changed_data_are_refused_with_the_difference(
+    plcli: Command, linear_config: Path, stop: Stop
+) -> None:
+    stop(1, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config, "--run", "here")
+    with open("table.csv", "a") as file:
+        file.write("3,3,8\n")
+    result = plcli("fit", "-c", linear_config, "--run", "here")
+    assert "  data.train: " in message(result)
+
+
+def test_changes_that_are_allowed_are_said(plcli: Command, linear_config: Path, stop: Stop) -> None:
+    stop(1, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config, "--run", "here")
+    words = ["--trainer.max_epochs", "3", "--resume", "allow-changes"]
+    result = plcli("fit", "-c", linear_config, "--run", "here", *words)
+    assert (result.code, "trainer.max_epochs: 2 -> 3" in result.err) == (0, True)
+
+
+# numbers that are no numbers
+
+
+def poisoned(folder: Path, *words: str) -> crash.Ended:
+    """Fit with a row whose target is no number."""
+    trainer = {"max_epochs": 1, "accumulate_grad_batches": 1, "callbacks": []}
+    crash.write_config(folder / "config.yaml", data={"poison": 7}, trainer=trainer)
+    return crash.fork(*FIT, "run", *words, folder=folder)
+
+
+def test_a_loss_that_is_no_number_ends_the_fit_and_names_its_rows(tmp_path: Path) -> None:
+    ended = poisoned(tmp_path)
+    said = ended.said.splitlines()[-1]
+    rows = re.search(r"rows ([\d, ]+) of data.train", said)
+    assert (ended.code, said.startswith("plcli: step ")) == (3, True)
+    assert rows is not None
+    assert "7" in rows[1].split(", ")
+    assert len(rows[1].split(", ")) == crash.BATCH
+
+
+def test_a_step_that_is_no_number_may_be_left_out(tmp_path: Path) -> None:
+    ended = poisoned(tmp_path, "--numbers.on_nan", "skip")
+    assert (ended.code, "the step is left out (1 of 10)" in ended.said) == (0, True)
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert all(value.isfinite().all() for value in state["state_dict"].values())
+
+
+def test_only_so_many_steps_are_left_out(tmp_path: Path) -> None:
+    words = ("--numbers.on_nan", "skip", "--numbers.limit", "1", "--trainer.max_epochs", "3")
+    ended = poisoned(tmp_path, *words)
+    assert (ended.code, "after 1 steps that were left out" in ended.said) == (3, True)

@@ -789,6 +789,39 @@ def test_broken_json_where_two_columns_are_read_is_told() -> None:
         rows.from_texts(['{"a": 1, "b": 2}', "{oops"], ["a", "b"])
 
 
+# start-up and memory
+
+
+def test_reading_and_encoding_import_no_pandas() -> None:
+    Path("rows.jsonl").write_text('{"a": "x", "b": 1, "c": ["y"], "d": "z"}\n')
+    code = (
+        "import sys; from plcli.rows import Kind, load; "
+        "kinds = {'a': Kind.TEXT, 'b': Kind.NUMBER, 'c': Kind.NAMES, 'd': Kind.NAME}; "
+        "print(load('rows.jsonl', kinds).table.to_pylist(), 'pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[{'a': 'x', 'b': 1.0, 'c': ['y'], 'd': 'z'}] False\n", done.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_rows_come_in_parts_and_the_pages_of_a_part_are_let_go() -> None:
+    """Resident pages of files in kB, before and after 40,000 rows of 1,000 characters."""
+    texts = [f"{number:06d}" * 170 for number in range(40_000)]
+    Path("rows.txt").write_text("\n".join(texts))
+    loaded = rows.load("rows.txt", {"text": Kind.TEXT})
+
+    def resident() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssFile"))
+
+    before, most, found = resident(), 0, []
+    for (cells,) in loaded.parts(["text"]):
+        most = max(most, resident() - before)
+        found += [cell[:6] for cell in cells]
+    assert found == [text[:6] for text in texts]
+    assert most < 20_000  # a part is 8 MB, all rows are 40 MB
+
+
 # what else a cell or a file may hold
 
 

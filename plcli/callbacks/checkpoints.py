@@ -1,35 +1,54 @@
-"""best.ckpt and last.ckpt, and which epoch is the best."""
+"""best.ckpt and last.ckpt: which epoch is the best, and when the state of training is saved."""
 
 import logging
 import math
+import time
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from plcli import outcome
-from plcli.errors import UsageError, did_you_mean, listed
+from plcli import exact, outcome
+from plcli.errors import Terminated, UsageError, did_you_mean, listed
+from plcli.signals import signals
 
 logger = logging.getLogger(__name__)
 
+SAVE, STOP = 1, 2  # what a rank wishes; a signal's number is added to the latter
+
 
 class Checkpoints(Checkpoint):
-    """Keeps the whole training state of the best and of the last epoch.
+    """Keeps the whole training state of the best epoch and of the last moment that was saved.
+
+    last.ckpt is written at every epoch's end, after a signal, and now and then between; the one
+    before it stays as previous.ckpt until the run is finished.
 
     Args:
         monitor: the validation metric that chooses the best epoch; by default the one that the
             model names.
         mode: whether the smallest or the largest is best; goes with monitor.
+        every_minutes: between two saves inside an epoch; 0 saves at the epochs' ends only.
+        every_n_steps: saves after so many optimizer steps as well.
     """
 
     def __init__(
-        self, monitor: str | None = None, mode: Literal["min", "max"] | None = None
+        self,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] | None = None,
+        every_minutes: float = 15.0,
+        every_n_steps: int | None = None,
     ) -> None:
         if (monitor is None) != (mode is None):
             raise UsageError(
                 "checkpoint: monitor and mode (min or max) go together; give both or neither."
             )
+        if every_minutes < 0:
+            raise UsageError(f"checkpoint.every_minutes: got {every_minutes}, expected 0 or more.")
+        if every_n_steps is not None and every_n_steps < 1:
+            raise UsageError(f"checkpoint.every_n_steps: got {every_n_steps}, expected 1 or more.")
         self.monitor, self.mode = monitor, mode
+        self.every_minutes, self.every_n_steps = every_minutes, every_n_steps
         self.folder: Path | None = None
         self.facts: dict[str, Any] = {}
         self.fingerprints: dict[str, str] = {}
@@ -37,6 +56,12 @@ class Checkpoints(Checkpoint):
         self.best_value: float | None = None
         self.best_epoch = -1
         self.best_results: dict[str, Any] = {}
+        self.metrics_csv: Any = None
+        self.state: dict[str, Any] | None = None  # what is gone on from
+        self.metrics_before_validation: dict[str, Any] | None = None
+        self._saving: dict[str, Any] | None = None
+        self._last_save = time.monotonic()
+        self._common_batches = 0.0
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Take the model's own choice where the config makes none."""
@@ -55,10 +80,39 @@ class Checkpoints(Checkpoint):
         """Go on from a checkpoint."""
         self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
         self.best_results = state_dict["best_results"]
+        if self.best_value is not None and self.folder and not (self.folder / "best.ckpt").exists():
+            logger.warning("best.ckpt is gone: the best epoch is chosen among those that follow")
+            self.best_value, self.best_epoch, self.best_results = None, -1, {}
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Add the facts of the data, so that a checkpoint is never used with others."""
+        """Add the facts of the data, and what Lightning leaves out."""
         checkpoint["plcli"] = {"facts": self.facts, "data": self.fingerprints}
+        if self._saving is not None:
+            checkpoint["plcli"] |= self._saving
+            checkpoint["epoch"] = max(0, trainer.fit_loop.epoch_progress.current.ready - 1)
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Take up what Lightning leaves out."""
+        self.state = checkpoint.get("plcli", {}).get("loop")
+
+    # the best epoch
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Note what a signal within the validation needs."""
+        if self._fitting(trainer):
+            self.metrics_before_validation = exact.metrics_of(pl_module)
+            self._common_batches = _least(trainer, sum(trainer.num_val_batches))
+
+    def on_validation_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
+        """Leave the validation after a signal."""
+        if not self._fitting(trainer) or self._common_batches < 1:
+            return
+        self._common_batches -= 1  # some ranks may have a batch more; those do not ask the others
+        if _agreed(trainer, _wish()) >= STOP:
+            raise exact.LeaveValidation
+
+    def _fitting(self, trainer: Any) -> bool:
+        return trainer.state.fn == "fit" and not trainer.sanity_checking and self.folder is not None
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Save best.ckpt if the monitored metric is better than ever."""
@@ -67,11 +121,13 @@ class Checkpoints(Checkpoint):
         value = self._value(trainer, pl_module)  # a wrong name ends the check before training
         if trainer.sanity_checking:
             return
+        # a metric of one rank's own rows differs, and ranks that disagree would wait for ever
+        value = trainer.strategy.broadcast(value)
         if value is None or not self._better(value):
             return
         self.best_value, self.best_epoch = value, trainer.current_epoch
         self.best_results = outcome.results(pl_module, trainer.callback_metrics, "val")
-        self._save(trainer, "best")
+        trainer.save_checkpoint(self.folder / "best.ckpt")
 
     def _value(self, trainer: Any, pl_module: Any) -> float | None:
         metrics = trainer.callback_metrics
@@ -93,14 +149,66 @@ class Checkpoints(Checkpoint):
             value > self.best_value if self.mode == "max" else value < self.best_value
         )
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Save last.ckpt."""
-        if self.folder is not None:
-            self._save(trainer, "last")
+    # the last moment: called by the loops of plcli.exact
 
-    def _save(self, trainer: Any, name: str) -> None:
+    def batch_is_done(self, trainer: Any) -> None:
+        """Save if it is time to, and end the fit after a signal."""
+        if self.folder is None:
+            return
+        agreed = _agreed(trainer, max(_wish(), SAVE if self._due(trainer) else 0))
+        if agreed:
+            self.save(trainer)
+        if agreed >= STOP:
+            raise self._end(agreed - STOP, trainer)
+
+    def _due(self, trainer: Any) -> bool:
+        if self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0:
+            return True
+        minutes = (time.monotonic() - self._last_save) / 60
+        return 0 < self.every_minutes <= minutes
+
+    def epoch_is_done(self, trainer: Any) -> None:
+        """Save, and end the fit after a signal."""
+        if self.folder is None:
+            return
+        self.save(trainer)
+        agreed = _agreed(trainer, _wish())
+        if agreed >= STOP:
+            raise self._end(agreed - STOP, trainer)
+
+    def validation_was_left(self, trainer: Any) -> None:
+        """Save the state before the validation, which a resumed run repeats, and end the fit."""
+        agreed = _agreed(trainer, _wish())
+        self.save(trainer, within_validation=True)
+        raise self._end(agreed - STOP, trainer)
+
+    def save(self, trainer: Any, *, within_validation: bool = False) -> None:
+        """Write last.ckpt; the one before it stays as previous.ckpt."""
         assert self.folder is not None
-        trainer.save_checkpoint(self.folder / f"{name}.ckpt")
+        loop = trainer.fit_loop
+        metrics = self.metrics_before_validation if within_validation else None
+        own = {
+            "metrics": exact.metrics_of(trainer.lightning_module) if metrics is None else metrics,
+            "sums": loop.epoch_loop.sums() if loop.within_an_epoch else {},
+        }
+        self._saving = {
+            "loop": loop.state(
+                within_validation=within_validation, rank_states=_of_all_ranks(trainer, own)
+            ),
+            "metrics_csv": self.metrics_csv.durable() if self.metrics_csv else None,
+        }
+        try:
+            trainer.save_checkpoint(self.folder / "last.ckpt")
+        finally:
+            self._saving = None
+        self._last_save = time.monotonic()
+
+    def _end(self, number: int, trainer: Any) -> Terminated:
+        return Terminated(
+            number,
+            f"Saved after step {trainer.global_step}; the same command, with --run "
+            f"{trainer.default_root_dir}, goes on.",
+        )
 
     @property
     def best_path(self) -> Path | None:
@@ -111,3 +219,34 @@ class Checkpoints(Checkpoint):
             (path for name in ("best", "last") if (path := self.folder / f"{name}.ckpt").is_file()),
             None,
         )
+
+
+def _wish() -> int:
+    return 0 if signals.received is None else STOP + signals.received
+
+
+def _agreed(trainer: Any, wish: int) -> int:
+    """Return the greatest wish of all ranks; each asks at the same batches, so that none waits."""
+    if trainer.world_size == 1:
+        return wish
+    wishes = torch.tensor(wish, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(wishes, op=torch.distributed.ReduceOp.MAX)
+    return int(wishes)
+
+
+def _least(trainer: Any, number: float) -> float:
+    """Return the least of the ranks' numbers; none where one of them is not known."""
+    if trainer.world_size > 1:
+        numbers = torch.tensor(float(number), device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(numbers, op=torch.distributed.ReduceOp.MIN)
+        number = float(numbers)
+        return number if math.isfinite(number) else 0.0
+    return number
+
+
+def _of_all_ranks(trainer: Any, own: Any) -> list[Any]:
+    if trainer.world_size == 1:
+        return [own]
+    gathered: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(gathered, own)
+    return gathered

@@ -1,6 +1,7 @@
 """What a run says while it runs: a line an epoch, and lines between where no bar can be drawn."""
 
 import logging
+import math
 import time
 from typing import Any
 
@@ -10,13 +11,34 @@ from lightning.pytorch.callbacks import RichProgressBar
 logger = logging.getLogger(__name__)
 
 SECONDS = 10.0  # between two lines inside an epoch
+DRAWING_SECONDS = 0.25
 
 
 class LiveBar(RichProgressBar):
-    """A live view on a terminal's standard error, drawn every few batches; epochs count from 1."""
+    """A live view on a terminal's standard error, drawn a few times a second; epochs count from 1.
+
+    Lightning's own draws, and reads the loss from the device, at every batch.
+    """
 
     def __init__(self) -> None:
-        super().__init__(refresh_rate=5, console_kwargs={"stderr": True})
+        super().__init__(console_kwargs={"stderr": True})
+        self._drawn = -math.inf
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Show how far it is and the loss, now and then."""
+        if self._due() or trainer.is_last_batch:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def refresh(self, hard: bool = False) -> None:
+        """Draw, if the last time is long enough ago."""
+        if hard or self._due():
+            self._drawn = time.monotonic()
+            super().refresh(hard)
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._drawn >= DRAWING_SECONDS
 
     def _get_train_description(self, current_epoch: int) -> str:
         return f"epoch {current_epoch + 1}{_total(self.trainer)}"
@@ -70,6 +92,7 @@ class ProgressLines(Callback):
             trainer.precision,
             trainer.estimated_stepping_batches,
         )
+        self._last = self._epoch_start = time.monotonic()  # of an epoch that is gone on with
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the epoch's clock."""

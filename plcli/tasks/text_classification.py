@@ -186,7 +186,7 @@ class TextClassificationData(TextData):
         batch_size: int = 32,
         tokens_per_batch: int | None = None,
         pieces: int | None = None,
-        window: int = 16,
+        window: int | None = None,
         validation_fraction: float = 0.1,
         num_workers: int = 0,
         seed: int | None = None,
