@@ -1,5 +1,6 @@
 """Checkpoints as files: sealed, loaded without executing anything, the last good one kept."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from lightning.fabric.plugins import CheckpointIO
 from plcli import durable
 from plcli.errors import ModelError
 
+REMEDY = "Name another with --ckpt_path, or remove it."
 ROOM = 1 << 20  # bytes beside the tensors of a checkpoint
 
 
@@ -62,9 +64,11 @@ def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
         checkpoint["state_dict"]
     except Exception as error:  # torch raises many kinds for a damaged file
         said = said or str(error).splitlines()[0][:120]
-        raise ModelError(f"{path}: cannot be loaded as a checkpoint ({said}).") from error
+        if isinstance(error, pickle.UnpicklingError):
+            said = "it holds more than tensors and plain values, or is no checkpoint at all"
+        raise ModelError(f"{path}: cannot be loaded as a checkpoint ({said}). {REMEDY}") from error
     if said is not None and "plcli" in checkpoint:  # one of other tools has no seal
-        raise ModelError(f"{path}: cannot be loaded as a checkpoint ({said}).")
+        raise ModelError(f"{path}: cannot be loaded as a checkpoint ({said}). {REMEDY}")
     return checkpoint
 
 

@@ -27,7 +27,8 @@ def task_class_path(name: str) -> str:
     found: dict[str, str] = {}
     for module in pkgutil.iter_modules(tasks.__path__, "plcli.tasks."):
         for key, value in vars(importlib.import_module(module.name)).items():
-            if inspect.isclass(value) and value.__module__ == module.name:
+            own = inspect.isclass(value) and value.__module__ == module.name
+            if own and not key.startswith("_"):
                 found[key] = f"{module.name}.{key}"
     if name not in found:
         raise UsageError(

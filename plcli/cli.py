@@ -38,7 +38,7 @@ from plcli.callbacks.progress import LiveBar, ProgressLines
 from plcli.callbacks.rehearsal import Rehearsal
 from plcli.checkpoint_files import WholeCheckpoints
 from plcli.classes import parameters
-from plcli.errors import ModelError, PlcliError, UsageError
+from plcli.errors import MachineError, ModelError, PlcliError, UsageError
 from plcli.exact import ExactFitLoop
 from plcli.fitting import Fit
 from plcli.metrics_csv import MetricsCsv
@@ -134,6 +134,8 @@ class PlCLI(LightningCLI):
         """
         classes.check_all(self.values.as_dict())
         hardware.check(self.values.trainer.as_dict())
+        arguments = (self.values.get("data") or _namespace()).get("init_args") or _namespace()
+        hardware.check_shared_memory(arguments.get("num_workers"))
         hardware.set_threads(self.values.threads, interop=self.values.interop_threads)
         self.resolved = self._resolve()
         if key := config.hidden_key(self.resolved):
@@ -301,6 +303,11 @@ class PlCLI(LightningCLI):
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, PlcliError):
                 cause = cause.__cause__ or cause.__context__
+            if cause is None and "can't allocate memory" in str(error):
+                raise MachineError(
+                    f"{', '.join(sections)}: this machine has not enough memory for it. "
+                    "Choose smaller sizes."
+                ) from None
             raise (cause or error) from None
         return made
 

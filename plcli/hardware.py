@@ -11,6 +11,7 @@ import torch
 
 from plcli.errors import MachineError, UsageError, did_you_mean, listed
 
+WORKER_BYTES = 8 * 10**6  # of shared memory: some batches of 32 rows of 512 tokens
 HALF = ("16", "16-mixed", "16-true")
 
 
@@ -62,6 +63,24 @@ def check(trainer: Mapping[str, Any]) -> None:
     if on_gpu and cuda and count > torch.cuda.device_count():
         raise MachineError(
             f"trainer.devices: {count} are asked for, this machine has {torch.cuda.device_count()}."
+        )
+
+
+def check_shared_memory(workers: Any) -> None:
+    """Check that processes that prepare batches can hand them over.
+
+    Where /dev/shm is full they end with a bus error and not a word.
+
+    Raises:
+        MachineError: if there is too little room.
+    """
+    if not isinstance(workers, int) or workers < 1 or not os.path.isdir("/dev/shm"):
+        return
+    free = shutil.disk_usage("/dev/shm").free
+    if free < workers * WORKER_BYTES:
+        raise MachineError(
+            f"data.num_workers: {workers} processes hand batches over in /dev/shm, which has "
+            f"{free // 10**6} MB left. Use 0, or give it more (docker run --shm-size 1g)."
         )
 
 

@@ -113,7 +113,12 @@ def _explained(name: str) -> Iterator[None]:
     except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
         if Path(name).exists():
-            raise ModelError(f"pretrained: {name} cannot be loaded: {first}") from error
+            if "ignore_mismatched_sizes" in first:
+                first = "its weights are not of the sizes that are asked for"
+            raise ModelError(
+                f"pretrained: {name} cannot be loaded: {first.rstrip('.')}. "
+                "Copy the folder again, or name another."
+            ) from error
         raise MachineError(
             f"pretrained: '{name}' is not in the local cache and cannot be had from the hub "
             f"({first}). Check the name and the connection, or give a folder."

@@ -5,7 +5,6 @@ Split of whole batches) and `facts()` (what the model has to know of the data, b
 model's constructor). Facts flow one way, from the training split to the model.
 """
 
-import logging
 import shutil
 import tempfile
 import weakref
@@ -25,8 +24,6 @@ from plcli.batching import LengthOrderedBatches, ShuffledBatches
 from plcli.cache import cache_folder
 from plcli.errors import DataError, UsageError
 from plcli.rows import Kind, Rows
-
-logger = logging.getLogger(__name__)
 
 Source = str | list[str]
 Batch = dict[str, Any]
@@ -123,7 +120,6 @@ class SplitData(LightningDataModule):
             "tokens_per_batch": tokens_per_batch,
         }
         self.validation_fraction, self.seed = validation_fraction, seed or 0
-        self._warned = False
         self._typed: Rows | None = None
         self._rows: dict[str, Rows] = {}
         self._splits: dict[str, Split] = {}
@@ -279,27 +275,21 @@ class SplitData(LightningDataModule):
         for split in STAGE_SPLITS[stage]:
             if stage != "fit" or split == "train" or self.has(split):
                 self.split(split)
-        if stage == "fit" and getattr(self.trainer, "global_rank", 0) == 0:
-            self._warn_of_leaks()
 
-    def _warn_of_leaks(self) -> None:
-        """Say once how many rows of validation and test also stand in the training split."""
-        if self._warned:
-            return
-        self._warned = True
+    def leaks(self) -> list[str]:
+        """Return a line for validation and test each, if rows of it also stand in training."""
         hashes = {
             split: overlap.hashes(self.rows(split), self.inputs, self.subset(split))
             for split in ("validation", "test")
             if self.has(split)
         }
         counts = overlap.counted(self.rows("train"), self.inputs, self.subset("train"), hashes)
-        for split, count in counts.items():
-            if count:
-                logger.warning(
-                    "warning: %d of %d %s rows also stand in the training split, so that their "
-                    "score says little; remove them from one of the two (data.%s, data.train)",
-                    *(count, len(self.split(split)), split, split),
-                )
+        return [
+            f"{split}: {count} of {len(hashes[split])} rows also stand in the training split, so "
+            f"that its score says little; remove them from data.{split} or data.train"
+            for split, count in counts.items()
+            if count
+        ]
 
     def train_dataloader(self) -> Any:
         """Batches of random rows, another order every epoch."""

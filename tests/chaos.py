@@ -25,7 +25,8 @@ import plcli.cli  # so that forks have it
 from plcli import durable
 from tests import crash
 
-FIT = ("fit", "-c", "config.yaml", "--resume", "auto", "--run")
+TRUSTED = ("--allow-import", "tests")  # the model and the data of tests/crash.py
+FIT = ("fit", *TRUSTED, "-c", "config.yaml", "--resume", "auto", "--run")
 Row = tuple[str, int, int, str]
 
 

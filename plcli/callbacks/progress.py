@@ -80,8 +80,12 @@ class ProgressLines(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Say what is trained on what."""
+        data = trainer.datamodule
         for split in ("train", "validation"):
             self._describe(trainer, split)
+        if trainer.is_global_zero and not trainer.global_step and hasattr(data, "leaks"):
+            for line in data.leaks():
+                logger.warning("warning: %s", line)
         trained = sum(
             parameter.numel() for parameter in pl_module.parameters() if parameter.requires_grad
         )
