@@ -67,7 +67,7 @@ def import_class(class_path: str, key: str) -> type:
             f"{key}: '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, names)}"
         )
     if not inspect.isclass(value) and allowlist.is_shipped(class_path):
-        raise UsageError(f"{key}: '{class_path}' is a function; a class is needed here.")
+        raise UsageError(f"{key}: '{class_path}' is a function. Name a class.")
     return value  # type: ignore[no-any-return]  # a class, or a function that makes one
 
 
@@ -285,7 +285,7 @@ def _wrong_type(key: str, block: str, error: str) -> str:
     value = value.split(" - Parser key")[0].strip()
     names = {"NoneType": "null", "str": "text"}
     found = re.findall(
-        r"Expected a (?:<class '(?:[\w.]*\.)?(\w+)'>|typing\.Literal\[(.+)\])", block
+        r"Expected (?:a )?(?:<class '(?:[\w.]*\.)?(\w+)'>|typing\.Literal\[(.+)\])", block
     )
     wanted = dict.fromkeys(choices or names.get(name, name) for name, choices in found)
     if not set(wanted) - {"null"} and re.search(r"dot import path|subclass of", block):

@@ -454,7 +454,8 @@ class PlCLI(LightningCLI):
             if self.values.get("data") is not None
             else None
         )
-        stem = Path(source if isinstance(source, str) else "predictions").stem.replace("*", "all")
+        named = Path(source if isinstance(source, str) else "").stem.replace("*", "all")
+        stem = named or "predictions"
         folder = self.plan.run.folder / "predictions"
         names = [
             folder / f"{stem}.csv",

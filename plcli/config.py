@@ -151,7 +151,7 @@ def read(path: str, command: str) -> list[Fragment]:
 
 def _read(path: Path, command: str, seen: tuple[Path, ...]) -> list[Fragment]:
     if path.resolve() in seen:
-        raise UsageError(f"{path}: inherits from itself through 'config:'.")
+        raise UsageError(f"{path}: inherits from itself through 'config:'. Take that line out.")
     values = load_yaml(path)
     bases = values.pop("config", [])
     if any(name in values for name in COMMANDS):
@@ -178,9 +178,10 @@ def load_yaml(path: Path) -> dict[str, Any]:
         UsageError: if there is no such file, or it is not UTF-8, not YAML or not a mapping.
     """
     text = _read_text(path)
-    loader = _Loader(text)
-    loader.name = str(path)
+    loader = None
     try:
+        loader = _Loader(text)
+        loader.name = str(path)
         node = loader.get_single_node()
         if node is None:
             return {}
@@ -203,13 +204,14 @@ def load_yaml(path: Path) -> dict[str, Any]:
         said = str(error).splitlines()[0]
         raise UsageError(f"{path}: is not YAML: {said}. Take that character out.") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise UsageError(
             f"{path}: holds a {type(values).__name__}, "
-            "not a mapping with keys such as model and data."
+            "not a mapping with keys such as model and data. Write them as `key: value`."
         )
     return values
 

@@ -53,7 +53,10 @@ class Sink:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         except OSError as error:
-            raise MachineError(f"--output {path}: cannot be written ({error.strerror}).") from None
+            raise MachineError(
+                f"--output {path}: cannot be written ({error.strerror}). "
+                "Name a file in another folder."
+            ) from None
         os.close(handle)
         self._temporary = Path(name)
         self._file: IO[str] = open(self._temporary, "w", encoding="utf-8", newline="")  # noqa: SIM115  # closed in close()

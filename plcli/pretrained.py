@@ -249,7 +249,9 @@ def _explained_sizes(model_type: str) -> Iterator[None]:
         raise
     except Exception as error:  # configs and models check their sizes in many ways
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
-        raise ModelError(f"architecture: {model_type} cannot be built: {said}") from error
+        raise ModelError(
+            f"architecture: {model_type} cannot be built: {said.rstrip('.')}. Choose other sizes."
+        ) from error
 
 
 def fit_wordpiece(

@@ -181,7 +181,7 @@ def _batches(
             if column not in row:
                 raise DataError(
                     f"{where}: has no column '{column}'.{did_you_mean(column, row)} "
-                    f"It has {listed(row)}."
+                    f"It has {listed(row)}; name one of these."
                 )
             cell = _cell(row[column], kind, where, column)
             if kind is Kind.NAME:

@@ -92,9 +92,8 @@ class Part:
 
     def _not_readable(self, error: UnicodeError) -> str:
         if self.encoding is not None:
-            return (
-                f"{self.name}: is not {self.encoding} ({error.reason}). Set another data.encoding."  # type: ignore[attr-defined]  # of all but the base class
-            )
+            said = str(error)[:80]
+            return f"{self.name}: is not {self.encoding} ({said}). Set another data.encoding."
         with _remote(self.name), _open(self.path) as file:
             guess = _likely_encoding(file.read(1 << 16))
         if guess is None:
@@ -112,7 +111,7 @@ class Part:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             number = 0
             try:
-                header = next(reader, None)
+                header = next(filter(None, reader), None)
                 if header is None:
                     raise DataError(
                         f"{self.name}: is empty. A first line with column names is needed, "
@@ -157,7 +156,7 @@ class Part:
                 )
                 raise DataError(
                     f"{self.name}: has no column '{column}'.{did_you_mean(column, header)}{hint} "
-                    f"It has {listed(header)}."
+                    f"It has {listed(header)}; name one of these."
                 )
 
     def _json_rows(self, format: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -370,7 +369,10 @@ def _part(name: str) -> list[Part]:
         kind = name.partition("://")[0].split("::")[-1]
         if kind not in known_implementations and kind not in registry:
             near = did_you_mean(kind, known_implementations)
-            raise DataError(f"{name}: '{kind}://' is no known kind of address.{near}")
+            raise DataError(
+                f"{name}: '{kind}://' is no known kind of address.{near} "
+                "Write a path, or an address such as s3://BUCKET/FILE."
+            )
         return [Part(name, name)]
     path = os.path.expanduser(name)
     if os.path.isdir(path):

@@ -91,7 +91,7 @@ def test_a_file_that_inherits_from_itself_is_refused(plcli: Command) -> None:
     result = plcli("fit", "-c", config)
     assert (result.code, message(result)) == (
         2,
-        "plcli: loop.yaml: inherits from itself through 'config:'.\n",
+        "plcli: loop.yaml: inherits from itself through 'config:'. Take that line out.\n",
     )
 
 
@@ -265,11 +265,13 @@ BROKEN = {
     ),
     "a list": (
         b"- model\n- data\n",
-        "broken.yaml: holds a list, not a mapping with keys such as model and data.",
+        "broken.yaml: holds a list, not a mapping with keys such as model and data. "
+        "Write them as `key: value`.",
     ),
     "a word": (
         b"hello\n",
-        "broken.yaml: holds a str, not a mapping with keys such as model and data.",
+        "broken.yaml: holds a str, not a mapping with keys such as model and data. "
+        "Write them as `key: value`.",
     ),
     "two documents": (
         b"trainer: {}\n---\ntrainer: {}\n",

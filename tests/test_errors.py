@@ -431,11 +431,11 @@ DATA = {
     ),
     "a missing column": (
         ["--data.train", "table.csv", "--data.features", "[a, c]"],
-        "table.csv: has no column 'c'. It has a, b, y.",
+        "table.csv: has no column 'c'. It has a, b, y; name one of these.",
     ),
     "a missing target": (
         ["--data.train", "table.csv", "--data.target", "z"],
-        "table.csv: has no column 'z'. It has a, b, y.",
+        "table.csv: has no column 'z'. It has a, b, y; name one of these.",
     ),
     "a cell that is no number": (
         ["--data.train", "words.csv"],
@@ -555,7 +555,8 @@ USES = {
     "an output that cannot be written": (
         ("predict", "where", "--output", "/proc/out.csv"),
         5,
-        "--output /proc/out.csv: cannot be written (No such file or directory).",
+        "--output /proc/out.csv: cannot be written (No such file or directory). "
+        "Name a file in another folder.",
     ),
     "a misspelt key": (
         ("test", "--data.tests", "x.csv"),

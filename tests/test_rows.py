@@ -400,12 +400,12 @@ def test_a_whole_number_beyond_all_floats_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["csv", "jsonl", "json", "parquet", "arrow file"])
 def test_a_missing_column_is_named_with_the_nearest_and_all_others(name: str) -> None:
-    with refused("has no column 'txet'. Did you mean 'text'? It has text."):
+    with refused("has no column 'txet'. Did you mean 'text'? It has text; name one of these."):
         rows.load(WRITERS[name](), {"txet": Kind.TEXT})
 
 
 def test_a_missing_column_without_a_near_one_is_named_without_a_guess() -> None:
-    with refused("a.csv: has no column 'label'. It has text."):
+    with refused("a.csv: has no column 'label'. It has text; name one of these."):
         rows.load(write("a.csv", "text\na\n"), TEXT_AND_LABEL)
 
 
@@ -749,7 +749,9 @@ def test_the_process_that_waits_for_a_cache_file_finds_it_whole(
 
 
 def test_values_are_checked_like_files() -> None:
-    with refused("typed, row 2: has no column 'text'. Did you mean 'txt'? It has txt."):
+    with refused(
+        "typed, row 2: has no column 'text'. Did you mean 'txt'? It has txt; name one of these."
+    ):
         rows.from_values([{"text": "a"}, {"txt": "b"}], TEXT, source="typed")
 
 

@@ -452,7 +452,7 @@ def test_a_typed_number_that_is_none_is_told() -> None:
 
 def test_a_typed_object_without_the_column_is_told() -> None:
     data = TableData(features=["a", "b"], target="y")
-    with refused("--input, row 1: has no column 'b'. It has a, c."):
+    with refused("--input, row 1: has no column 'b'. It has a, c; name one of these."):
         data.predict_values(['{"a": 1, "c": 2}'], source="--input")
 
 

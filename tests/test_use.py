@@ -417,7 +417,7 @@ def test_a_json_object_without_a_column_is_told(plcli: Command, linear_run: Fini
     result = plcli("predict", "--run", linear_run.folder, '{"a": 1}')
     assert (result.code, message(result)) == (
         3,
-        "plcli: the command line, row 1: has no column 'b'. It has a.\n",
+        "plcli: the command line, row 1: has no column 'b'. It has a; name one of these.\n",
     )
 
 
@@ -596,7 +596,8 @@ def test_an_input_without_the_text_column_is_told(plcli: Command, text_run: Fini
     result = plcli("predict", "--run", text_run.folder, "--input", "new.csv")
     assert (result.code, message(result)) == (
         3,
-        "plcli: new.csv: has no column 'message'. Did you mean 'mesage'? It has mesage.\n",
+        "plcli: new.csv: has no column 'message'. Did you mean 'mesage'? "
+        "It has mesage; name one of these.\n",
     )
 
 

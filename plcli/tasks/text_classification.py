@@ -302,7 +302,7 @@ class TextClassificationData(TextData):
             name = names[first].as_py()
             raise DataError(
                 f"{rows.source}, row {row_of[first] + 1}: label '{name}' is not one of "
-                f"{listed(known)}.{did_you_mean(name, known)}"
+                f"{listed(known)}.{did_you_mean(name, known) or ' Mend it, or remove the row.'}"
             )
         return ids
 
