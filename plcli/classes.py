@@ -3,6 +3,7 @@
 It stands here because jsonargparse explains misspelt names and wrong classes in fifty lines.
 """
 
+import difflib
 import importlib
 import inspect
 import pkgutil
@@ -10,9 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from plcli import allowlist
+from plcli import allowlist, config
 from plcli.arguments import SECTIONS
 from plcli.errors import UsageError, did_you_mean, listed, suggest
+
+CLASS_KEYS = ("class_path", "init_args")
 
 
 def task_class_path(name: str) -> str:
@@ -116,11 +119,8 @@ def check_keys(
         UsageError: for the first unknown key or class, with the nearest valid name.
     """
     where = f"{source}: " if source else ""
+    config.check_sections(values, where)
     for section, value in values.items():
-        if section not in SECTIONS:
-            raise UsageError(
-                f"{where}unknown key '{section}'.{suggest(section, SECTIONS, owner='Valid are')}"
-            )
         if section in classes and not isinstance(value, Mapping):
             raise UsageError(f"{where}{section}: got '{value}', expected a mapping of keys.")
         if section in classes:
@@ -134,12 +134,14 @@ def _check_class(value: Any, merged: Any, where: str, key: str) -> None:
     if not isinstance(value, Mapping):
         return
     for name in value:
-        if name not in ("class_path", "init_args", "dict_kwargs"):
-            raise UsageError(
-                f"{where}unknown key '{key}.{name}'."
-                f"{did_you_mean(name, ['class_path', 'init_args'])}"
-            )
+        if name not in (*CLASS_KEYS, "dict_kwargs"):
+            near = suggest(name, CLASS_KEYS, owner="Valid are")
+            raise UsageError(f"{where}unknown key '{key}.{name}'.{near}")
     class_path = value.get("class_path", merged.get("class_path"))
+    if class_path is None and isinstance(value.get("init_args"), Mapping):
+        for name in value["init_args"]:
+            if near := did_you_mean(name, ["class_path"]):
+                raise UsageError(f"{where}unknown key '{key}.{name}'.{near}")
     if isinstance(class_path, str) and "." in class_path:
         cls = import_class(class_path, f"{where}{key}.class_path")
         _check_names(
@@ -154,15 +156,22 @@ def _check_names(cls: type, values: Any, where: str, key: str, merged: Any) -> N
     names = parameters(cls)
     for name, value in values.items():
         if name.rstrip("+") not in names and not takes_any(cls):
+            around = CLASS_KEYS if key in ("model.init_args", "data.init_args") else ()
+            near = did_you_mean(name, (*names, *around))
             raise UsageError(
                 f"{where}unknown key '{key}.{name}'."
-                f"{suggest(name, names, owner=f'{cls.__name__} takes')}"
+                f"{near or suggest(name, names, owner=f'{cls.__name__} takes')}"
             )
         for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, Mapping) and "class_path" in item:
+            if isinstance(item, Mapping) and any(_names_class(name) for name in item):
                 _check_class(
                     item, merged.get(name, item) if item is value else item, where, f"{key}.{name}"
                 )
+
+
+def _names_class(key: str) -> bool:
+    """Whether a key is `class_path` or `init_args`, or nearly so."""
+    return bool(difflib.get_close_matches(key, CLASS_KEYS, cutoff=0.8))
 
 
 def check_all(values: Any) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from plcli.arguments import COMMANDS
-from plcli.errors import UsageError, did_you_mean
+from plcli.arguments import COMMANDS, SECTIONS
+from plcli.errors import UsageError, did_you_mean, listed
 
 MOST_BYTES = 1_000_000  # of a config file
 MOST_NODES = 100_000  # of a config: far more than anybody writes, far less than an alias bomb
@@ -160,6 +160,7 @@ def _read(path: Path, command: str, seen: tuple[Path, ...]) -> list[Fragment]:
             raise UsageError(f"{path}: '{command}' holds {block!r}, not a mapping of keys.")
         flat = {key: value for key, value in values.items() if key not in COMMANDS}
         values = merge([flat, block])
+    check_sections(values, f"{path}: ")
     fragments = []
     if not isinstance(bases, (str, list)) or not all(isinstance(base, str) for base in bases):
         raise UsageError(f"{path}: 'config' holds {bases!r}, not the name of a config file.")
@@ -169,6 +170,25 @@ def _read(path: Path, command: str, seen: tuple[Path, ...]) -> list[Fragment]:
         *fragments,
         Fragment(str(path), {key: _with_init_args(key, value) for key, value in values.items()}),
     ]
+
+
+def check_sections(values: Mapping[str, Any], where: str) -> None:
+    """Check the outermost keys of a config.
+
+    Raises:
+        UsageError: for the first unknown one, with the nearest valid name.
+    """
+    for section in values:
+        if section.replace("-", "_") == "allow_import":
+            raise UsageError(
+                f"{where}{section} stands in a config. "
+                "Give it on the command line alone: --allow-import PACKAGE."
+            )
+        if section not in SECTIONS:
+            near = did_you_mean(section, (*SECTIONS, "config", *COMMANDS))
+            raise UsageError(
+                f"{where}unknown key '{section}'.{near or f' Valid are {listed(SECTIONS)}.'}"
+            )
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest of the options, or an empty string."""
     options = list(options)
     lowered = {option.lower(): option for option in options}
-    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    cutoff = 0.6 if len(name) > 3 else 0.5  # of two letters swapped, half are in their place
+    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
     return f" Did you mean '{lowered[near[0]]}'?" if near else ""
 
 

@@ -225,7 +225,11 @@ def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: An
     sizes = dict(architecture)
     model_type = sizes.pop("model_type", None)
     if not isinstance(model_type, str):
-        raise ModelError("architecture: needs a model_type, such as bert.")
+        near = next((size for size in sizes if did_you_mean(size, ["model_type"])), None)
+        raise ModelError(
+            "architecture: needs a model_type, such as bert."
+            + (f" Did you mean 'model_type'? It holds '{near}'." if near else " Add one.")
+        )
     with _explained_sizes(model_type):
         config = AutoConfig.for_model(model_type, **{**sizes, **settings})
         known = type(config)().to_dict()
