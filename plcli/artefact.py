@@ -166,14 +166,19 @@ def load_state(artefact: Artefact, model: Any) -> None:
     Raises:
         ModelError: if the module's state has other names or shapes.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_model
 
     try:
         load_model(model, artefact.folder / WEIGHTS)
+    except SafetensorError as error:
+        raise ModelError(
+            f"{artefact.folder / WEIGHTS}: is no safetensors file ({error}). Copy the folder again."
+        ) from None
     except RuntimeError as error:
         raise ModelError(
             f"{artefact.folder}: does not fit {type(model).__name__}: "
-            f"{str(error).splitlines()[-1].strip()}"
+            f"{str(error).splitlines()[-1].strip()[:200]}"
         ) from None
 
 

@@ -91,6 +91,14 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """SafeDumper that quotes what _Loader would take for something else than text."""
 
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Represent text; where it holds a rare line break, escaped, as YAML turns it into \\n."""
+        style = '"' if set(text) & set("\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
 
 # only what the core schema has: dates, sets, binary and the rest are text or refused
 _Loader.yaml_constructors = {
