@@ -31,15 +31,12 @@ def test_a_monitor_that_is_not_logged_is_told_before_training(
     assert (result.code, said in message(result), "epoch 1" in result.err) == (2, True, False)
 
 
-@pytest.mark.parametrize("monitor", ["val_rmse", "train_loss", "train_loss_epoch"])
+@pytest.mark.parametrize("monitor", ["val_rmse", "train_loss"])
 def test_a_monitor_that_is_logged_is_found(
     plcli: Command, linear_config: Path, monitor: str
 ) -> None:
-    step = SimpleLinearModel.training_step
-    words = [] if monitor != "train_loss_epoch" else ["--trainer.max_epochs", "0"]
-    assert step is not None
-    result = plcli("fit", "-c", linear_config, "--run", "here", *watching(monitor), *words)
-    assert "no metric" not in result.err
+    result = plcli("fit", "-c", linear_config, "--run", "here", *watching(monitor))
+    assert result.code == 0, result.err
 
 
 def test_a_test_split_that_cannot_be_scored_is_told_before_training(
