@@ -12,11 +12,17 @@ Any other exception is a bug of plcli: it keeps its traceback and the exit code 
 import difflib
 from collections.abc import Iterable
 
+LONGEST_NAME = 80  # letters of a name that comes from a file, in a message
+
 
 class PlcliError(Exception):
     """A user's mistake: what is wrong, where, what was got, what to do."""
 
     exit_code = 70
+
+    def __str__(self) -> str:
+        """Return the message; what a file holds of control characters is spelt, not obeyed."""
+        return "\n".join(printable(line) for line in super().__str__().split("\n"))
 
 
 class Terminated(BaseException):
@@ -62,7 +68,7 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     lowered = {option.lower(): option for option in options}
     cutoff = 0.6 if len(name) > 3 else 0.5  # of two letters swapped, half are in their place
     near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
-    return f" Did you mean '{lowered[near[0]]}'?" if near else ""
+    return f" Did you mean '{_shortened(lowered[near[0]])}'?" if near else ""
 
 
 def suggest(name: str, options: Iterable[str], *, owner: str) -> str:
@@ -78,4 +84,17 @@ def listed(names: Iterable[str], *, most: int = 12) -> str:
     """Join names with commas for a message, at most so many of them."""
     names = list(names)
     more = f", ... ({len(names) - most} more)" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(map(_shortened, names[:most])) + more
+
+
+def printable(text: str) -> str:
+    """Spell the characters of a text that move the cursor, or colour or clear a terminal."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def _shortened(name: str) -> str:
+    shown = printable(name)
+    return shown if len(shown) <= LONGEST_NAME else f"{shown[:LONGEST_NAME]}..."

@@ -774,3 +774,26 @@ def test_a_reader_that_has_gone_is_no_error(
     monkeypatch.setattr(__main__, "_run", fail)
     monkeypatch.setattr(sys, "stderr", open("stderr.txt", "w"))  # noqa: SIM115  # main closes it
     assert plcli("predict").code == 0
+
+
+# what a file holds does not reach the terminal as it is
+
+
+def test_a_column_name_does_not_colour_the_terminal(plcli: Command, linear_config: Path) -> None:
+    Path("red.csv").write_text("\x1b[31ma\x1b[2J,b,y\n1,2,3\n")
+    said = message(plcli("fit", "-c", linear_config, "--data.train", "red.csv"))
+    assert ("\x1b" in said, "\\x1b[31ma" in said) == (False, True)
+
+
+def test_a_column_name_of_many_lines_keeps_the_message_on_one(
+    plcli: Command, linear_config: Path
+) -> None:
+    Path("lines.csv").write_text('"a\n\n\n\n\n\n\n",b,y\n1,2,3\n')
+    said = message(plcli("fit", "-c", linear_config, "--data.train", "lines.csv"))
+    assert said.count("\n") == 1
+
+
+def test_a_long_column_name_is_cut(plcli: Command, linear_config: Path) -> None:
+    Path("long.csv").write_text(f"{'x' * 100_000},b,y\n1,2,3\n")
+    said = message(plcli("fit", "-c", linear_config, "--data.train", "long.csv"))
+    assert len(said) < 400
