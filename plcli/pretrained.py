@@ -114,7 +114,7 @@ def _explained(name: str) -> Iterator[None]:
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
         if Path(name).exists():
             if "ignore_mismatched_sizes" in first:
-                first = "its weights are not of the sizes that are asked for"
+                first = "its weights are not of the sizes that are asked for, as for other labels"
             raise ModelError(
                 f"pretrained: {name} cannot be loaded: {first.rstrip('.')}. "
                 "Copy the folder again, or name another."

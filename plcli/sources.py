@@ -404,5 +404,5 @@ def package_path(name: str) -> Path:
         raise DataError(f"{name}: no package '{package}' is installed. Install it with pip.")
     path = Path(next(iter(spec.submodule_search_locations))) / inside
     if not path.exists():
-        raise DataError(f"{name}: the package '{package}' holds no '{inside}'.")
+        raise DataError(f"{name}: the package '{package}' holds no '{inside}'. Check the path.")
     return path

@@ -57,7 +57,6 @@ BAD_TEXT: dict[str, tuple[str, bytes | str]] = {
     "blank lines": ("a.csv", "\n\n\n"),
     "semicolons": ("a.csv", GOOD.replace(",", ";")),
     "tabs": ("a.csv", GOOD.replace(",", "\t")),
-    "pipes": ("a.csv", GOOD.replace(",", "|")),
     "commas in tsv": ("a.tsv", GOOD),
     "renamed column": ("a.csv", GOOD.replace("message", "mesage")),
     "other case": ("a.csv", GOOD.replace("message", "Message")),
@@ -71,16 +70,12 @@ BAD_TEXT: dict[str, tuple[str, bytes | str]] = {
     "utf-16": ("a.csv", LATIN.encode("utf-16")),
     "utf-16 without a mark": ("a.csv", LATIN.encode("utf-16-le")),
     "binary": ("a.csv", bytes(range(256)) * 8),
-    "gzip": ("a.csv", bytes.fromhex("1f8b0800000000000003") + bytes(range(128, 256))),
     "NUL": ("a.csv", NUL),
     "bad json line": ("a.jsonl", '{"message": "a", "intent": "billing"}\n{message: b}\n'),
     "json line cut": ("a.jsonl", '{"message": "a", "intent": "billing"}\n{"message": "b'),
     "json list in jsonl": ("a.jsonl", '["a", "billing"]\n'),
-    "json number line": ("a.jsonl", "3\n"),
     "json of one object": ("a.json", '{"message": "a"}'),
     "json lines in json": ("a.json", '{"message": "a"}\n{"message": "b"}\n'),
-    "json cut": ("a.json", '[{"message": "a"}, {"mess'),
-    "json text": ("a.json", '"hello"'),
     "deep json": ("a.jsonl", "[" * 50_000 + "\n"),
     "json with a long number": ("a.jsonl", '{"message": ' + "9" * 5000 + "}\n"),
     "text in a list": ("a.jsonl", '{"message": ["a"], "intent": "billing"}\n'),
@@ -90,7 +85,6 @@ BAD_TEXT: dict[str, tuple[str, bytes | str]] = {
     "torn parquet": ("a.parquet", b"PAR1" + b"\0" * 40),
     "csv as parquet": ("a.parquet", GOOD),
     "empty parquet": ("a.parquet", b""),
-    "csv as arrow": ("a.arrow", GOOD),
     "empty arrow": ("a.arrow", b""),
     "unknown ending": ("a.xlsx", b"PK\3\4"),
     "no ending": ("data", GOOD),
@@ -153,12 +147,21 @@ for _name, (_kind, _content) in {
 
 # what is named is not there, or is something else
 
-for _use, (_command, _key) in FOR.items():
-    case(f"{_use}: no such file", _command, _key, "none.csv", code=3, named="none.csv")
-    case(f"{_use}: a folder", _command, _key, ".", code=3, named=r"\.: is a folder")
-    case(f"{_use}: an empty glob", _command, _key, "x/*.csv", code=3, named=r"x/\*\.csv")
-    case(f"{_use}: no such package", _command, _key, "package:none/a.csv", code=3, named="none")
-    case(f"{_use}: no such address", _command, _key, "zz://a.csv", code=3, named="zz://a.csv")
+for _number, (_name, _source) in enumerate(
+    {
+        "no such file": "none.csv",
+        "a folder": "./",
+        "an empty glob": "x/*.csv",
+        "no such package": "package:none/a.csv",
+        "no such file of a package": "package:plcli/none.csv",
+        "no such address": "zz://a.csv",
+        "no such address of a host": "file:///none/a.csv",
+        "a list with a gap": "[text.yaml, none.csv]",
+    }.items()
+):
+    _use = list(FOR)[_number % 4]
+    _command, _key = FOR[_use]
+    case(f"{_use}: {_name}", _command, _key, _source, code=3, named=re.escape(_source.strip("[]")))
 
 # options and keys
 
@@ -168,8 +171,6 @@ for _name, (_words, _code, _named) in {
     "a key of the trainer": (("fit", "--trainer.max_epoch", "1"), 2, "--trainer.max_epoch"),
     "a section": (("fit", "--trainr.max_epochs", "1"), 2, "--trainr"),
     "an option": (("fit", "--rum", "x"), 2, "--rum"),
-    "a word for epochs": (("fit", "--trainer.max_epochs", "many"), 2, "trainer.max_epochs"),
-    "a time for epochs": (("fit", "--trainer.max_epochs", "12:30"), 2, "trainer.max_epochs"),
     "no for a number": (("fit", "--data.batch_size", "no"), 2, "data.batch_size"),
     "a fraction for a size": (("fit", "--data.batch_size", "1.5"), 2, "data.batch_size"),
     "a size below one": (("fit", "--data.batch_size", "0"), 2, "data.batch_size"),

@@ -22,7 +22,7 @@ def watching(monitor: str) -> list[str]:
     return ["--trainer.callbacks", f"[{{class_path: {STOP}, init_args: {{monitor: {monitor}}}}}]"]
 
 
-@pytest.mark.parametrize("monitor", ["val_rmsee", "train_los", "x"])
+@pytest.mark.parametrize("monitor", ["val_rmsee", "train_los"])
 def test_a_monitor_that_is_not_logged_is_told_before_training(
     plcli: Command, linear_config: Path, monitor: str
 ) -> None:
