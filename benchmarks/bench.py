@@ -139,6 +139,7 @@ class Bench:
     def predicting(self) -> dict[str, Any]:
         """Rows per second from a file to a file."""
         rows = self.options.predict_rows
+        self.run(["predict.py", "--tool", "model"], rows=rows)
         return {"rows": rows, "runs": self.turns(PREDICT, self.options.repetitions, rows=rows)}
 
     def encoding(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import common
 
-options = common.arguments(tool=["plcli", "pipeline", "pipeline32", "bare"])
+options = common.arguments(tool=["model", "plcli", "pipeline", "pipeline32", "bare"])
 
 import torch  # noqa: E402
 
@@ -89,8 +89,10 @@ def plcli() -> list[str]:
         return [json.loads(line)["label"] for line in file]
 
 
-if not (run / "model" / "plcli.json").exists():
+if options.tool == "model":  # in a process of its own: a fit leaves its mark on what follows it
     make_model()
+    common.report()
+    raise SystemExit
 start: list[float] = []
 if options.tool == "bare":
     found = bare()
