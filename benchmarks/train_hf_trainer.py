@@ -48,6 +48,8 @@ class Clock(TrainerCallback):
     """Notes when each evaluation was there."""
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):  # type: ignore[no-untyped-def]
+        if "eval_accuracy" not in metrics:
+            return  # the test split, after training
         curve.append({"seconds": time.perf_counter() - start, "accuracy": metrics["eval_accuracy"]})
 
 
