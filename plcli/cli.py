@@ -38,7 +38,7 @@ from plcli.callbacks.progress import LiveBar, ProgressLines
 from plcli.callbacks.rehearsal import Rehearsal
 from plcli.checkpoint_files import WholeCheckpoints
 from plcli.classes import parameters
-from plcli.errors import MachineError, ModelError, PlcliError, UsageError
+from plcli.errors import MachineError, ModelError, PlcliError, UsageError, below
 from plcli.exact import ExactFitLoop
 from plcli.fitting import Fit
 from plcli.metrics_csv import MetricsCsv
@@ -183,8 +183,7 @@ class PlCLI(LightningCLI):
                 ways = "" if run.finished else ", or --resume allow-changes"
                 raise UsageError(
                     f"{run.folder}: holds {'a finished' if run.finished else 'an unfinished'} run "
-                    f"of another config; give the same one or another --run{ways}.\n  "
-                    + "\n  ".join(changed[:12])
+                    f"of another config; give the same one or another --run{ways}.{below(changed)}"
                 )
         if run.finished:
             self.console.print(f"{run.folder}: done.")

@@ -10,7 +10,7 @@ Any other exception is a bug of plcli: it keeps its traceback and the exit code 
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 LONGEST_NAME = 80  # letters of a name that comes from a file, in a message
 
@@ -85,6 +85,12 @@ def listed(names: Iterable[str], *, most: int = 12) -> str:
     names = list(names)
     more = f", ... ({len(names) - most} more)" if len(names) > most else ""
     return ", ".join(map(_shortened, names[:most])) + more
+
+
+def below(lines: Sequence[str]) -> str:
+    """Return the lines of a message that stand below its first: three, and how many more."""
+    more = [f"... ({len(lines) - 3} more)"] if len(lines) > 3 else []
+    return "".join(f"\n  {line}" for line in [*lines[:3], *more])
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from plcli import artefact, checkpoint_files, config, durable, exact, log, outcome, runs
 from plcli.callbacks.checkpoints import Checkpoints
-from plcli.errors import MachineError, ModelError, UsageError
+from plcli.errors import MachineError, ModelError, UsageError, below
 from plcli.metrics_csv import MetricsCsv
 from plcli.plan import RUN_VARIABLE, Plan
 
@@ -167,7 +167,7 @@ class Fit:
         if changed and not self.plan.allows_changes:
             raise UsageError(
                 f"{run.folder}: the data are others than when this run began. Give the same data, "
-                "another --run, or --resume allow-changes.\n  " + "\n  ".join(changed[:12])
+                f"another --run, or --resume allow-changes.{below(changed)}"
             )
         self.metrics_csv.resume(before["metrics_csv"])
         return changed + self._differences(run)

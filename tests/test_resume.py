@@ -220,6 +220,16 @@ def test_a_refused_config_changes_nothing_in_the_folder(
     assert {path: path.stat().st_mtime_ns for path in unfinished.rglob("*")} == before
 
 
+def test_of_many_differences_three_are_said(
+    plcli: Command, linear_run: FinishedRun, unfinished: Path
+) -> None:
+    words = ["--data.batch_size=7", "--data.seed=1", "--seed_everything=7"]
+    words += ["--trainer.max_epochs=5", "--trainer.accumulate_grad_batches=2"]
+    result = plcli("fit", "-c", linear_run.config, "--run", "here", *words)
+    lines = message(result).splitlines()
+    assert (len(lines), lines[-1]) == (5, "  ... (2 more)")
+
+
 @pytest.mark.parametrize(
     "words",
     [
