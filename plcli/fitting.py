@@ -161,8 +161,8 @@ class Fit:
             )
         before = checkpoint_files.load(self.plan.checkpoint)["plcli"]
         changed = [
-            *_changes("facts", before["facts"], self.checkpoints.facts),
             *_changes("data", before["data"], self.checkpoints.fingerprints),
+            *_changes("facts", before["facts"], self.checkpoints.facts),
         ]
         if changed and not self.plan.allows_changes:
             raise UsageError(
