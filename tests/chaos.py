@@ -81,11 +81,11 @@ class Chaos:
 
     def kills(self, workers: int) -> Row:
         """Kill runs at random moments."""
-        runs, kills, exact = self.times(8), 0, 0
+        runs, kills, exact = 0, 0, 0
         with self.setting(f"kills{workers}", data={"num_workers": workers}) as (folder, seconds):
-            for run in map(str, range(runs)):
-                wanted = self.random.randint(6, 8)
-                for _ in range(wanted):
+            while runs < self.times(8) or kills < self.times(50):
+                run, runs = str(runs), runs + 1
+                for _ in range(self.random.randint(6, 8)):
                     moment = self.random.uniform(0.02, seconds)
                     ended = crash.fork(
                         *FIT, run, folder=folder, meddle=crash.send(signal.SIGKILL, after=moment)
