@@ -41,6 +41,17 @@ def task_class_path(name: str) -> str:
     return found[name]
 
 
+def optimizer_class_path(name: str) -> str:
+    """Return the dotted path of an optimizer of torch; other names are left as they are.
+
+    Other packages that are installed have optimizers of the same names.
+    """
+    import torch
+
+    known = "." not in name and inspect.isclass(getattr(torch.optim, name, None))
+    return f"torch.optim.{name}" if known else name
+
+
 def import_class(class_path: str, key: str) -> type:
     """Import a class by its dotted path; `key` says in messages where the path stands.
 

@@ -52,14 +52,15 @@ def _name_classes(fragments: Sequence[Fragment], arguments: Arguments) -> None:
             elif isinstance(value, dict) and isinstance(value.get("class_path"), str):
                 value["class_path"] = classes.task_class_path(value["class_path"])
     arguments.overrides = [
-        (
-            key,
-            classes.task_class_path(value)
-            if key.removesuffix(".class_path") in ("model", "data")
-            else value,
-        )
+        (key, _named_class(key.removesuffix(".class_path"), value))
         for key, value in arguments.overrides
     ]
+
+
+def _named_class(key: str, value: str) -> str:
+    if key in ("model", "data"):
+        return classes.task_class_path(value)
+    return classes.optimizer_class_path(value) if key.endswith(".optimizer") else value
 
 
 def _check_imports(fragments: Sequence[Fragment], arguments: Arguments) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from tests.conftest import FinishedRun, Result, message, write_config
@@ -85,6 +86,15 @@ def test_an_override_reaches_into_the_optimizer(resolved: Resolved, linear_confi
 def test_an_optimizer_is_chosen_by_its_short_name(resolved: Resolved, linear_config: Path) -> None:
     values = resolved("-c", linear_config, "--model.optimizer", "SGD", "--model.optimizer.lr", "1")
     assert values["model"]["init_args"]["optimizer"]["class_path"] == "torch.optim.SGD"
+
+
+def test_an_optimizer_of_the_same_name_in_another_package_is_no_hindrance(
+    resolved: Resolved, linear_config: Path
+) -> None:
+    other = type("SGD", (torch.optim.SGD,), {"__module__": "other"})
+    values = resolved("-c", linear_config, "--model.optimizer", "SGD", "--model.optimizer.lr", "1")
+    assert values["model"]["init_args"]["optimizer"]["class_path"] == "torch.optim.SGD"
+    del other
 
 
 def test_a_list_is_given_in_brackets(resolved: Resolved, linear_config: Path) -> None:
