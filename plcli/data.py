@@ -1,21 +1,31 @@
 """TextData: the LightningDataModule that every text task builds on.
 
-A task's data module gives `columns(split)` (the columns beside text), `targets(rows)` (the labels
-of all rows as an array) and `facts()`, added to those here. The rest stands here and in splits.py:
-tokenizer, encoding, batches.
+It and its tasks are dataclasses: their fields are the keys of a config. A task's data module gives
+
+- `inputs`: the columns that a row to predict must have, set in `__post_init__`;
+- `columns(split)`: what each column of a split holds;
+- `targets(rows)`: the labels of all rows as an array; or, where labels are made with the tokens,
+  an `encoder(split)` and a `collate(split, encoded, indices)` of its own;
+- `facts()`: what its model has to know, added to what stands here.
+
+The rest stands here and in splits.py: tokenizer, encoding, batches. A batch holds whole rows; of a
+row that was cut into windows it holds all of them.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from plcli import encoding, pretrained
+from plcli import fitted_tokenizers, pretrained
+from plcli.encoding import Encoded, Encoder, TextEncoder, encode
 from plcli.errors import DataError, UsageError
 from plcli.rows import Kind, Rows
 from plcli.splits import Batch, Source, Split, SplitData
@@ -25,6 +35,7 @@ FITTED_LONGEST = 256  # tokens: the default for a tokenizer that is fitted here
 LONGEST = 512  # tokens: the default where a tokenizer names no limit, or a very large one
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TextData(SplitData):
     """Splits of text rows, tokenised once and batched by length.
 
@@ -33,7 +44,6 @@ class TextData(SplitData):
         validation: validation rows; without them a stratified part of the training rows is cut off.
         test: test rows.
         predict: rows to predict; no label column is needed.
-        text: the text column, or two columns for pairs.
         id: a column that names the rows in predictions; without it they are numbered from 0.
         tokenizer: where the tokenizer comes from; follows model.pretrained.
         wordpieces: entries of the tokenizer that is fitted on the training rows where there is no
@@ -41,12 +51,12 @@ class TextData(SplitData):
         max_length: tokens a row at most; by default what the tokenizer names, 512 at most.
         batch_size: rows a batch and device.
         tokens_per_batch: instead of batch_size: tokens a batch and device, about.
-        window: training batches whose rows are sorted by length together, cut into pieces of like
-            length, and dealt out again at random, to save padding; 1 keeps batches random. By
-            default 50, and 1 in epochs of fewer than 100 batches.
         pieces: parts of like length that a training batch is run in, each padded by itself; the
             gradient is that of the whole batch. By default 1; on a CPU 4 for random batches, but
             on a GPU small pieces cost more than padding does.
+        window: training batches whose rows are sorted by length together, cut into pieces of like
+            length, and dealt out again at random, to save padding; 1 keeps batches random. By
+            default 50, and 1 in epochs of fewer than 100 batches.
         validation_fraction: the part of the training rows that is cut off where no validation is
             given.
         num_workers: processes that prepare batches; 0 prepares them in the main process.
@@ -55,92 +65,110 @@ class TextData(SplitData):
         empty_text: whether rows whose text is empty or missing are kept, counted, or refused.
     """
 
-    def __init__(
-        self,
-        train: Source | None,
-        validation: Source | None,
-        test: Source | None,
-        predict: Source | None,
-        text: str | list[str],
-        id: str | None,
-        tokenizer: str | None,
-        wordpieces: int,
-        max_length: int | None,
-        batch_size: int,
-        tokens_per_batch: int | None,
-        pieces: int | None,
-        window: int | None,
-        validation_fraction: float,
-        num_workers: int,
-        seed: int | None,
-        encoding: str | None,
-        empty_text: EmptyText,
-    ) -> None:
-        self.text = [text] if isinstance(text, str) else text
-        if not 1 <= len(self.text) <= 2:
-            raise UsageError(
-                f"data.text: names {len(self.text)} columns; give one, or two for pairs."
-            )
+    fits: ClassVar[fitted_tokenizers.Kind] = "wordpiece"  # where there is no pretrained tokenizer
+
+    train: Source | None = None
+    validation: Source | None = None
+    test: Source | None = None
+    predict: Source | None = None
+    id: str | None = None
+    tokenizer: str | None = None
+    wordpieces: int = 8000
+    max_length: int | None = None
+    batch_size: int = 32
+    tokens_per_batch: int | None = None
+    pieces: int | None = None
+    window: int | None = None
+    validation_fraction: float = 0.1
+    num_workers: int = 0
+    seed: int | None = None
+    encoding: str | None = None
+    empty_text: EmptyText = "keep"
+
+    def __post_init__(self) -> None:
+        """Check the values; a task sets `inputs` before."""
         super().__init__(
-            sources={"train": train, "validation": validation, "test": test, "predict": predict},
-            inputs=self.text,
-            id=id,
-            batch_size=batch_size,
-            validation_fraction=validation_fraction,
-            num_workers=num_workers,
-            seed=seed,
-            tokens_per_batch=tokens_per_batch,
-            window=window,
-            pieces=pieces,
-            encoding=encoding,
+            sources={
+                "train": self.train,
+                "validation": self.validation,
+                "test": self.test,
+                "predict": self.predict,
+            },
+            inputs=self.inputs,
+            id=self.id,
+            batch_size=self.batch_size,
+            validation_fraction=self.validation_fraction,
+            num_workers=self.num_workers,
+            seed=self.seed,
+            tokens_per_batch=self.tokens_per_batch,
+            window=self.window,
+            pieces=self.pieces,
+            encoding=self.encoding,
         )
-        self.empty_text = empty_text
         for name, value, least in (
-            ("pieces", pieces, 1),
-            ("window", window, 1),
-            ("tokens_per_batch", tokens_per_batch, 1),
-            ("wordpieces", wordpieces, 10),
-            ("max_length", max_length, 4),  # two words with their special tokens
+            ("pieces", self.pieces, 1),
+            ("window", self.window, 1),
+            ("tokens_per_batch", self.tokens_per_batch, 1),
+            ("wordpieces", self.wordpieces, 10),
+            ("max_length", self.max_length, 4),  # two words with their special tokens
         ):
             if value is not None and value < least:
                 raise UsageError(f"data.{name}: got {value}, expected {least} or more.")
-        self.tokenizer_name, self.wordpieces, self.limit = tokenizer, wordpieces, max_length
 
     # what a task gives
 
     def columns(self, split: str) -> dict[str, Kind]:
-        """The text columns."""
-        return dict.fromkeys(self.text, Kind.TEXT)
+        """The input columns, of text."""
+        return dict.fromkeys(self.inputs, Kind.TEXT)
 
-    def targets(self, rows: Rows) -> npt.NDArray[Any]:
-        """Return the labels of all rows, [rows] or [rows, labels]."""
-        raise NotImplementedError
+    def targets(self, rows: Rows) -> npt.NDArray[Any] | None:
+        """Return the labels of all rows, [rows] or [rows, labels]; None where tokens hold them."""
+        return None
+
+    def encoder(self, split: str) -> Encoder:
+        """Return what makes tokens of the inputs, and of `encoded_columns` beside them."""
+        return TextEncoder(
+            self.loaded_tokenizer, max_length=self.longest, pairs=len(self.inputs) == 2
+        )
+
+    def encoded_columns(self, split: str) -> list[str]:
+        """Return the columns that the encoder takes."""
+        return self.inputs
+
+    def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
+        """Make a batch of whole rows; labels of `targets`, or index and id, are added to it."""
+        return dict(encoded.batch(indices))
+
+    def texts(self, cells: tuple[Any, ...]) -> Iterator[str]:
+        """Yield the texts of a row's inputs, to fit a tokenizer on."""
+        yield from cells
 
     def facts(self) -> dict[str, Any]:
         """The tokenizer's size, its padding, and the longest row."""
         return {
-            "max_length": self.max_length,
-            "vocab_size": len(self.tokenizer),
-            "pad_token_id": self.tokenizer.pad_token_id,
+            "max_length": self.longest,
+            "vocab_size": len(self.loaded_tokenizer),
+            "pad_token_id": self.loaded_tokenizer.pad_token_id,
         }
 
     # tokens
 
     @cached_property
-    def tokenizer(self) -> Any:
-        """The pretrained tokenizer, or a WordPiece tokenizer fitted on the training split."""
-        if self.tokenizer_name:
-            return pretrained.load_tokenizer(self.tokenizer_name)
+    def loaded_tokenizer(self) -> Any:
+        """The pretrained tokenizer, or one that is fitted on the training split."""
+        if self.tokenizer:
+            return pretrained.load_tokenizer(self.tokenizer)
         kept = self.subset("train")
         key = [
             self.rows("train").fingerprint,
-            self.text,
-            None if kept is None else (self.seed, self.validation_fraction),
+            self.inputs,
+            None if kept is None else (self.seed or 0, self.validation_fraction),
         ]
-        return pretrained.fit_wordpiece(
+        return fitted_tokenizers.fit(
+            self.fits,
             self._training_texts(),
             vocab_size=self.wordpieces,
-            max_length=self.limit or FITTED_LONGEST,
+            max_length=self.max_length or FITTED_LONGEST,
             key=repr(key),
         )
 
@@ -148,40 +176,50 @@ class TextData(SplitData):
         rows, kept = self.rows("train"), self.subset("train")
         used = np.ones(len(rows), bool) if kept is None else np.isin(np.arange(len(rows)), kept)
         row = 0
-        for columns in rows.parts(self.text):
+        for columns in rows.parts(self.inputs):
             for cells in zip(*columns, strict=True):
                 if used[row]:
-                    yield from cells
+                    yield from self.texts(cells)
                 row += 1
 
     @property
-    def max_length(self) -> int:
+    def longest(self) -> int:
         """Tokens a row at most."""
-        return self.limit or min(self.tokenizer.model_max_length, LONGEST)
+        return self.max_length or min(self.loaded_tokenizer.model_max_length, LONGEST)
 
-    def encoded(self, split: str) -> encoding.Encoded:
+    @cached_property
+    def _encoded(self) -> dict[tuple[str, str], Encoded]:
+        return {}
+
+    def encoded(self, split: str) -> Encoded:
         """Return all rows of a split's source, tokenised."""
-        return encoding.encode(
-            self.rows(split),
-            self.text,
-            self.tokenizer,
-            max_length=self.max_length,
-            cache=self.cache(split),
-        )
+        rows = self.rows(split)
+        if (split, rows.fingerprint) not in self._encoded:
+            self._encoded[split, rows.fingerprint] = encode(
+                rows,
+                self.encoded_columns(split),
+                self.loaded_tokenizer,
+                encoder=self.encoder(split),
+                cache=self.cache(split),
+            )
+        return self._encoded[split, rows.fingerprint]
 
     def empty(self, split: str) -> npt.NDArray[np.int64]:
         """Return the numbers of a split's rows that hold an empty text."""
         found = np.zeros(len(self.rows(split)), bool)
-        for column in self.text:
+        for column in self.inputs:
             cells = self.rows(split).table.column(column)
-            found |= pc.equal(pc.utf8_trim_whitespace(cells), "").to_numpy()
+            if pa.types.is_list(cells.type):
+                found |= pc.equal(pc.list_value_length(cells), 0).to_numpy()
+            else:
+                found |= pc.equal(pc.utf8_trim_whitespace(cells), "").to_numpy()
         numbers = np.flatnonzero(found)
         kept = self.subset(split)
         return numbers if kept is None else numbers[np.isin(numbers, kept)]
 
     def _check_empty(self, split: str) -> None:
         empty, source = self.empty(split), self.rows(split).source
-        columns = "' or '".join(self.text)
+        columns = "' or '".join(self.inputs)
         if len(empty) and self.empty_text == "refuse":
             raise DataError(
                 f"{source}, row {empty[0] + 1}: column '{columns}' is empty, in {len(empty)} rows "
@@ -198,34 +236,36 @@ class TextData(SplitData):
         return self.rows("train") if kept is None else kept
 
     def open(self, split: str) -> Split:
-        """Tokenise a split; its batches hold tensors of tokens, and labels or, to predict, ids."""
+        """Tokenise a split; its batches are made by `collate`."""
         self._check_empty(split)
         encoded = self.encoded(split)
         targets = None if split == "predict" else self.targets(self.rows(split))
 
-        def piece(indices: npt.NDArray[np.int64]) -> Batch:
-            batch: Batch = dict(encoded.batch(indices))
-            if targets is None:
-                return batch | {"index": indices.tolist(), "id": self.ids(split, indices)}
-            return batch | {"labels": torch.from_numpy(targets[indices])}
+        def whole(indices: npt.NDArray[np.int64]) -> Batch:
+            batch = self.collate(split, encoded, indices)
+            if split == "predict":
+                batch |= {"index": indices.tolist(), "id": self.ids(split, indices)}
+            elif targets is not None:
+                batch["labels"] = torch.from_numpy(targets[indices])
+            return batch
 
         def pieces(indices: npt.NDArray[np.int64]) -> Batch:
-            by_length = indices[np.argsort(encoded.lengths[indices], kind="stable")]
+            by_length = indices[np.argsort(encoded.row_lengths[indices], kind="stable")]
             parts = np.array_split(by_length, min(self.num_pieces, len(indices)))
-            return {"pieces": [piece(part) for part in parts]}
+            return {"pieces": [whole(part) for part in parts]}
 
-        make_batch = pieces if split == "train" else piece
-        return Split(make_batch, encoded.lengths, self.subset(split))
+        make_batch = pieces if split == "train" else whole
+        return Split(make_batch, encoded.row_lengths, self.subset(split))
 
     def describe(self, split: str) -> str:
         """Rows, and how many of them are cut; tasks add their classes."""
         cut = int(self.encoded(split).truncated[self.split(split).subset].sum())
         empty = len(self.empty(split))
-        said = f", {cut} cut to {self.max_length} tokens (data.max_length)" if cut else ""
+        said = f", {cut} cut to {self.longest} tokens (data.max_length)" if cut else ""
         said += f", {empty} with an empty text (data.empty_text)" if empty else ""
         return super().describe(split) + said
 
     def save_pretrained(self, folder: Path) -> None:
         """Save what a reader of the artefact needs of the data: the tokenizer."""
-        self.tokenizer.model_max_length = self.max_length
-        self.tokenizer.save_pretrained(folder)
+        self.loaded_tokenizer.model_max_length = self.longest
+        self.loaded_tokenizer.save_pretrained(folder)

@@ -1,20 +1,25 @@
 """TransformerModule: the LightningModule that every transformer task builds on.
 
-A task's module gives these, and the rest stands here: building, the steps, optimizer groups,
-schedule, saving.
+It and its tasks are dataclasses: their fields are the keys of a config. A task's module gives
+these, and the rest stands here: building, the steps, optimizer groups, schedule, saving.
 
 - `auto_class`: the name of the `transformers.Auto...` class; `settings()`: what it needs of the
   facts;
 - `metrics()`: a fresh MetricCollection; `update(metrics, outputs, batch)`: one batch into it;
-- `summary(metrics)`: plain numbers and nested tables of an evaluation; plain numbers are logged as
+- `summary(values)`: plain numbers and nested tables of an evaluation; plain numbers are logged as
   `val_NAME`;
 - `predict_rows(outputs, batch)`: one plain dict a row, with its id;
 - `monitor`: the validation metric that chooses the best epoch, and its direction.
+
+And where it needs to: `loss(outputs, batch)`, the mean over `count(batch)` terms; `aside`, the
+tensors of a batch that the network does not take; `evaluate(batch, split)`, for more than a loss
+and an update.
 
 The module knows nothing of the data module: facts such as label names are constructor arguments.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -33,6 +38,21 @@ MAX_GRADIENT_NORM = (
 )
 
 
+class AdamW(dict[str, Any]):
+    """AdamW at 2e-5 as a config says it, so that a key of it can be overridden; called, it is made.
+
+    jsonargparse reads such a default from a constructor's source, which a dataclass has not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(class_path="torch.optim.AdamW", init_args={"lr": 2e-5})
+
+    def __call__(self, parameters: Any) -> torch.optim.Optimizer:
+        """Make the optimizer."""
+        return torch.optim.AdamW(parameters, **self["init_args"])
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
 class TransformerModule(LightningModule):
     """A transformer with a task's head, its losses, metrics, optimizer and schedule.
 
@@ -55,73 +75,67 @@ class TransformerModule(LightningModule):
 
     task: ClassVar[str]
     auto_class: ClassVar[str]
-    gradient_norm: torch.Tensor | None = None  # of this step, where it was computed before clipping
+    aside: ClassVar[frozenset[str]] = frozenset()  # tensors of a batch that are not the network's
+    gradient_norm = None  # a tensor where this step's was computed before clipping
 
-    def __init__(
-        self,
-        pretrained: str | None = None,
-        architecture: Architecture | None = None,
-        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=2e-5),
-        schedule: Literal["linear", "cosine", "constant"] = "linear",
-        warmup: float = 0.1,
-        compile: bool = False,
-        gradient_checkpointing: bool = False,
-        vocab_size: int | None = None,
-        pad_token_id: int | None = None,
-        max_length: int | None = None,
-    ) -> None:
+    pretrained: str | None = None
+    architecture: Architecture | None = None
+    optimizer: OptimizerCallable = field(default_factory=AdamW)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: float = 0.1
+    compile: bool = False  # type: ignore[assignment]  # hides Module.compile, of which none is made
+    gradient_checkpointing: bool = False
+    vocab_size: int | None = None
+    pad_token_id: int | None = None
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values, and build or load the network; a task sets its own values before."""
         super().__init__()
-        if (pretrained is None) == (architecture is None):
+        if (self.pretrained is None) == (self.architecture is None):
             raise UsageError(
                 "model: give either pretrained (weights to start from) "
                 "or architecture (a model_type and sizes)."
             )
-        self.optimizer, self.schedule, self.warmup = optimizer, schedule, warmup
-        self.compiles, self.gradient_checkpointing = compile, gradient_checkpointing
         self.results: dict[str, dict[str, Any]] = {}
-        self.pretrained, self.architecture = pretrained, architecture
-        self.facts = {
-            "vocab_size": vocab_size,
-            "pad_token_id": pad_token_id,
-            "max_length": max_length,
-        }
+        self.model = self._build()
+        self._check_sizes()
+        self._metrics = torch.nn.ModuleDict({split: self.metrics() for split in ("val", "test")})
+        self._losses = torch.nn.ModuleDict({split: MeanMetric() for split in ("val", "test")})
 
-    def build(self) -> None:
-        """Build or load the network; a task calls it once its own arguments are set."""
+    def _build(self) -> Any:
         import transformers
 
         auto_class = getattr(transformers, self.auto_class)
         if self.pretrained is not None:
-            self.model = loading.load_model(auto_class, self.pretrained, **self.settings())
+            model = loading.load_model(auto_class, self.pretrained, **self.settings())
         else:
-            sizes = {
-                key: value
-                for key, value in self.facts.items()
-                if key != "max_length" and value is not None
-            }
-            self.model = loading.build_model(
+            known = {"vocab_size": self.vocab_size, "pad_token_id": self.pad_token_id}
+            sizes = {key: value for key, value in known.items() if value is not None}
+            model = loading.build_model(
                 auto_class, self.architecture or {}, **{**sizes, **self.settings()}
             )
         if self.gradient_checkpointing:
-            new_name = getattr(self.model, "activation_checkpointing_enable", None)
-            (new_name or self.model.gradient_checkpointing_enable)()
-        if self.compiles:
+            new_name = getattr(model, "activation_checkpointing_enable", None)
+            (new_name or model.gradient_checkpointing_enable)()
+        if self.compile:
             hardware.check_compiler()
-            self.model.compile(dynamic=True)
-        limit, longest = loading.most_positions(self.model), self.facts["max_length"]
+            model.compile(dynamic=True)
+        return model
+
+    def _check_sizes(self) -> None:
+        limit, longest = loading.most_positions(self.model), self.max_length
         if limit is not None and longest is not None and longest > limit:
             raise ModelError(
                 f"data.max_length: {longest} tokens are more than the model's {limit} positions. "
                 f"Set it to {limit} or less."
             )
-        known, pieces = loading.vocabulary(self.model), self.facts["vocab_size"]
+        known, pieces = loading.vocabulary(self.model), self.vocab_size
         if known is not None and pieces is not None and pieces > known:
             raise ModelError(
                 f"data.tokenizer: its {pieces} tokens are more than the {known} that the model "
                 "knows. Leave the key away, so that the tokenizer is the model's own."
             )
-        self._metrics = torch.nn.ModuleDict({split: self.metrics() for split in ("val", "test")})
-        self._losses = torch.nn.ModuleDict({split: MeanMetric() for split in ("val", "test")})
 
     # what a task gives
 
@@ -143,12 +157,21 @@ class TransformerModule(LightningModule):
         raise NotImplementedError
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """Turn computed metrics into plain numbers and tables."""
+        """Turn the mean loss and computed metrics into plain numbers and tables."""
         return {name: float(value) for name, value in values.items()}
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Turn a batch's outputs into one plain dict a row."""
         raise NotImplementedError
+
+    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the mean loss of a batch's terms."""
+        loss: torch.Tensor = outputs.loss
+        return loss
+
+    def count(self, batch: Mapping[str, Any]) -> float:
+        """Return how many terms the loss of a batch is the mean of: here, its rows."""
+        return float(len(batch["input_ids"]))
 
     # steps
 
@@ -158,7 +181,11 @@ class TransformerModule(LightningModule):
         It holds input_ids and attention_mask, int64 [rows, tokens], and labels where known.
         """
         return self.model(
-            **{key: value for key, value in batch.items() if isinstance(value, torch.Tensor)}
+            **{
+                key: value
+                for key, value in batch.items()
+                if isinstance(value, torch.Tensor) and key not in self.aside
+            }
         )
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> torch.Tensor:
@@ -166,31 +193,36 @@ class TransformerModule(LightningModule):
 
         The batch comes in pieces of like length that save padding.
         """
-        sizes = [len(piece["input_ids"]) for piece in batch["pieces"]]
+        counts = [self.count(piece) for piece in batch["pieces"]]
+        total = sum(counts)
         losses = [
-            self(piece).loss * (size / sum(sizes))
-            for piece, size in zip(batch["pieces"], sizes, strict=True)
-        ]
+            self.loss(self(piece), piece) * (count / total)
+            for piece, count in zip(batch["pieces"], counts, strict=True)
+            if count
+        ] or [self(batch["pieces"][0])[0].sum() * 0.0]  # nothing to learn from
         loss = torch.stack(losses).sum()
-        self.log("train_loss", loss, prog_bar=True, batch_size=sum(sizes))
+        self.log("train_loss", loss, prog_bar=True, batch_size=max(1, int(total)))
         return loss
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Add a batch to the validation metrics."""
-        self._evaluate(batch, "val")
+        self.evaluate(batch, "val")
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Add a batch to the test metrics."""
-        self._evaluate(batch, "test")
+        self.evaluate(batch, "test")
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """Return one plain dict a row."""
         return self.predict_rows(self(batch), batch)
 
-    def _evaluate(self, batch: Mapping[str, Any], split: str) -> None:
+    def evaluate(self, batch: Mapping[str, Any], split: str) -> Any:
+        """Add a batch to the metrics of val or test, and return the network's outputs."""
         outputs = self(batch)
-        self._losses[split].update(outputs.loss, weight=len(batch["input_ids"]))  # type: ignore[operator]
+        if count := self.count(batch):
+            self._losses[split].update(self.loss(outputs, batch), weight=count)  # type: ignore[operator]
         self.update(self._metrics[split], outputs, batch)  # type: ignore[arg-type]
+        return outputs
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
@@ -203,7 +235,7 @@ class TransformerModule(LightningModule):
     def _finish(self, split: str) -> None:
         metrics: Any = self._metrics[split]
         loss: Any = self._losses[split]
-        values = {"loss": float(loss.compute()), **self.summary(metrics.compute())}
+        values = self.summary({"loss": loss.compute(), **metrics.compute()})
         metrics.reset()
         loss.reset()
         self.results[split] = values

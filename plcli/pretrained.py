@@ -11,11 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from plcli.cache import build_once, cache_folder
 from plcli.errors import DataError, MachineError, ModelError, PlcliError, did_you_mean
 from plcli.sources import package_path
 
-VERSION = 1  # of the fitted tokenizers
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -256,39 +254,6 @@ def _explained_sizes(model_type: str) -> Iterator[None]:
         raise ModelError(
             f"architecture: {model_type} cannot be built: {said.rstrip('.')}. Choose other sizes."
         ) from error
-
-
-def fit_wordpiece(
-    texts: Iterator[str], *, vocab_size: int, max_length: int, key: str, cache: Path | None = None
-) -> Any:
-    """Fit a lower-casing WordPiece tokenizer with BERT's special tokens, cached under a key.
-
-    Args:
-        texts: the training split's texts.
-        vocab_size: pieces at most.
-        max_length: tokens of the model at most.
-        key: what makes the texts unique: a fingerprint.
-        cache: the cache folder; None takes `cache_folder()`.
-    """
-    from transformers import BertTokenizerFast
-
-    digest = hashlib.sha256(f"{VERSION} {key} {vocab_size}".encode()).hexdigest()[:32]
-    target = (cache or cache_folder()) / "tokenizers" / f"{digest}.json"
-    build_once(target, lambda path: _train_wordpiece(texts, vocab_size, path))
-    return BertTokenizerFast(tokenizer_file=str(target), model_max_length=max_length)
-
-
-def _train_wordpiece(texts: Iterator[str], vocab_size: int, path: Path) -> None:
-    from tokenizers import BertWordPieceTokenizer
-    from tokenizers.processors import BertProcessing
-
-    tokenizer = BertWordPieceTokenizer()
-    tokenizer.train_from_iterator(
-        texts, vocab_size=vocab_size, min_frequency=1, show_progress=False
-    )
-    ids = tokenizer.get_vocab()
-    tokenizer.post_processor = BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
-    tokenizer.save(str(path))
 
 
 def tokenizer_key(tokenizer: Any) -> str:

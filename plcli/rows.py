@@ -37,6 +37,8 @@ class Kind(Enum):
     NAME = "name"
     NAMES = "names"
     NUMBER = "number"
+    WORDS = "words"  # a list of texts; in a cell of text: a JSON list, or with blanks between them
+    OBJECT = "object"  # a list or mapping, kept as JSON; the task looks at what it holds
 
 
 ARROW_TYPES = {
@@ -44,6 +46,8 @@ ARROW_TYPES = {
     Kind.NAME: pa.string(),
     Kind.NAMES: pa.list_(pa.string()),
     Kind.NUMBER: pa.float64(),
+    Kind.WORDS: pa.list_(pa.string()),
+    Kind.OBJECT: pa.string(),
 }
 
 
@@ -219,6 +223,10 @@ def _cell(value: Any, kind: Kind, where: str, column: str) -> Any:
         return _name(value, where, column)
     if kind is Kind.NUMBER:
         return _number(value, where, column)
+    if kind is Kind.WORDS:
+        return _words(value, where, column)
+    if kind is Kind.OBJECT:
+        return _object(value, where, column)
     if isinstance(value, str):
         value = _names_in(value, where, column)
     if not isinstance(value, list):
@@ -247,10 +255,7 @@ def _text(value: Any, where: str, column: str) -> str:
 def _names_in(text: str, where: str, column: str) -> list[Any]:
     """Take the label names of a cell of text apart: with commas, or as a JSON list."""
     if text.lstrip().startswith("["):
-        try:
-            names = json.loads(text)
-        except (ValueError, RecursionError):
-            names = None
+        names = _json(text)
         if not isinstance(names, list):
             raise DataError(
                 f"{where}: column '{column}' holds {text!r:.60}, which is no JSON list. "
@@ -264,6 +269,43 @@ def _names_in(text: str, where: str, column: str) -> list[Any]:
             "Put commas between the names."
         )
     return names
+
+
+def _words(value: Any, where: str, column: str) -> list[str]:
+    if isinstance(value, str):
+        text = value
+        value = _json(text) if text.lstrip().startswith("[") else text.split()
+        value = text.split() if value is None else value  # a text that begins with a bracket
+    if not isinstance(value, list):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, not a list of words. "
+            'Write ["a", "b"], or words with blanks between them.'
+        )
+    return [_text(word, where, column) for word in value]
+
+
+def _object(value: Any, where: str, column: str) -> str:
+    found = _json(value) if isinstance(value, str) else value
+    if not isinstance(found, (list, dict)):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, neither a list nor an object. "
+            "Write it as JSON."
+        )
+    try:
+        return json.dumps(found, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, which is no JSON. "
+            "Write lists, objects, texts and finite numbers there."
+        ) from None
+
+
+def _json(text: str) -> Any:
+    """Return what a text means as JSON; None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _name(value: Any, where: str, column: str) -> str:

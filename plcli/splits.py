@@ -119,7 +119,7 @@ class SplitData(LightningDataModule):
             "batch_size": None if tokens_per_batch else batch_size,
             "tokens_per_batch": tokens_per_batch,
         }
-        self.validation_fraction, self.seed = validation_fraction, seed or 0
+        self.validation_fraction, self.seed = validation_fraction, seed
         self._typed: Rows | None = None
         self._rows: dict[str, Rows] = {}
         self._splits: dict[str, Split] = {}
@@ -147,7 +147,9 @@ class SplitData(LightningDataModule):
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the row numbers that stay for training and those cut off for validation."""
-        return stratified_cut(self.strata(rows), fraction=self.validation_fraction, seed=self.seed)
+        return stratified_cut(
+            self.strata(rows), fraction=self.validation_fraction, seed=self.seed or 0
+        )
 
     def describe(self, split: str) -> str:
         """Return a line on a split."""
@@ -300,7 +302,7 @@ class SplitData(LightningDataModule):
             **self.sizes,
             window=self.window,
             pieces=self.pieces or (1 if self._on_gpu() else None),
-            seed=self.seed,
+            seed=self.seed or 0,
             rank=rank,
             world_size=world_size,
         )

@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from plcli import pretrained
+from plcli import fitted_tokenizers, pretrained
 from plcli.errors import MachineError, ModelError
 from tests.tiny import bert_classifier, bert_tokenizer, save_bert, word_tokenizer
 
@@ -347,8 +347,8 @@ def fit(
     *texts: str, key: str = "rows", vocab_size: int = 100, max_length: int = 32, **kept: Path
 ) -> Any:
     """Fit a tokenizer on these texts."""
-    return pretrained.fit_wordpiece(
-        iter(texts), vocab_size=vocab_size, max_length=max_length, key=key, **kept
+    return fitted_tokenizers.fit(
+        "wordpiece", iter(texts), vocab_size=vocab_size, max_length=max_length, key=key, **kept
     )
 
 
@@ -397,7 +397,7 @@ def unread() -> Iterator[str]:
 
 def test_a_tokenizer_is_fitted_once_for_a_key() -> None:
     first = fit("the invoice is wrong")
-    second = pretrained.fit_wordpiece(unread(), vocab_size=100, max_length=32, key="rows")
+    second = fitted_tokenizers.fit("wordpiece", unread(), vocab_size=100, max_length=32, key="rows")
     assert second.get_vocab() == first.get_vocab()
 
 

@@ -214,7 +214,7 @@ def test_labels_are_cut_in_proportion() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_label_of_one_row_is_learned(seed: int) -> None:
     data = text_data([*message_rows(), {"message": "new", "intent": "rare"}], seed=seed)
-    assert "rare" in data.labels
+    assert "rare" in data.label_names
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_the_tokenizer_is_fitted_on_the_training_split_alone() -> None:
     words = [f"{first}{second}" * 3 for first in "abcdef" for second in "ghijkl"]
     rows = [{"message": word, "intent": "xy"[i % 2]} for i, word in enumerate(words)]
     data = text_data(rows, validation_fraction=0.5)
-    known = {word for word in words if word in data.tokenizer.get_vocab()}
+    known = {word for word in words if word in data.loaded_tokenizer.get_vocab()}
     assert known == {words[index] for index in data.split("train").subset}
 
 

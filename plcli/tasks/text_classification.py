@@ -1,21 +1,20 @@
 """Text classification: single-label, multi-label, regression; one text or a pair of texts."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import MetricCollection
 
 from plcli import scores
-from plcli.data import EmptyText, TextData
+from plcli.data import TextData
 from plcli.errors import DataError, UsageError, did_you_mean, listed
-from plcli.module import Architecture, TransformerModule
+from plcli.module import TransformerModule
 from plcli.rows import Kind, Rows
-from plcli.splits import Source
 
 Problem = Literal["single_label", "multi_label", "regression"]
 PROBLEM_TYPES = {
@@ -25,6 +24,7 @@ PROBLEM_TYPES = {
 }
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TextClassifier(TransformerModule):
     """An encoder with a classification head, as `AutoModelForSequenceClassification` loads it.
 
@@ -39,41 +39,19 @@ class TextClassifier(TransformerModule):
     task = "text-classification"
     auto_class = "AutoModelForSequenceClassification"
 
-    def __init__(
-        self,
-        pretrained: str | None = None,
-        architecture: Architecture | None = None,
-        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=2e-5),
-        schedule: Literal["linear", "cosine", "constant"] = "linear",
-        warmup: float = 0.1,
-        compile: bool = False,
-        gradient_checkpointing: bool = False,
-        threshold: float = 0.5,
-        labels: list[str] | None = None,
-        problem: Problem | None = None,
-        vocab_size: int | None = None,
-        pad_token_id: int | None = None,
-        max_length: int | None = None,
-    ) -> None:
-        super().__init__(
-            pretrained=pretrained,
-            architecture=architecture,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-            compile=compile,
-            gradient_checkpointing=gradient_checkpointing,
-            vocab_size=vocab_size,
-            pad_token_id=pad_token_id,
-            max_length=max_length,
-        )
-        self.problem: Problem = problem or "single_label"
-        self.labels, self.threshold = labels or [], threshold
-        if self.problem != "regression" and len(self.labels) < 2:
+    threshold: float = 0.5
+    labels: list[str] | None = None
+    problem: Problem | None = None
+
+    def __post_init__(self) -> None:
+        """Check the label names and build."""
+        self.problem = self.problem or "single_label"
+        self.names = self.labels or []
+        if self.problem != "regression" and len(self.names) < 2:
             raise UsageError(
                 "model.labels: a classifier needs two label names or more; they come from the data."
             )
-        self.build()
+        super().__post_init__()
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
@@ -85,9 +63,9 @@ class TextClassifier(TransformerModule):
 
     def settings(self) -> dict[str, Any]:
         """Label names and problem type, which travel with the model's config."""
-        names = self.labels if self.problem != "regression" else ["score"]
+        names = self.names if self.problem != "regression" else ["score"]
         return {
-            "problem_type": PROBLEM_TYPES[self.problem],
+            "problem_type": PROBLEM_TYPES[self.problem or "single_label"],
             "id2label": dict(enumerate(names)),
             "label2id": {name: index for index, name in enumerate(names)},
         }
@@ -100,8 +78,8 @@ class TextClassifier(TransformerModule):
         if self.problem == "regression":
             return scores.regression()
         if self.problem == "multi_label":
-            return scores.multi_label(len(self.labels), threshold=self.threshold)
-        return scores.single_label(len(self.labels))
+            return scores.multi_label(len(self.names), threshold=self.threshold)
+        return scores.single_label(len(self.names))
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
         """Add a batch.
@@ -121,7 +99,7 @@ class TextClassifier(TransformerModule):
 
         Rows of the matrix are the true classes.
         """
-        return scores.summary(values, self.labels)
+        return scores.summary(values, self.names)
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """A label, its score and every probability; labels and probabilities; or a score alone."""
@@ -134,15 +112,15 @@ class TextClassifier(TransformerModule):
         single = self.problem == "single_label"
         probabilities = (logits.softmax(-1) if single else logits.sigmoid()).tolist()
         return [
-            {"id": id, **self._chosen(row), "probability": dict(zip(self.labels, row, strict=True))}
+            {"id": id, **self._chosen(row), "probability": dict(zip(self.names, row, strict=True))}
             for id, row in zip(batch["id"], probabilities, strict=True)
         ]
 
     def _chosen(self, probabilities: list[float]) -> dict[str, Any]:
         if self.problem == "single_label":
             score = max(probabilities)
-            return {"label": self.labels[probabilities.index(score)], "score": score}
-        chosen = zip(self.labels, probabilities, strict=True)
+            return {"label": self.names[probabilities.index(score)], "score": score}
+        chosen = zip(self.names, probabilities, strict=True)
         return {"labels": [name for name, p in chosen if p >= self.threshold]}
 
     def artefact_facts(self) -> dict[str, Any]:
@@ -151,17 +129,19 @@ class TextClassifier(TransformerModule):
         Thresholds are for several labels a row.
         """
         thresholds = (
-            dict.fromkeys(self.labels, self.threshold) if self.problem == "multi_label" else {}
+            dict.fromkeys(self.names, self.threshold) if self.problem == "multi_label" else {}
         )
         return {"thresholds": thresholds, "temperature": 1.0}
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TextClassificationData(TextData):
     """Texts with a label, with several labels, or with a score.
 
     The arguments not named here are those of TextData.
 
     Args:
+        text: the text column, or two columns for pairs.
         label: the column of labels: a name, a list of names (multi_label), a number (regression).
         problem: what the labels are.
         labels: the label names in order; by default those of the training split, sorted.
@@ -169,51 +149,19 @@ class TextClassificationData(TextData):
 
     task = "text-classification"
 
-    def __init__(
-        self,
-        train: Source | None = None,
-        validation: Source | None = None,
-        test: Source | None = None,
-        predict: Source | None = None,
-        text: str | list[str] = "text",
-        label: str = "label",
-        problem: Problem = "single_label",
-        labels: list[str] | None = None,
-        id: str | None = None,
-        tokenizer: str | None = None,
-        wordpieces: int = 8000,
-        max_length: int | None = None,
-        batch_size: int = 32,
-        tokens_per_batch: int | None = None,
-        pieces: int | None = None,
-        window: int | None = None,
-        validation_fraction: float = 0.1,
-        num_workers: int = 0,
-        seed: int | None = None,
-        encoding: str | None = None,
-        empty_text: EmptyText = "keep",
-    ) -> None:
-        super().__init__(
-            train=train,
-            validation=validation,
-            test=test,
-            predict=predict,
-            text=text,
-            id=id,
-            tokenizer=tokenizer,
-            wordpieces=wordpieces,
-            max_length=max_length,
-            batch_size=batch_size,
-            tokens_per_batch=tokens_per_batch,
-            pieces=pieces,
-            window=window,
-            validation_fraction=validation_fraction,
-            num_workers=num_workers,
-            seed=seed,
-            encoding=encoding,
-            empty_text=empty_text,
-        )
-        self.label, self.problem, self.given_labels = label, problem, labels
+    text: str | list[str] = "text"
+    label: str = "label"
+    problem: Problem = "single_label"
+    labels: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the columns."""
+        self.inputs = [self.text] if isinstance(self.text, str) else self.text
+        if not 1 <= len(self.inputs) <= 2:
+            raise UsageError(
+                f"data.text: names {len(self.inputs)} columns; give one, or two for pairs."
+            )
+        super().__post_init__()
 
     def columns(self, split: str) -> dict[str, Kind]:
         """The label column, but for rows to predict."""
@@ -223,10 +171,10 @@ class TextClassificationData(TextData):
         )
 
     @cached_property
-    def labels(self) -> list[str]:
+    def label_names(self) -> list[str]:
         """Label names in order: as given, else those of the training split, sorted."""
-        if self.given_labels is not None:
-            return self.given_labels
+        if self.labels is not None:
+            return self.labels
         if self.problem == "regression":
             return []
         cells = self.training_column(self.label)
@@ -275,7 +223,7 @@ class TextClassificationData(TextData):
 
     def facts(self) -> dict[str, Any]:
         """The labels and the kind of problem."""
-        return {"labels": self.labels, "problem": self.problem, **super().facts()}
+        return {"labels": self.label_names, "problem": self.problem, **super().facts()}
 
     def targets(self, rows: Rows) -> npt.NDArray[Any]:
         """Label ids int64 [rows], indicators float32 [rows, labels], or scores float32 [rows]."""
@@ -287,14 +235,14 @@ class TextClassificationData(TextData):
         if self.problem == "single_label":
             return self._ids(cells, rows, np.arange(len(rows)))
         row_of = np.repeat(np.arange(len(rows)), cells.value_lengths().to_numpy())
-        indicators = np.zeros((len(rows), len(self.labels)), np.float32)
+        indicators = np.zeros((len(rows), len(self.label_names)), np.float32)
         indicators[row_of, self._ids(cells.flatten(), rows, row_of)] = 1
         return indicators
 
     def _ids(self, names: Any, rows: Rows, row_of: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Turn an Arrow array of names into label ids; row_of says in which row each stands."""
         encoded = names.dictionary_encode()
-        known = {name: index for index, name in enumerate(self.labels)}
+        known = {name: index for index, name in enumerate(self.label_names)}
         table = np.array([known.get(name, -1) for name in encoded.dictionary.to_pylist()], np.int64)
         ids: npt.NDArray[np.int64] = table[encoded.indices.to_numpy()]
         if (ids < 0).any():
@@ -315,8 +263,8 @@ class TextClassificationData(TextData):
         counts = (
             targets.sum(0)
             if self.problem == "multi_label"
-            else np.bincount(targets, minlength=len(self.labels))
+            else np.bincount(targets, minlength=len(self.label_names))
         )
         return f"{said}; " + ", ".join(
-            f"{name} {int(count)}" for name, count in zip(self.labels, counts, strict=True)
+            f"{name} {int(count)}" for name, count in zip(self.label_names, counts, strict=True)
         )

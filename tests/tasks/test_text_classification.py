@@ -405,18 +405,21 @@ def write_split(name: str, labels: Sequence[Any]) -> str:
 
 def test_label_names_are_sorted() -> None:
     data = TextClassificationData(train=write_split("train.jsonl", ["c", "a", "b", "a", "c"]))
-    assert data.labels == ["a", "b", "c"]
+    assert data.label_names == ["a", "b", "c"]
 
 
 def test_label_names_of_the_test_split_are_not_taken() -> None:
     train, test = write_split("train.jsonl", ["a", "b"]), write_split("test.jsonl", ["a", "z"])
-    assert TextClassificationData(train=train, validation=train, test=test).labels == ["a", "b"]
+    assert TextClassificationData(train=train, validation=train, test=test).label_names == [
+        "a",
+        "b",
+    ]
 
 
 def test_several_label_names_a_row_are_collected_and_sorted() -> None:
     train = write_split("train.jsonl", [["c", "a"], [], ["b", "a"]])
     data = TextClassificationData(train=train, validation=train, problem="multi_label")
-    assert data.labels == ["a", "b", "c"]
+    assert data.label_names == ["a", "b", "c"]
 
 
 def test_given_label_names_keep_their_order() -> None:
@@ -479,14 +482,14 @@ def test_the_cut_keeps_single_labels_in_proportion() -> None:
 def test_a_class_of_one_row_stays_in_the_training_split() -> None:
     labels = ["a"] * 10 + ["b"] * 10 + ["rare"]
     data = TextClassificationData(train=write_split("train.jsonl", labels), validation_fraction=0.5)
-    assert data.labels == ["a", "b", "rare"]
+    assert data.label_names == ["a", "b", "rare"]
 
 
 def test_a_tag_of_one_row_stays_in_the_training_split() -> None:
     tags = [["a"] if index % 2 else ["b"] for index in range(20)]
     train = write_split("train.jsonl", [*tags, *([f"rare {index}"] for index in range(10))])
     data = TextClassificationData(train=train, validation_fraction=0.5, problem="multi_label")
-    assert len(data.labels) == 12
+    assert len(data.label_names) == 12
 
 
 def test_a_missing_label_is_refused() -> None:
