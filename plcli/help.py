@@ -134,27 +134,35 @@ def _summary(cls: type) -> str:
 
 
 def _arguments(cls: type) -> Iterable[tuple[str, str]]:
-    """Yield each constructor argument: its name, and its text with type and default."""
+    """Yield each constructor argument: its name, and its text with type and default.
+
+    A class's own come before those of its bases.
+    """
     texts = _docstring_arguments(cls)
-    for name, parameter in parameters(cls).items():
-        default: Any = parameter.default
+    given = parameters(cls)
+    own_first = [name for name in texts if name in given]
+    for name in [*own_first, *(name for name in given if name not in texts)]:
+        default: Any = given[name].default
+        made = callable(default) or repr(default) == "<factory>"  # of a dataclass
         text = texts.get(name, "").rstrip(".")
         if default is inspect.Parameter.empty:
             text += " (required)"
-        elif default is not None and not callable(default):
+        elif default is not None and not made:
             text += f" (default: {default})"
         yield name, text
 
 
 def _docstring_arguments(cls: type) -> dict[str, str]:
-    """Return the texts of a class's Google style Args section, and of its bases'."""
+    """Return the texts of a class's Google style Args section, then of its bases'."""
     texts: dict[str, str] = {}
-    for owner in reversed(cls.__mro__):
+    for owner in cls.__mro__:
         doc = inspect.cleandoc(owner.__doc__ or "")
         section = re.search(r"\nArgs:\n(.*?)(?:\n\S|\Z)", doc, flags=re.DOTALL)
         if section is not None:
             entries = re.findall(
                 r"^ {4}(\w+)(?: \(.*?\))?: (.*(?:\n {8}.*)*)", section[1], flags=re.MULTILINE
             )
-            texts |= {name: re.sub(r"\s+", " ", text) for name, text in entries}
+            texts = texts | {
+                name: re.sub(r"\s+", " ", text) for name, text in entries if name not in texts
+            }
     return texts

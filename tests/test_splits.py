@@ -225,7 +225,7 @@ def test_a_label_of_one_row_is_learned(seed: int) -> None:
 def test_a_rare_label_among_several_is_learned_whatever_the_seed(labels: list[list[str]]) -> None:
     rows = [{"message": "hello", "intent": names} for names in labels]
     everything = sorted({name for names in labels for name in names})
-    learned = [text_data(rows, problem="multi_label", seed=seed).labels for seed in range(20)]
+    learned = [text_data(rows, problem="multi_label", seed=seed).label_names for seed in range(20)]
     assert learned == [everything] * 20
 
 

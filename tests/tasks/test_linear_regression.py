@@ -26,6 +26,7 @@ from tests.fitted import (
     run_plcli,
 )
 
+PUBLIC = ("SimpleLinearModel", "TableData")  # configs and checkpoints name them
 Command = Callable[..., Result]
 CONCRETE = Path(plcli.__file__).parent / "examples" / "concrete"
 NEAR = 1.02  # times the closed-form solution's error

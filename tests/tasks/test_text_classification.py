@@ -29,6 +29,7 @@ from tests.fitted import (
     try_fit,
 )
 
+PUBLIC = ("TextClassifier", "TextClassificationData")  # configs and checkpoints name them
 Command = Callable[..., Result]
 LABELS = sorted(MESSAGES)
 QUICK_BERT = {**TINY_BERT, "initializer_range": 0.1}  # at BERT's 0.02 so small a model learns late
