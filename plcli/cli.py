@@ -32,6 +32,7 @@ from plcli import (
     outcome,
     runs,
 )
+from plcli.callbacks import averaging
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.callbacks.numbers import FiniteNumbers
 from plcli.callbacks.predictions import PredictionWriter
@@ -350,6 +351,7 @@ class PlCLI(LightningCLI):
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise UsageError(f"trainer: {str(error).splitlines()[0]}") from error
         if fitting:
+            averaging.prepare(self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning's list
             self.trainer.fit_loop = ExactFitLoop(
                 self.trainer, seed=self._seed(), keeper=self.checkpoints
             )

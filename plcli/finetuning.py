@@ -242,8 +242,8 @@ def _say(name: str, labels: tuple[list[str], list[str]] | None, fresh: set[str])
         new = [label for label in labels[1] if label not in labels[0]]
         gone = [label for label in labels[0] if label not in labels[1]]
         said = ", ".join(
-            f"{len(some)} labels {what} ({listed(some)})"
-            for what, some in (("keep their rows", kept), ("are fresh", new), ("are gone", gone))
+            f"{what} {listed(some)}"
+            for what, some in (("known labels", kept), ("new", new), ("gone", gone))
             if some
         )
     if fresh:
