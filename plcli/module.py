@@ -134,8 +134,8 @@ class TransformerModule(LightningModule):
         super().__init__()
         if [self.pretrained, self.architecture, self.init_from].count(None) != 2:
             raise UsageError(
-                "model: give one of pretrained (weights to start from), init_from (a run to go on "
-                "from) and architecture (a model_type and sizes)."
+                "model: give either pretrained (weights to start from), init_from (a run to go on "
+                "from) or architecture (a model_type and sizes)."
             )
         self._check_craft()
         self.weights_of_classes = losses.class_weights(
