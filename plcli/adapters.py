@@ -97,6 +97,7 @@ def add(model: Any, lora: Lora, trained: set[str]) -> None:
                     f"model.lora.targets: {type(model).__name__} has no layer '{name}'. "
                     f"There are: {listed(_last_parts(linear))}."
                 )
+    # modules_to_save would wrap the head: it is trained as it is, and named when it is saved
     config = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=2 * lora.rank if lora.alpha is None else lora.alpha,
@@ -105,7 +106,6 @@ def add(model: Any, lora: Lora, trained: set[str]) -> None:
         exclude_modules=sorted(_owners(trained)) or None,
         use_dora=lora.dora,
         fan_in_fan_out=_is_transposed(model),
-        modules_to_save=sorted(_owners(trained)) or None,
     )
     try:
         peft.LoraModel(model, config, ADAPTER)
@@ -124,7 +124,7 @@ def add(model: Any, lora: Lora, trained: set[str]) -> None:
 
 def _owners(names: set[str]) -> set[str]:
     """Return the names of the modules that hold parameters."""
-    return {name.rpartition(".")[0] for name in names}
+    return {name.rpartition(".")[0] for name in names if "." in name}
 
 
 def _linear_names(model: Any, trained: set[str]) -> list[str]:
@@ -247,6 +247,7 @@ def save(model: Any, folder: Path, *, base: str) -> None:
     config = copy.copy(model.peft_config[ADAPTER])
     kind = next((TASK_TYPES[end] for end in TASK_TYPES if type(model).__name__.endswith(end)), None)
     config.task_type, config.inference_mode = kind, True
+    config.modules_to_save = sorted(_owners(set(whole))) or None
     config.base_model_name_or_path = loading.resolve(base)
     config.save_pretrained(folder)
     model.config.architectures = [type(model).__name__]

@@ -194,6 +194,7 @@ def test_a_language_models_pretrained_head_stays_as_it_is(tmp_path: Path) -> Non
     assert all(".lora_" in name for name in trained(model))
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 def test_peft_itself_loads_an_adapter(base: Path, tmp_path: Path) -> None:
     import peft
 

@@ -37,7 +37,7 @@ BERT = {"model_type": "bert", **TWO_LAYERS["bert"]}
 
 def build(model_type: str, sizes: Any, kind: str = "AutoModelForSequenceClassification") -> Any:
     auto_class = getattr(transformers, kind)
-    more = {"vocab_size": 40, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    more = {"vocab_size": 40, "pad_token_id": 0, "eos_token_id": 2}
     return pretrained.build_model(auto_class, {"model_type": model_type, **sizes, **more})
 
 
