@@ -35,6 +35,23 @@ class Adversarial:
             raise UsageError(f"model.adversarial.size: got {self.size}, expected more than 0.")
 
 
+class _Again(torch.autograd.Function):
+    """Nothing, with a gradient that is known already."""
+
+    @staticmethod
+    def forward(ctx: Any, gradients: list[Any], scale: float, *parameters: Any) -> torch.Tensor:
+        """Return zero; the gradients are of a loss that was multiplied with a scale."""
+        ctx.gradients, ctx.scale = gradients, scale
+        nothing: torch.Tensor = parameters[0].new_zeros(())
+        return nothing
+
+    @staticmethod
+    def backward(ctx: Any, *outer: torch.Tensor) -> Any:
+        """Return the gradients."""
+        factor = outer[0] / ctx.scale
+        return None, None, *(None if each is None else each * factor for each in ctx.gradients)
+
+
 class Attack:
     """Moves the weights of a network between two passes.
 
@@ -78,13 +95,9 @@ class Attack:
                 target.requires_grad_(False)
         self._move((target, gradients[target]) for target in targets)
         second = passed()
-        again = [
-            (parameter * gradients[parameter]).sum() / scale
-            for parameter in trained
-            if gradients[parameter] is not None
-        ]
-        term = torch.stack([each.float() for each in again]).sum() if again else second * 0.0
-        return (second + first.detach() + term - term.detach()) / 2
+        known = [gradients[each] for each in trained]
+        again: torch.Tensor = _Again.apply(known, scale, *trained)  # type: ignore[no-untyped-call]
+        return (second + first.detach() + again) / 2
 
     def _targets(self) -> list[torch.nn.Parameter]:
         if self.kind == "awp":

@@ -110,7 +110,8 @@ class Parts:
 
         These are the fresh ones and the head's, but for a language model's, which is pretrained.
         """
-        language = self.model.get_output_embeddings() is not None
+        output = getattr(self.model, "get_output_embeddings", lambda: None)()
+        language = output is not None
         return {
             name
             for name, _ in self.model.named_parameters()
