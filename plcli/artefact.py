@@ -7,6 +7,7 @@ It needs neither the config, nor the data, nor the network.
     plcli.json                        what plcli knows besides: task, columns, labels, metrics,
                                       sha256
 
+An adapter has adapter_model.safetensors and adapter_config.json instead of model.safetensors.
 A module that has no `save_pretrained` leaves its state as model.safetensors instead.
 """
 
@@ -32,9 +33,11 @@ UNSAFE = {  # endings of files that run code when they are loaded
 }
 NO_FACTS = {  # arguments that choose code, weights or files, so that a file may not set them
     *("pretrained", "architecture", "optimizer", "schedule", "compile", "tokenizer"),
+    *("init_from", "lora"),
     *("train", "validation", "test", "predict", "class_path", "init_args"),
 }
 WEIGHTS = "model.safetensors"
+ADAPTER = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def load(folder: Path) -> Artefact:
             f"an artefact of plcli has its weights in {WEIGHTS} alone. "
             "Remove the file, or take the folder from its source again."
         )
-    weights = folder / WEIGHTS
+    weights = _weights(folder)
     if not weights.is_file():
         raise ModelError(f"{folder}: holds no {WEIGHTS}. Copy the folder again, whole.")
     if sha256(weights) != expected:
@@ -99,6 +102,11 @@ def load(folder: Path) -> Artefact:
             "Copy the folder again."
         )
     return Artefact(folder, card)
+
+
+def _weights(folder: Path) -> Path:
+    """Return the file of the weights, or of what was learnt beside others."""
+    return folder / (ADAPTER if (folder / ADAPTER).is_file() else WEIGHTS)
 
 
 def check_facts(facts: Any, where: str) -> None:
@@ -135,7 +143,7 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
             _write_weights(temporary, model)
             if hasattr(data, "save_pretrained"):
                 data.save_pretrained(temporary)
-            content = {"plcli": __version__, **card, "sha256": sha256(temporary / WEIGHTS)}
+            content = {"plcli": __version__, **card, "sha256": sha256(_weights(temporary))}
             (temporary / CARD).write_text(to_json(content), encoding="utf-8")
             temporary.chmod(0o755)
             for path in temporary.iterdir():

@@ -8,7 +8,9 @@ import importlib
 import inspect
 import pkgutil
 import re
+import typing
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 from plcli import allowlist, config
@@ -104,6 +106,13 @@ def parameters(cls: type) -> dict[str, inspect.Parameter]:
     }
 
 
+def nested(parameter: inspect.Parameter) -> type | None:
+    """Return the dataclass whose fields a parameter's value has; None where it has none."""
+    annotation = parameter.annotation
+    choices = (annotation, *typing.get_args(annotation))
+    return next((each for each in choices if inspect.isclass(each) and is_dataclass(each)), None)
+
+
 def takes_any(cls: type) -> bool:
     """Whether a constructor takes **kwargs, so that its names cannot be checked here."""
     return any(
@@ -173,6 +182,10 @@ def _check_names(cls: type, values: Any, where: str, key: str, merged: Any) -> N
                 f"{where}unknown key '{key}.{name}'."
                 f"{near or suggest(name, names, owner=f'{cls.__name__} takes')}"
             )
+        inner = nested(names[name]) if name in names else None
+        if inner is not None:
+            _check_names(inner, value, where, f"{key}.{name}", merged.get(name))
+            continue
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, Mapping) and any(_names_class(name) for name in item):
                 _check_class(
@@ -257,7 +270,7 @@ def check_override(key: str, *, merged: Mapping[str, Any], classes: Mapping[str,
                 f"{suggest(name, names, owner=f'{cls.__name__} takes')}"
             )
         node = node.get(name) if isinstance(node, Mapping) else None
-        cls = None
+        cls = nested(names[name])
         done += f".{name}"
 
 

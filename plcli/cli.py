@@ -26,11 +26,13 @@ from plcli import (
     checkpoint_files,
     classes,
     config,
+    finetuning,
     hardware,
     log,
     outcome,
     runs,
 )
+from plcli.callbacks import averaging
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.callbacks.numbers import FiniteNumbers
 from plcli.callbacks.predictions import PredictionWriter
@@ -164,7 +166,7 @@ class PlCLI(LightningCLI):
         }
         for section, keys in (
             ("data", (*outcome.SOURCES, "tokenizer")),
-            ("model", ("pretrained",)),
+            ("model", ("pretrained", "init_from")),
         ):
             arguments = (values.get(section) or {}).get("init_args") or {}
             for key in keys:
@@ -198,7 +200,9 @@ class PlCLI(LightningCLI):
         if self.command != "fit":
             self._take_facts()
         if "tokenizer" in names and data.init_args.tokenizer is None:
-            data.init_args.tokenizer = model.init_args.get("pretrained")
+            data.init_args.tokenizer = model.init_args.get("pretrained") or _tokenizer_of(
+                model.init_args.get("init_from")
+            )
         if "seed" in names and data.init_args.seed is None:
             data.init_args.seed = self._seed()
         if getattr(self._class("data"), "shares_rows_out", False):
@@ -231,8 +235,10 @@ class PlCLI(LightningCLI):
                 "Copy it again from its source."
             ) from None
         arguments = self.values.model.init_args
+        beside_others = plan.checkpoint is not None and arguments.get("lora") is not None
         if (
             plan.artefact is not None
+            and not beside_others  # a checkpoint holds what was learnt and what it stood beside
             and "pretrained" in arguments
             and plan.artefact.loads_by_pretrained
         ):
@@ -240,8 +246,9 @@ class PlCLI(LightningCLI):
             self.weights_come_by_pretrained = True
             if "tokenizer" in self._names("data"):
                 self.values.data.init_args.tokenizer = str(plan.artefact.folder)
-            if "architecture" in arguments:
-                arguments.architecture = None
+            for key in ("architecture", "init_from", "lora", "freeze"):
+                if key in arguments:
+                    arguments[key] = None  # what the weights were made of
 
     def _set_facts(self, section: str, facts: Mapping[str, Any], source: str) -> None:
         """Set the constructor arguments that are facts.
@@ -344,6 +351,7 @@ class PlCLI(LightningCLI):
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise UsageError(f"trainer: {str(error).splitlines()[0]}") from error
         if fitting:
+            averaging.prepare(self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning's list
             self.trainer.fit_loop = ExactFitLoop(
                 self.trainer, seed=self._seed(), keeper=self.checkpoints
             )
@@ -461,6 +469,11 @@ class PlCLI(LightningCLI):
             *(folder / f"{stem}-{number}.csv" for number in range(2, 10_000)),
         ]
         return next(path for path in names if not path.exists())
+
+
+def _tokenizer_of(run: str | None) -> str | None:
+    """Return the folder of a run's tokenizer."""
+    return None if run is None else str(finetuning.artefact_folder(run))
 
 
 def _namespace(**sections: Any) -> Namespace:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from plcli import __version__
 from plcli.arguments import COMMANDS, OPTIONS
-from plcli.classes import parameters
+from plcli.classes import nested, parameters
 
 TRAINER = {
     "max_epochs": "epochs at most",
@@ -150,6 +150,8 @@ def _arguments(cls: type) -> Iterable[tuple[str, str]]:
         elif default is not None and not made:
             text += f" (default: {default})"
         yield name, text
+        if (inner := nested(parameter)) is not None:
+            yield from ((f"{name}.{key}", said) for key, said in _arguments(inner))
 
 
 def _docstring_arguments(cls: type) -> dict[str, str]:

@@ -11,15 +11,17 @@ these, and the rest stands here: building, the steps, optimizer groups, schedule
 - `predict_rows(outputs, batch)`: one plain dict a row, with its id;
 - `monitor`: the validation metric that chooses the best epoch, and its direction.
 
-And where it needs to: `loss(outputs, batch)`, the mean over `count(batch)` terms; `aside`, the
-tensors of a batch that the network does not take; `evaluate(batch, split)`, for more than a loss
-and an update.
+And where it needs to: `loss(outputs, batch)`, the mean over `count(batch)` terms; `loss_options`,
+which of the options of losses it takes; `aside`, the tensors of a batch that the network does not
+take; `evaluate(batch, split)`, for more than a loss and an update.
 
 The module knows nothing of the data module: facts such as label names are constructor arguments.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -28,11 +30,19 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import MeanMetric, MetricCollection
 
-from plcli import hardware
+from plcli import adapters, finetuning, hardware, losses, optimization
 from plcli import pretrained as loading
-from plcli.errors import ModelError, UsageError
+from plcli.adapters import Lora
+from plcli.adversarial import Adversarial, Attack
+from plcli.errors import ModelError, UsageError, listed
+from plcli.finetuning import Freeze
+from plcli.losses import ClassWeights
+from plcli.optimization import Plateau, Schedule, WarmupPlateau
+
+logger = logging.getLogger(__name__)
 
 Architecture = dict[str, int | float | str]
+LOSS_OPTIONS = ("class_weights", "focal", "label_smoothing", "huber", "r_drop")
 MAX_GRADIENT_NORM = (
     1.0  # what BERT's authors clip at; `trainer.gradient_clip_val` overrides it, 0 turns it off
 )
@@ -61,16 +71,33 @@ class TransformerModule(LightningModule):
             package.
         architecture: instead of pretrained: a model_type and sizes, for training from random
             weights.
+        init_from: instead of pretrained: a run or its model/ folder to go on from; the head's rows
+            follow the names of the labels.
+        lora: low-rank updates are trained instead of the network.
+        freeze: leaves the embeddings and so many of the lowest layers as they are; or embeddings
+            alone, or all but the head.
         optimizer: by default AdamW at 2e-5 (Devlin et al. 2019, appendix A.3); weight decay spares
             biases and norms.
+        head_lr: the learning rate of the head and of what is fresh; by default the optimizer's.
+        layer_decay: what the learning rate is multiplied with from each layer to the one below it.
         schedule: of the learning rate after the warm-up, stepped every optimizer step.
         warmup: steps of rising learning rate; below 1, a part of all steps.
+        plateau: for `schedule: plateau`, which follows the metric that chooses the best epoch.
+        class_weights: of the classes in the loss: a list in their order, a mapping by name, or auto
+            for the inverse of their frequency.
+        focal: the exponent that makes little of what is right already; 0 is cross-entropy.
+        label_smoothing: the part of a label that all classes share.
+        huber: for numbers: errors beyond it count in a straight line instead of squared.
+        r_drop: how much two passes with other dropout are held to agree; 0 makes one pass.
+        adversarial: trains on weights moved against the loss as well.
         compile: whether torch.compile makes kernels for the model, of any shape of batch.
         gradient_checkpointing: whether activations are computed again instead of kept: less memory,
             about a third more time.
         vocab_size: a fact of the data.
         pad_token_id: a fact of the data.
         max_length: a fact of the data.
+        label_frequencies: a fact of the data: the part of the training rows or tokens that has each
+            label.
     """
 
     task: ClassVar[str]
@@ -80,41 +107,111 @@ class TransformerModule(LightningModule):
 
     pretrained: str | None = None
     architecture: Architecture | None = None
+    init_from: str | None = None
+    lora: Lora | None = None
+    freeze: Freeze | None = None  # type: ignore[assignment]  # hides LightningModule.freeze
     optimizer: OptimizerCallable = field(default_factory=AdamW)
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    head_lr: float | None = None
+    layer_decay: float | None = None
+    schedule: Schedule = "linear"
     warmup: float = 0.1
+    plateau: Plateau | None = None
+    class_weights: ClassWeights | None = None
+    focal: float = 0.0
+    label_smoothing: float = 0.0
+    huber: float | None = None
+    r_drop: float = 0.0
+    adversarial: Adversarial | None = None
     compile: bool = False  # type: ignore[assignment]  # hides Module.compile, of which none is made
     gradient_checkpointing: bool = False
     vocab_size: int | None = None
     pad_token_id: int | None = None
     max_length: int | None = None
+    label_frequencies: list[float] | None = None
 
     def __post_init__(self) -> None:
         """Check the values, and build or load the network; a task sets its own values before."""
         super().__init__()
-        if (self.pretrained is None) == (self.architecture is None):
+        if [self.pretrained, self.architecture, self.init_from].count(None) != 2:
             raise UsageError(
-                "model: give either pretrained (weights to start from) "
-                "or architecture (a model_type and sizes)."
+                "model: give either pretrained (weights to start from), init_from (a run to go on "
+                "from) or architecture (a model_type and sizes)."
             )
+        self._check_craft()
+        self.weights_of_classes = losses.class_weights(
+            self.class_weights,
+            names=self.class_names,
+            frequencies=self.label_frequencies,
+            several=self.several_labels,
+        )
         self.results: dict[str, dict[str, Any]] = {}
         self.model = self._build()
+        self._attack = Attack(self.model, self.adversarial) if self.adversarial else None
         self._check_sizes()
         self._metrics = torch.nn.ModuleDict({split: self.metrics() for split in ("val", "test")})
         self._losses = torch.nn.ModuleDict({split: MeanMetric() for split in ("val", "test")})
+
+    def _check_craft(self) -> None:
+        for name in LOSS_OPTIONS:
+            if getattr(self, name) and name not in self.loss_options:
+                takes = sorted(self.loss_options)
+                raise UsageError(
+                    f"model.{name}: the loss of {type(self).__name__} here has no use for it"
+                    f"{f'; it takes {listed(takes)}' if takes else ''}. Leave the key away."
+                )
+        for name, value, right, wanted in (
+            ("focal", self.focal, self.focal >= 0, "0 or more"),
+            (
+                "label_smoothing",
+                self.label_smoothing,
+                0 <= self.label_smoothing < 1,
+                "0 to below 1",
+            ),
+            ("huber", self.huber, (self.huber or 1) > 0, "more than 0"),
+            ("r_drop", self.r_drop, self.r_drop >= 0, "0 or more"),
+            ("head_lr", self.head_lr, (self.head_lr or 1) > 0, "more than 0"),
+            ("layer_decay", self.layer_decay, 0 < (self.layer_decay or 1) <= 1, "above 0, to 1"),
+        ):
+            if not right:
+                raise UsageError(f"model.{name}: got {value}, expected {wanted}.")
+        if self.plateau is not None and self.schedule != "plateau":
+            raise UsageError(
+                f"model.plateau: goes with schedule: plateau, but schedule is {self.schedule}."
+            )
+        if self.lora is None:
+            return
+        if self.architecture is not None:
+            raise UsageError(
+                "model.lora: beside random weights nothing can be learnt. "
+                "Give pretrained instead of architecture."
+            )
+        if self.freeze is not None:
+            raise UsageError("model: lora freezes all but the head; leave freeze away.")
+        if self.init_from is not None and self.lora.save == "adapter":
+            raise UsageError("model.lora.save: with init_from only merged is there.")
 
     def _build(self) -> Any:
         import transformers
 
         auto_class = getattr(transformers, self.auto_class)
-        if self.pretrained is not None:
-            model = loading.load_model(auto_class, self.pretrained, **self.settings())
+        fresh: frozenset[str] = frozenset()
+        if self.init_from is not None:
+            model, fresh = finetuning.continue_from(auto_class, self.init_from, **self.settings())
+        elif self.pretrained is not None:
+            more = adapters.prepare_four_bits() if self.lora and self.lora.quantize else {}
+            model = adapters.load_model(auto_class, self.pretrained, **self.settings(), **more)
+            fresh = model.fresh_names
         else:
             known = {"vocab_size": self.vocab_size, "pad_token_id": self.pad_token_id}
             sizes = {key: value for key, value in known.items() if value is not None}
             model = loading.build_model(
                 auto_class, self.architecture or {}, **{**sizes, **self.settings()}
             )
+        self.fresh_names = fresh
+        if self.lora is not None:
+            adapters.add(model, self.lora, finetuning.Parts(model, fresh).trained_whole())
+        if self.freeze is not None:
+            finetuning.Parts(model, fresh).freeze(self.freeze)
         if self.gradient_checkpointing:
             new_name = getattr(model, "activation_checkpointing_enable", None)
             (new_name or model.gradient_checkpointing_enable)()
@@ -122,6 +219,11 @@ class TransformerModule(LightningModule):
             hardware.check_compiler()
             model.compile(dynamic=True)
         return model
+
+    @cached_property
+    def parts(self) -> finetuning.Parts:
+        """The parts of the network by depth."""
+        return finetuning.Parts(self.model, self.fresh_names)
 
     def _check_sizes(self) -> None:
         limit, longest = loading.most_positions(self.model), self.max_length
@@ -173,6 +275,52 @@ class TransformerModule(LightningModule):
         """Return how many terms the loss of a batch is the mean of: here, its rows."""
         return float(len(batch["input_ids"]))
 
+    # options of the loss: a task that names them in loss_options makes its loss of these
+
+    @property
+    def loss_options(self) -> frozenset[str]:
+        """Which of class_weights, focal, label_smoothing, huber and r_drop the loss takes."""
+        return frozenset()
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether a row has any number of labels, and its targets are 0 and 1 for each."""
+        return False
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """The classes in order."""
+        return getattr(self, "labels", None) or []
+
+    def classification_loss(self, logits: torch.Tensor, label_ids: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of logits [..., classes] with the options that were chosen.
+
+        Args:
+            logits: float [..., classes].
+            label_ids: int64 [...], -100 where there is none; of several labels 0 and 1, float
+                [rows, classes].
+        """
+        loss = losses.binary_cross_entropy if self.several_labels else losses.cross_entropy
+        return loss(
+            logits,
+            label_ids,
+            weights=self.weights_of_classes,
+            focal=self.focal,
+            smoothing=self.label_smoothing,
+        )
+
+    def classification_count(self, label_ids: torch.Tensor) -> float:
+        """Return what the terms of `classification_loss` weigh together."""
+        if self.several_labels:
+            return float(len(label_ids))
+        return losses.total_weight(label_ids, self.weights_of_classes)
+
+    def divergence(self, first: Any, second: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return how far the outputs of two passes are apart, a mean over the terms of the loss."""
+        return losses.divergence(
+            first.logits, second.logits, batch["labels"], weights=self.weights_of_classes
+        )
+
     # steps
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
@@ -193,16 +341,40 @@ class TransformerModule(LightningModule):
 
         The batch comes in pieces of like length that save padding.
         """
-        counts = [self.count(piece) for piece in batch["pieces"]]
+        pieces = batch["pieces"]
+        counts = [self.count(piece) for piece in pieces]
         total = sum(counts)
-        losses = [
-            self.loss(self(piece), piece) * (count / total)
-            for piece, count in zip(batch["pieces"], counts, strict=True)
-            if count
-        ] or [self(batch["pieces"][0])[0].sum() * 0.0]  # nothing to learn from
-        loss = torch.stack(losses).sum()
+
+        def passed() -> torch.Tensor:
+            parts = [
+                self._piece_loss(piece) * (count / total)
+                for piece, count in zip(pieces, counts, strict=True)
+                if count
+            ] or [self(pieces[0])[0].sum() * 0.0]  # nothing to learn from
+            return torch.stack(parts).sum()
+
+        if self._attack is None:
+            loss = passed()
+        else:
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            scale = 1.0 if scaler is None else scaler.get_scale()
+            loss = self._attack.loss(passed, scale=scale)
         self.log("train_loss", loss, prog_bar=True, batch_size=max(1, int(total)))
         return loss
+
+    def _piece_loss(self, piece: Mapping[str, Any]) -> torch.Tensor:
+        outputs = self(piece)
+        loss = self.loss(outputs, piece)
+        if not self.r_drop:
+            return loss
+        other = self(piece)
+        both = (loss + self.loss(other, piece)) / 2
+        return both + self.r_drop * self.divergence(outputs, other, piece)
+
+    def on_after_backward(self) -> None:
+        """Put weights back that were moved for this batch."""
+        if self._attack is not None:
+            self._attack.restore()
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Add a batch to the validation metrics."""
@@ -239,6 +411,8 @@ class TransformerModule(LightningModule):
         metrics.reset()
         loss.reset()
         self.results[split] = values
+        if split == "val" and self.schedule == "plateau":
+            self._observe(values)
         self.log_dict(
             {
                 f"{split}_{name}": value
@@ -248,6 +422,17 @@ class TransformerModule(LightningModule):
             sync_dist=True,  # the metrics have synchronised themselves; Lightning cannot know
         )
 
+    def _observe(self, values: Mapping[str, Any]) -> None:
+        """Tell the schedule what a validation has come to."""
+        if self.trainer.state.fn != "fit" or self.trainer.sanity_checking:
+            return
+        schedule = self.lr_schedulers()
+        assert isinstance(schedule, WarmupPlateau)
+        if schedule.observe(float(values[self.monitor[0].removeprefix("val_")])):
+            logger.info(
+                "no better for a while: the learning rate is now %.3g of its full", schedule.scale
+            )
+
     # optimization
 
     def configure_optimizers(self) -> Any:
@@ -255,35 +440,54 @@ class TransformerModule(LightningModule):
 
         There is no decay on biases and norms.
         """
-        from transformers import get_scheduler
-
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        optimizer = self.optimizer(
-            [
-                {"params": [parameter for parameter in trained if parameter.ndim >= 2]},
-                {
-                    "params": [parameter for parameter in trained if parameter.ndim < 2],
-                    "weight_decay": 0.0,
-                },
-            ]
-        )
+        trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        by_part = self.head_lr is not None or self.layer_decay is not None
+        place = self.parts.place if by_part else None
+        optimizer = self.optimizer(optimization.parameter_groups(trained, place=place))
+        if by_part:
+            self._set_rates(optimizer)
         for group in optimizer.param_groups:
             if group.get("fused", False) is None and group.get("foreach") is None:
                 # one kernel for all parameters, wherever the optimizer has it and nothing was
                 # chosen
                 group["fused"] = True
-        total = int(self.trainer.estimated_stepping_batches)
-        warmup = int(self.warmup if self.warmup >= 1 else total * self.warmup)
-        scheduler = get_scheduler(
-            "constant_with_warmup" if self.schedule == "constant" else self.schedule,
+        if self.schedule == "plateau" and not self.trainer.enable_validation:
+            raise UsageError(
+                "model.schedule: plateau follows the validation, but there is none. "
+                "Choose another schedule."
+            )
+        scheduler = optimization.schedule(
+            self.schedule,
             optimizer,
-            warmup,
-            total,
+            warmup=self.warmup,
+            total=int(self.trainer.estimated_stepping_batches),
+            plateau=self.plateau,
+            mode=self.monitor[1],
         )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},
         }
+
+    def _set_rates(self, optimizer: Any) -> None:
+        """Set the learning rates of the layers and of the head.
+
+        The layer below another learns more slowly by the decay, the highest already so against the
+        head (Bao et al. 2022, https://arxiv.org/abs/2106.08254).
+        """
+        places = {group["part"] for group in optimizer.param_groups}
+        if self.head_lr is not None and "head" not in places:
+            raise UsageError(
+                f"model.head_lr: {type(self.model).__name__} has no head of its own that is "
+                "trained. Leave the key away."
+            )
+        above = len(self.parts.layers) + 1
+        factors = {
+            part: (self.layer_decay or 1.0) ** (above - depth)
+            for depth, part in enumerate(self.parts.names)
+        }
+        rates = {} if self.head_lr is None else {"head": self.head_lr}
+        optimization.set_rates(optimizer, factors, rates)
 
     def configure_gradient_clipping(
         self,
@@ -308,7 +512,22 @@ class TransformerModule(LightningModule):
 
     def save_pretrained(self, folder: Path) -> None:
         """Save the network so that transformers loads it: config.json and model.safetensors."""
-        self.model.save_pretrained(folder)
+        if self.adapter_base is not None:
+            adapters.save(self.model, folder, base=self.adapter_base["name"])
+        else:
+            self.whole_model().save_pretrained(folder)
+
+    def whole_model(self) -> Any:
+        """Return the network as it is saved: with what was learnt beside its weights merged in."""
+        return adapters.merged(self.model) if adapters.is_adapted(self.model) else self.model
+
+    @cached_property
+    def adapter_base(self) -> dict[str, str] | None:
+        """Where the weights are that an adapter is saved without; None where all are saved."""
+        if self.lora is None or self.lora.save == "merged":
+            return None
+        assert self.pretrained is not None
+        return adapters.describe_base(self.pretrained)
 
     def artefact_facts(self) -> dict[str, Any]:
         """Return what else the artefact's plcli.json says of the model."""

@@ -6,7 +6,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-NOT_IN_CARD = ("pretrained", "architecture", "tokenizer", "optimizer")  # besides the sources
+NOT_IN_CARD = (  # besides the sources
+    *("pretrained", "architecture", "init_from", "tokenizer", "optimizer"),
+    *("lora", "freeze"),
+)
 SOURCES = ("train", "validation", "test", "predict")
 
 
@@ -62,6 +65,7 @@ def card(
         "labels": facts.get("labels"),
         "max_length": facts.get("max_length"),
         **(model.artefact_facts() if hasattr(model, "artefact_facts") else {}),
+        **({"base": base} if (base := getattr(model, "adapter_base", None)) else {}),
         "facts": dict(facts),
         "metrics": dict(metrics),
         "data_fingerprints": fingerprints,

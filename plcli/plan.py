@@ -23,6 +23,7 @@ WEIGHT_KEYS = (
     "class_path",
     "init_args.pretrained",
     "init_args.architecture",
+    "init_args.init_from",
 )  # of the model: what its weights depend on
 RESUME = ("auto", "never", "must", "allow-changes")
 RUN_VARIABLE = "PLCLI_RUN"  # tells the ranks that a run starts which folder the first rank chose

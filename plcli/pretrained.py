@@ -26,7 +26,10 @@ TOKENIZER_FILES = (
 
 
 UNSAFE_KEYS = ("auto_map", "custom_pipelines", "attn_implementation", "experts_implementation")
-KNOWN_PRIVATE = ("_name_or_path", "_commit_hash", "_num_labels", "_attn_implementation_autoset")
+KNOWN_PRIVATE = (
+    *("_name_or_path", "_commit_hash", "_num_labels", "_attn_implementation_autoset"),
+    "_from_model_config",  # of a generation_config.json: a flag
+)
 
 
 def check_settings(values: Any, where: str) -> None:
@@ -160,6 +163,9 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
         name: a hub id, a folder, or `package:NAME/FOLDER`.
         settings: of the model's config, such as `num_labels`.
 
+    Returns:
+        The model; its `fresh_names` are those of the parameters that no weights were there for.
+
     Raises:
         ModelError, MachineError: if there is no such model, or the hub cannot be reached.
     """
@@ -176,13 +182,15 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
 
                 settings_of_hub, _ = PretrainedConfig.get_config_dict(folder)
                 check_settings(settings_of_hub, f"pretrained: {folder}, config.json")
-            model = auto_class.from_pretrained(
+            model, report = auto_class.from_pretrained(
                 folder,
                 use_safetensors=True,
                 trust_remote_code=False,
                 dtype="float32",  # weights may be stored in half; precision is the trainer's choice
+                output_loading_info=True,
                 **settings,
             )
+            model.fresh_names = frozenset(report["missing_keys"])
     finally:
         transformers_logging.set_verbosity(level)
     return model.train()

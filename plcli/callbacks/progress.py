@@ -8,6 +8,8 @@ from typing import Any
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import RichProgressBar
 
+from plcli import optimization
+
 logger = logging.getLogger(__name__)
 
 SECONDS = 10.0  # between two lines inside an epoch
@@ -96,6 +98,9 @@ class ProgressLines(Callback):
             trainer.precision,
             trainer.estimated_stepping_batches,
         )
+        for optimizer in trainer.optimizers:
+            for line in optimization.describe_groups(optimizer):
+                logger.info("%s", line)
         self._last = self._epoch_start = time.monotonic()  # of an epoch that is gone on with
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MetricCollection
 
-from plcli import scores
+from plcli import losses, scores
 from plcli.data import TextData
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 from plcli.module import TransformerModule
@@ -60,6 +60,30 @@ class TextClassifier(TransformerModule):
         Macro F1 counts rare classes as much as common ones.
         """
         return ("val_pearson" if self.problem == "regression" else "val_macro_f1"), "max"
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether a row has any number of labels."""
+        return self.problem == "multi_label"
+
+    @property
+    def loss_options(self) -> frozenset[str]:
+        """Huber's loss for numbers; the options of classification else."""
+        if self.problem == "regression":
+            return frozenset({"huber"})
+        return frozenset({"class_weights", "focal", "label_smoothing", "r_drop"})
+
+    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the mean loss of the rows, weighted where classes are."""
+        if self.problem == "regression":
+            return losses.regression(outputs.logits.squeeze(-1), batch["labels"], huber=self.huber)
+        return self.classification_loss(outputs.logits, batch["labels"])
+
+    def count(self, batch: Mapping[str, Any]) -> float:
+        """Return how many rows the loss is the mean of, weighted where classes are."""
+        if self.weights_of_classes is None:
+            return super().count(batch)
+        return self.classification_count(batch["labels"])
 
     def settings(self) -> dict[str, Any]:
         """Label names and problem type, which travel with the model's config."""
@@ -222,8 +246,23 @@ class TextClassificationData(TextData):
         return np.sort(np.append(kept, back).astype(np.int64)), np.setdiff1d(cut, back)
 
     def facts(self) -> dict[str, Any]:
-        """The labels and the kind of problem."""
-        return {"labels": self.label_names, "problem": self.problem, **super().facts()}
+        """The labels, how often each stands, and the kind of problem."""
+        own = {"labels": self.label_names, "problem": self.problem}
+        if self.problem != "regression":
+            own["label_frequencies"] = (self._counts("train") / self._num_rows("train")).tolist()
+        return {**own, **super().facts()}
+
+    def _num_rows(self, split: str) -> int:
+        kept = self.subset(split)
+        return len(self.rows(split)) if kept is None else len(kept)
+
+    def _counts(self, split: str) -> npt.NDArray[Any]:
+        """Return how many rows of a split have each label."""
+        targets, kept = self.targets(self.rows(split)), self.subset(split)
+        targets = targets if kept is None else targets[kept]
+        if self.problem == "multi_label":
+            return np.asarray(targets.sum(0))
+        return np.bincount(targets, minlength=len(self.label_names))
 
     def targets(self, rows: Rows) -> npt.NDArray[Any]:
         """Label ids int64 [rows], indicators float32 [rows, labels], or scores float32 [rows]."""
@@ -259,12 +298,7 @@ class TextClassificationData(TextData):
         said = super().describe(split)
         if self.problem == "regression" or split == "predict":
             return said
-        targets = self.targets(self.rows(split))[self.split(split).subset]
-        counts = (
-            targets.sum(0)
-            if self.problem == "multi_label"
-            else np.bincount(targets, minlength=len(self.label_names))
-        )
+        counts = self._counts(split)
         return f"{said}; " + ", ".join(
             f"{name} {int(count)}" for name, count in zip(self.label_names, counts, strict=True)
         )
