@@ -182,8 +182,8 @@ class TokenClassificationData(TextData):
         spans: the column of spans in a text: a list of objects with start, end (exclusive), both
             in characters, and label.
         stride: tokens that a window repeats of the one before it; by default a quarter.
-        labels: the tags in order, B-x, I-x and O for spans; by default those of the training
-            split, sorted.
+        labels: the tags in order; by default those of the training split, sorted; of BIO tags and
+            spans they are O, and B-x and I-x for each x.
     """
 
     task = "token-classification"
@@ -291,7 +291,8 @@ class TokenClassificationData(TextData):
                 f"{where} holds '{plain[0]}' beside B- and I-: neither BIO nor plain tags. "
                 "Write B-x, I-x and O (not BIOES or BILOU), or names without B- and I-."
             )
-        return Tagging(found)
+        types = {name[2:] for name in found if spans.is_bio(name)}
+        return Tagging(sorted({*found, *spans.tags_of(types)}) if types else found)
 
     def facts(self) -> dict[str, Any]:
         """The tags."""
