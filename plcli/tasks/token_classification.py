@@ -252,10 +252,11 @@ class TokenClassificationData(TextData):
         kept, cut = super().cut(rows)
         learned = set().union(*(self._names[row] for row in kept))
         back = []
-        for row in cut[:-1]:  # one row is left to validate on
+        for row in cut:
             if not learned.issuperset(self._names[row]):
                 learned |= self._names[row]
                 back.append(row)
+        back = back[: len(cut) - 1]  # one row is left to validate on
         return np.sort(np.append(kept, back).astype(np.int64)), np.setdiff1d(cut, back)
 
     @cached_property
