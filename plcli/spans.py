@@ -13,7 +13,7 @@ import torch
 from torchmetrics import Metric
 
 from plcli import extras
-from plcli.errors import DataError
+from plcli.errors import DataError, listed
 
 OUTSIDE = "O"
 Span = tuple[int, int, int]  # start, end, the number of its type
@@ -78,6 +78,50 @@ def is_bio(name: str) -> bool:
 def tags_of(types: Iterable[str]) -> list[str]:
     """Return the tags that spell spans of some types, sorted."""
     return sorted([OUTSIDE, *(f"{mark}-{name}" for name in set(types) for mark in "BI")])
+
+
+def of_labels(found: Iterable[str], where: str) -> Tagging:
+    """Return the tags of spans with some labels; `where` names the column for messages.
+
+    Raises:
+        DataError: if there are none.
+    """
+    if not set(found):
+        raise DataError(
+            f"{where} holds no span. Name another column with data.spans, or label some rows."
+        )
+    return Tagging(tags_of(found))
+
+
+def of_tags(found: Iterable[str], where: str) -> Tagging:
+    """Return the tags of words, sorted; of BIO tags both marks of each type.
+
+    Args:
+        found: the tags that were found.
+        where: names their column, for messages.
+
+    Raises:
+        DataError: if they are fewer than two, numbers, or of two kinds.
+    """
+    names = sorted(set(found))
+    if len(names) < 2:
+        raise DataError(
+            f"{where} holds {len(names)} tag ({listed(names)}); two or more are needed. "
+            "Name another column with data.tags, or add rows."
+        )
+    if all(name.lstrip("-").isdigit() for name in names):
+        raise DataError(
+            f"{where} holds numbers ({listed(names)}), so that none says 'outside'. "
+            f"Write the tags' names, such as B-person and {OUTSIDE}."
+        )
+    types = {name[2:] for name in names if is_bio(name)}
+    plain = [name for name in names if name != OUTSIDE and not is_bio(name)]
+    if types and plain:
+        raise DataError(
+            f"{where} holds '{plain[0]}' beside B- and I-: neither BIO nor plain tags. "
+            "Write B-x, I-x and O (not BIOES or BILOU), or names without B- and I-."
+        )
+    return Tagging(tags_of(types) if types else names)
 
 
 def read(cell: str, text: str, where: str, column: str) -> list[tuple[int, int, str]]:

@@ -6,11 +6,13 @@ one counts where it has most context: there it is learned, scored and predicted.
 
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import torch
 
 from plcli import spans
 from plcli.encoding import IDS, IGNORED, need_fast
@@ -247,3 +249,35 @@ def _in_text(text: str, word: Numbers, places: Numbers) -> tuple[Numbers, npt.ND
 
 def _parts(letter: str) -> bool:
     return unicodedata.category(letter).startswith("P")
+
+
+@dataclass
+class Words:
+    """A row's words that have tokens: where each starts and ends, and a value of each."""
+
+    start: list[int]
+    end: list[int]
+    values: list[Any]
+
+    def place(self, span: Span) -> Span:
+        """Turn a span of these words into one of characters, or of all words."""
+        first, end, type_ = span
+        return self.start[first], self.end[end - 1], type_
+
+
+def words_of(values: torch.Tensor, batch: Mapping[str, Any]) -> list[Words]:
+    """Return the values that stand on words, for each row of a batch.
+
+    Args:
+        values: [windows, tokens].
+        batch: start and end, int64 [windows, tokens], as they are encoded; owner, int64 [windows],
+            the position of each window's row, ascending.
+    """
+    counted = batch["start"] != IGNORED
+    owners = batch["owner"][:, None].expand_as(counted)[counted].cpu().numpy()
+    columns = [part[counted].cpu().numpy() for part in (batch["start"], batch["end"], values)]
+    bounds = np.searchsorted(owners, np.arange(int(batch["owner"][-1]) + 2))
+    return [
+        Words(*(column[first:last].tolist() for column in columns))
+        for first, last in zip(bounds[:-1], bounds[1:], strict=True)
+    ]

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -271,3 +272,28 @@ def test_true_spans_are_kept_as_they_were_given() -> None:
 def test_a_stride_that_does_not_move_on_is_refused(stride: int) -> None:
     with pytest.raises(UsageError, match=f"data.stride: got {stride}, expected 0 .* below 6"):
         encoded(["a"], stride=stride)
+
+
+def test_a_tokenizer_of_bytes_takes_a_word_as_after_a_blank(tmp_path: Path) -> None:
+    from plcli.tasks.token_classification import TokenClassificationData
+
+    tokenizer = byte_tokenizer()
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    data = TokenClassificationData(
+        train="x.jsonl", words="w", tags="t", tokenizer=str(tmp_path), labels=BIO
+    )
+    encoder = data.encoder("predict")
+    ids = encoder([[["ab", "ab"]]], str)["input_ids"][0]
+    assert ids == [tokenizer.convert_tokens_to_ids("Ġab")] * 2
+
+
+def byte_tokenizer() -> Any:
+    """Build a fast tokenizer of bytes that puts no blank before a text."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = {name: number for number, name in enumerate(["</s>", "a", "b", "Ġ", "ab", "Ġab"])}
+    backend = Tokenizer(models.BPE(pieces, [("a", "b"), ("Ġ", "ab")]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="</s>", model_max_length=20)

@@ -13,12 +13,12 @@ from torchmetrics import MetricCollection
 from plcli import spans
 from plcli.data import TextData
 from plcli.encoding import IGNORED, Encoded
-from plcli.errors import DataError, UsageError, listed
+from plcli.errors import UsageError, listed
 from plcli.module import TransformerModule
 from plcli.rows import Kind, Rows
 from plcli.spans import OUTSIDE, Span, SpanScores, Tagging
 from plcli.splits import Batch
-from plcli.word_encoding import WordEncoder
+from plcli.word_encoding import WordEncoder, Words, words_of
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -69,12 +69,13 @@ class TokenClassifier(TransformerModule):
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
         """Add a batch: logits [windows, tokens, labels], and true spans [spans, row and span]."""
-        rows = list(_rows(outputs.logits.argmax(-1), batch))
+        best = outputs.logits.argmax(-1)
+        rows = words_of(best, batch)
         true: list[list[Span]] = [[] for _ in rows]
         for row, start, end, type_ in batch["true"].tolist():
             true[row].append((start, end, type_))
         counted = batch["labels"] != IGNORED
-        right = (outputs.logits.argmax(-1) == batch["labels"]) & counted
+        right = (best == batch["labels"]) & counted
         metrics.update(
             true,
             [[row.place(span) for span in self.tagging.spans(row.values)] for row in rows],
@@ -93,77 +94,46 @@ class TokenClassifier(TransformerModule):
         words' tags. Of words it has their numbers as well; its characters are those of the words
         with blanks between them.
         """
-        best = outputs.logits.float().softmax(-1).max(-1)
-        found = zip(
-            batch["id"],
-            batch["source"],
-            _rows(best.indices, batch),
-            _rows(best.values, batch),
-            strict=True,
-        )
+        scores, best = outputs.logits.float().softmax(-1).max(-1)
+        rows = zip(words_of(best, batch), words_of(scores, batch), strict=True)
         return [
-            {"id": id, **self._found(source, tagged, [float(score) for score in scored.values])}
-            for id, source, tagged, scored in found
+            {"id": id, **self._found(source, tagged, scored.values)}
+            for id, source, (tagged, scored) in zip(batch["id"], batch["source"], rows, strict=True)
         ]
 
-    def _found(self, source: Any, row: "_Words", scores: Sequence[float]) -> dict[str, Any]:
-        located = [(span, row.place(span)) for span in self.tagging.spans(row.values)]
-        answers = []
+    def _found(self, source: Any, row: Words, scores: Sequence[float]) -> dict[str, Any]:
+        """Return a row's spans, and of words the tags."""
         words = None if isinstance(source, str) else source
-        for (first, end, type_), (start, stop, _) in located:
-            span = {"start": start, "end": stop}
-            text = source
+        text = source if words is None else " ".join(words)
+        located = [(span, row.place(span)) for span in self.tagging.spans(row.values)]
+        found = []
+        for (first, last, type_), (start, end, _) in located:
+            numbers = {}
             if words is not None:
-                text = " ".join(words)
-                before = len(" ".join([*words[:start], ""]))
-                after = before + len(" ".join(words[start:stop]))
-                span = {"start": before, "end": after, "start_word": start, "end_word": stop}
-            answers.append(
+                numbers = {"start_word": start, "end_word": end}
+                start, end = len(" ".join([*words[:start], ""])), len(" ".join(words[:end]))
+            found.append(
                 {
                     "label": self.tagging.types[type_],
-                    "text": text[span["start"] : span["end"]],
-                    **span,
-                    "score": float(np.mean(scores[first:end])),
+                    "text": text[start:end],
+                    "start": start,
+                    "end": end,
+                    **numbers,
+                    "score": sum(scores[first:last]) / (last - first),
                 }
             )
-        return {"spans": answers} | (
-            {} if words is None else {"tags": self._tags(words, row, located)}
-        )
+        if words is None:
+            return {"spans": found}
+        return {"spans": found, "tags": self._tags(words, row, [place for _, place in located])}
 
-    def _tags(
-        self, words: Sequence[str], row: "_Words", located: Sequence[tuple[Span, Span]]
-    ) -> list[str]:
+    def _tags(self, words: Sequence[str], row: Words, places: Sequence[Span]) -> list[str]:
         """Return a tag for every word; one without a token has that of the span around it, or O."""
         tags = [OUTSIDE] * len(words)
-        for _, (start, stop, type_) in located:
-            tags[start:stop] = [self.names[self.tagging.tag(type_, first=False)]] * (stop - start)
+        for start, end, type_ in places:
+            tags[start:end] = [self.names[self.tagging.tag(type_, first=False)]] * (end - start)
         for word, label in zip(row.start, row.values, strict=True):
             tags[word] = self.names[label]
         return tags
-
-
-@dataclass
-class _Words:
-    """A row's words that have tokens: where each starts and ends, and a value of each."""
-
-    start: list[int]
-    end: list[int]
-    values: list[Any]
-
-    def place(self, span: Span) -> Span:
-        """Turn a span of these words into one of what they are of."""
-        first, end, type_ = span
-        return self.start[first], self.end[end - 1], type_
-
-
-def _rows(values: torch.Tensor, batch: Mapping[str, Any]) -> Iterator[_Words]:
-    """Yield the values [windows, tokens] that stand on words, for each row in order."""
-    counted = batch["start"] != IGNORED
-    owners = batch["owner"][:, None].expand_as(counted)[counted].cpu().numpy()
-    columns = [part[counted].cpu().numpy() for part in (batch["start"], batch["end"], values)]
-    bounds = np.searchsorted(owners, np.arange(int(batch["owner"][-1]) + 2))
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
-        yield _Words(*(column[first:last].tolist() for column in columns))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -270,30 +240,8 @@ class TokenClassificationData(TextData):
             return Tagging(self.labels)
         kept = self.subset("train")
         names = self._names if kept is None else [self._names[row] for row in kept]
-        found = sorted(set().union(*names))
-        where = f"{self.rows('train').source}: column '{self.target}'"
-        key = "spans" if self.spans else "tags"
-        if len(found) < 2 - bool(self.spans):
-            raise DataError(
-                f"{where} holds {len(found)} label ({listed(found)}); "
-                f"{'one' if self.spans else 'two'} or more are needed. "
-                f"Name another column with data.{key}, or add rows."
-            )
-        if self.spans:
-            return Tagging(spans.tags_of(found))
-        if all(name.lstrip("-").isdigit() for name in found):
-            raise DataError(
-                f"{where} holds numbers ({listed(found)}), so that none says 'outside'. "
-                "Write the tags' names, such as B-person and O."
-            )
-        plain = [name for name in found if name != OUTSIDE and not spans.is_bio(name)]
-        if plain and any(map(spans.is_bio, found)):
-            raise DataError(
-                f"{where} holds '{plain[0]}' beside B- and I-: neither BIO nor plain tags. "
-                "Write B-x, I-x and O (not BIOES or BILOU), or names without B- and I-."
-            )
-        types = {name[2:] for name in found if spans.is_bio(name)}
-        return Tagging(sorted({*found, *spans.tags_of(types)}) if types else found)
+        make = spans.of_labels if self.spans else spans.of_tags
+        return make(set().union(*names), f"{self.rows('train').source}: column '{self.target}'")
 
     def facts(self) -> dict[str, Any]:
         """The tags."""

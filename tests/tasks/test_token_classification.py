@@ -533,14 +533,14 @@ def test_a_missing_stride_is_a_quarter_of_a_window() -> None:
             "words",
             {},
             DataError,
-            "train.jsonl: column 'tags' holds 1 label (O); two or more are needed.",
+            "train.jsonl: column 'tags' holds 1 tag (O); two or more are needed.",
         ),
         (
             [{"text": "a", "entities": []}],
             "text",
             {},
             DataError,
-            "train.jsonl: column 'entities' holds 0 label (); one or more are needed.",
+            "train.jsonl: column 'entities' holds no span. Name another column with data.spans",
         ),
         (
             [{"text": "hi", "entities": [{"start": 0, "end": 3, "label": "x"}]}],
