@@ -143,6 +143,11 @@ class TextData(SplitData):
         """Yield the texts of a row's inputs, to fit a tokenizer on."""
         yield from cells
 
+    @property
+    def texts_key(self) -> Any:
+        """What `texts` depends on beside the columns, such as a template."""
+        return None
+
     def facts(self) -> dict[str, Any]:
         """The tokenizer's size, its padding, and the longest row."""
         return {
@@ -163,6 +168,7 @@ class TextData(SplitData):
             self.rows("train").fingerprint,
             self.inputs,
             None if kept is None else (self.seed or 0, self.validation_fraction),
+            self.texts_key,
         ]
         return fitted_tokenizers.fit(
             self.fits,
@@ -186,6 +192,11 @@ class TextData(SplitData):
     def longest(self) -> int:
         """Tokens a row at most."""
         return self.max_length or min(self.loaded_tokenizer.model_max_length, LONGEST)
+
+    @property
+    def limit(self) -> str:
+        """What longer rows are cut to, and the key that says so."""
+        return f"{self.longest} tokens (data.max_length)"
 
     @cached_property
     def _encoded(self) -> dict[tuple[str, str], Encoded]:
@@ -261,7 +272,7 @@ class TextData(SplitData):
         """Rows, and how many of them are cut; tasks add their classes."""
         cut = int(self.encoded(split).truncated[self.split(split).subset].sum())
         empty = len(self.empty(split))
-        said = f", {cut} cut to {self.longest} tokens (data.max_length)" if cut else ""
+        said = f", {cut} cut to {self.limit}" if cut else ""
         said += f", {empty} with an empty text (data.empty_text)" if empty else ""
         return super().describe(split) + said
 
