@@ -70,8 +70,8 @@ class Sink:
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         elif self.path.suffix == ".csv":
             flat = {
-                key: ", ".join(map(str, v)) if isinstance(v, list) else v
-                for key, v in flatten(row).items()
+                key: _cell(value) if isinstance(value, list) else value
+                for key, value in flatten(row).items()
             }
             if self._csv is None:
                 self._csv = csv.DictWriter(self._file, list(flat))
@@ -85,8 +85,10 @@ class Sink:
     def _write_parquet(self) -> None:
         if self._parquet is None:
             found = pa.Table.from_pylist(self._rows).schema
-            named = [  # lists of names, though the first rows may all be empty
-                field.with_type(pa.list_(pa.string())) if pa.types.is_list(field.type) else field
+            named = [  # a list that is empty in all of the first rows is one of names
+                field.with_type(pa.list_(pa.string()))
+                if pa.types.is_list(field.type) and pa.types.is_null(field.type.value_type)
+                else field
                 for field in found
             ]
             self._parquet = pa.parquet.ParquetWriter(str(self._temporary), pa.schema(named))
@@ -125,6 +127,13 @@ class Lines:
 
     def abandon(self) -> None:
         """Leave what was printed."""
+
+
+def _cell(values: list[Any]) -> str:
+    """Write a list into a cell: names with commas between them, anything else as JSON."""
+    if all(isinstance(value, str) for value in values):
+        return ", ".join(values)
+    return json.dumps(values, ensure_ascii=False)
 
 
 def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
