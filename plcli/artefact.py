@@ -146,8 +146,8 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
             content = {"plcli": __version__, **card, "sha256": sha256(_weights(temporary))}
             (temporary / CARD).write_text(to_json(content), encoding="utf-8")
             temporary.chmod(0o755)
-            for path in temporary.iterdir():
-                durable.sync_file(path)
+            for path in temporary.rglob("*"):
+                (durable.sync_folder if path.is_dir() else durable.sync_file)(path)
             durable.sync_folder(temporary)
             if folder.exists():
                 shutil.rmtree(folder)

@@ -119,7 +119,7 @@ class TextData(SplitData):
 
     def columns(self, split: str) -> dict[str, Kind]:
         """The input columns, of text."""
-        return dict.fromkeys(self.inputs, Kind.TEXT)
+        return dict.fromkeys(self.input_columns(split), Kind.TEXT)
 
     def targets(self, rows: Rows) -> npt.NDArray[Any] | None:
         """Return the labels of all rows, [rows] or [rows, labels]; None where tokens hold them."""
@@ -133,7 +133,7 @@ class TextData(SplitData):
 
     def encoded_columns(self, split: str) -> list[str]:
         """Return the columns that the encoder takes."""
-        return self.inputs
+        return self.input_columns(split)
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
         """Make a batch of whole rows; labels of `targets`, or index and id, are added to it."""
@@ -142,6 +142,11 @@ class TextData(SplitData):
     def texts(self, cells: tuple[Any, ...]) -> Iterator[str]:
         """Yield the texts of a row's inputs, to fit a tokenizer on."""
         yield from cells
+
+    @property
+    def texts_key(self) -> Any:
+        """What `texts` depends on beside the columns, such as a template."""
+        return None
 
     def facts(self) -> dict[str, Any]:
         """The tokenizer's size, its padding, and the longest row."""
@@ -161,8 +166,9 @@ class TextData(SplitData):
         kept = self.subset("train")
         key = [
             self.rows("train").fingerprint,
-            self.inputs,
+            self.input_columns("train"),
             None if kept is None else (self.seed or 0, self.validation_fraction),
+            self.texts_key,
         ]
         return fitted_tokenizers.fit(
             self.fits,
@@ -176,7 +182,7 @@ class TextData(SplitData):
         rows, kept = self.rows("train"), self.subset("train")
         used = np.ones(len(rows), bool) if kept is None else np.isin(np.arange(len(rows)), kept)
         row = 0
-        for columns in rows.parts(self.inputs):
+        for columns in rows.parts(self.input_columns("train")):
             for cells in zip(*columns, strict=True):
                 if used[row]:
                     yield from self.texts(cells)
@@ -186,6 +192,11 @@ class TextData(SplitData):
     def longest(self) -> int:
         """Tokens a row at most."""
         return self.max_length or min(self.loaded_tokenizer.model_max_length, LONGEST)
+
+    @property
+    def limit(self) -> str:
+        """What longer rows are cut to, and the key that says so."""
+        return f"{self.longest} tokens (data.max_length)"
 
     @cached_property
     def _encoded(self) -> dict[tuple[str, str], Encoded]:
@@ -207,7 +218,7 @@ class TextData(SplitData):
     def empty(self, split: str) -> npt.NDArray[np.int64]:
         """Return the numbers of a split's rows that hold an empty text."""
         found = np.zeros(len(self.rows(split)), bool)
-        for column in self.inputs:
+        for column in self.input_columns(split):
             cells = self.rows(split).table.column(column)
             if pa.types.is_list(cells.type):
                 found |= pc.equal(pc.list_value_length(cells), 0).to_numpy()
@@ -219,7 +230,7 @@ class TextData(SplitData):
 
     def _check_empty(self, split: str) -> None:
         empty, source = self.empty(split), self.rows(split).source
-        columns = "' or '".join(self.inputs)
+        columns = "' or '".join(self.input_columns(split))
         if len(empty) and self.empty_text == "refuse":
             raise DataError(
                 f"{source}, row {empty[0] + 1}: column '{columns}' is empty, in {len(empty)} rows "
@@ -261,7 +272,7 @@ class TextData(SplitData):
         """Rows, and how many of them are cut; tasks add their classes."""
         cut = int(self.encoded(split).truncated[self.split(split).subset].sum())
         empty = len(self.empty(split))
-        said = f", {cut} cut to {self.longest} tokens (data.max_length)" if cut else ""
+        said = f", {cut} cut to {self.limit}" if cut else ""
         said += f", {empty} with an empty text (data.empty_text)" if empty else ""
         return super().describe(split) + said
 

@@ -11,6 +11,7 @@ import json
 import logging
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from plcli import templates
 from plcli.arrow import array
 from plcli.cache import ArrowFile, build_once, cache_folder
 from plcli.errors import ModelError
@@ -267,7 +269,9 @@ class TextEncoder:
         tokenizer: of transformers; a fast one is called past its Python wrapper.
         max_length: tokens an entry at most.
         pairs: whether two columns are given.
+        template: joins the columns to one text; see plcli.templates.
         stride: tokens that a window repeats of the one before it; None cuts the row instead.
+        max_windows: windows a row at most; what follows them is cut.
         special: whether the tokenizer's special tokens are added.
 
     Raises:
@@ -280,12 +284,15 @@ class TextEncoder:
         *,
         max_length: int,
         pairs: bool = False,
+        template: str | None = None,
         stride: int | None = None,
+        max_windows: int | None = None,
         special: bool = True,
     ) -> None:
         self.tokenizer, self.max_length = tokenizer, max_length
-        self.stride, self.special = stride, special
-        self.key = [max_length, stride, special]
+        self.stride, self.max_windows, self.special = stride, max_windows, special
+        self.template = template
+        self.key = [max_length, stride, max_windows, special, template]
         columns = {"input_ids": IDS, "truncated": pa.bool_()}
         if pairs:
             columns["token_type_ids"] = pa.list_(pa.uint8())
@@ -297,7 +304,9 @@ class TextEncoder:
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
     ) -> Mapping[str, Sequence[Any]]:
-        """Encode one column of texts, or two as pairs."""
+        """Encode one column of texts, two as pairs, or those of the template as one."""
+        if self.template is not None:
+            cells = [templates.render(self.template, cells)]
         texts = cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
         return self._fast(texts) if self.tokenizer.is_fast else self._slow(texts)
 
@@ -310,8 +319,9 @@ class TextEncoder:
         if self.stride is None:
             values["truncated"] = [bool(encoding.overflowing) for encoding in encodings]
         else:
-            values["row"], encodings = windows(encodings)
-            values["truncated"] = [False] * len(encodings)
+            cut = [len(encoding.overflowing) >= (self.max_windows or inf) for encoding in encodings]
+            values["row"], encodings = windows(encodings, most=self.max_windows)
+            values["truncated"] = [cut[row] for row in values["row"]]
         values["input_ids"] = [encoding.ids for encoding in encodings]
         if "token_type_ids" in self.columns:
             values["token_type_ids"] = [encoding.type_ids for encoding in encodings]
@@ -354,11 +364,14 @@ def set_truncation(
     )
 
 
-def windows(encodings: Sequence[Any]) -> tuple[list[int], list[Any]]:
-    """Return every window of cut encodings, in order, and the position of its row."""
+def windows(encodings: Sequence[Any], *, most: int | None = None) -> tuple[list[int], list[Any]]:
+    """Return every window of cut encodings, in order, so many a row, and the position of its row.
+
+    The windows come after the positions.
+    """
     pairs = [
         (row, window)
         for row, encoding in enumerate(encodings)
-        for window in (encoding, *encoding.overflowing)
+        for window in (encoding, *encoding.overflowing)[:most]
     ]
     return [row for row, _ in pairs], [window for _, window in pairs]

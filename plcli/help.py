@@ -150,7 +150,7 @@ def _arguments(cls: type) -> Iterable[tuple[str, str]]:
         elif default is not None and not made:
             text += f" (default: {default})"
         yield name, text
-        if (inner := nested(parameter)) is not None:
+        if (inner := nested(given[name])) is not None:
             yield from ((f"{name}.{key}", said) for key, said in _arguments(inner))
 
 

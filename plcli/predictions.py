@@ -140,15 +140,15 @@ def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
-    """Write a list into a csv cell: names with commas, lists and mappings as JSON text.
+    """Write a list into a csv cell: names with commas between them, anything else as JSON text.
 
     An empty list is an empty cell, as nothing says what it is a list of.
     """
     if not isinstance(value, list):
         return value
-    if any(isinstance(item, (list, Mapping)) for item in value):
-        return json.dumps(value, ensure_ascii=False)
-    return ", ".join(map(str, value))
+    if all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _tables(lines: Path, schema: pa.Schema | None = None) -> Iterator[pa.Table]:

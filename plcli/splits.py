@@ -151,6 +151,10 @@ class SplitData(LightningDataModule):
             self.strata(rows), fraction=self.validation_fraction, seed=self.seed or 0
         )
 
+    def input_columns(self, split: str) -> list[str]:
+        """Return the columns of a split that hold its inputs; those to predict need `inputs`."""
+        return self.inputs
+
     def describe(self, split: str) -> str:
         """Return a line on a split."""
         return f"{split}: {len(self.split(split))} rows"
@@ -281,11 +285,13 @@ class SplitData(LightningDataModule):
     def leaks(self) -> list[str]:
         """Return a line for validation and test each, if rows of it also stand in training."""
         hashes = {
-            split: overlap.hashes(self.rows(split), self.inputs, self.subset(split))
+            split: overlap.hashes(self.rows(split), self.input_columns(split), self.subset(split))
             for split in ("validation", "test")
             if self.has(split)
         }
-        counts = overlap.counted(self.rows("train"), self.inputs, self.subset("train"), hashes)
+        counts = overlap.counted(
+            self.rows("train"), self.input_columns("train"), self.subset("train"), hashes
+        )
         return [
             f"{split}: {count} of {len(hashes[split])} rows also stand in the training split, so "
             f"that its score says little; remove them from data.{split} or data.train"

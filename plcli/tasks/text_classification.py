@@ -1,6 +1,10 @@
-"""Text classification: single-label, multi-label, regression; one text or a pair of texts."""
+"""Text classification: single-label, multi-label, regression.
 
-from collections.abc import Mapping
+A row is a text, a pair of texts, or several columns joined by a template. A long text is cut, or
+read in windows whose logits are pooled.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -10,13 +14,16 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MetricCollection
 
-from plcli import losses, scores
+from plcli import losses, scores, templates
 from plcli.data import TextData
+from plcli.encoding import Encoded, Encoder, TextEncoder
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 from plcli.module import TransformerModule
 from plcli.rows import Kind, Rows
+from plcli.splits import Batch
 
 Problem = Literal["single_label", "multi_label", "regression"]
+Pooling = Literal["mean", "max", "first"]
 PROBLEM_TYPES = {
     "single_label": "single_label_classification",
     "multi_label": "multi_label_classification",
@@ -28,18 +35,23 @@ PROBLEM_TYPES = {
 class TextClassifier(TransformerModule):
     """An encoder with a classification head, as `AutoModelForSequenceClassification` loads it.
 
-    The arguments not named here are those of TransformerModule.
+    So does `transformers.pipeline`, which knows nothing of windows: of a text that has several here
+    it reads the first alone. The arguments not named here are those of TransformerModule.
 
     Args:
         threshold: the probability from which a label of a multi-label problem is given.
+        pooling: how the logits of a row's windows (data.stride) become those of the row: their
+            mean, the highest of each label, or those of the first window alone.
         labels: a fact of the data: the label names in order.
         problem: a fact of the data.
     """
 
     task = "text-classification"
     auto_class = "AutoModelForSequenceClassification"
+    aside = frozenset({"owner"})
 
     threshold: float = 0.5
+    pooling: Pooling = "mean"
     labels: list[str] | None = None
     problem: Problem | None = None
 
@@ -82,7 +94,7 @@ class TextClassifier(TransformerModule):
     def count(self, batch: Mapping[str, Any]) -> float:
         """Return how many rows the loss is the mean of, weighted where classes are."""
         if self.weights_of_classes is None:
-            return super().count(batch)
+            return float(len(batch["labels"]))
         return self.classification_count(batch["labels"])
 
     def settings(self) -> dict[str, Any]:
@@ -104,6 +116,22 @@ class TextClassifier(TransformerModule):
         if self.problem == "multi_label":
             return scores.multi_label(len(self.names), threshold=self.threshold)
         return scores.single_label(len(self.names))
+
+    def forward(self, batch: Mapping[str, Any]) -> Any:
+        """Run the network on a batch and pool the logits of windows.
+
+        Of a batch of windows, owner int64 [entries] is the position of each one's row, ascending.
+        """
+        if "owner" not in batch:
+            return super().forward(batch)
+        inputs, owner = {key: batch[key] for key in batch if key != "labels"}, batch["owner"]
+        if self.pooling == "first":
+            first = owner.diff(prepend=owner.new_tensor([-1])) > 0
+            inputs = {key: v[first] for key, v in inputs.items() if isinstance(v, torch.Tensor)}
+            owner = owner[first]
+        outputs = super().forward(inputs)
+        outputs.logits = pooled(outputs.logits, owner, self.pooling)
+        return outputs
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
         """Add a batch.
@@ -155,20 +183,41 @@ class TextClassifier(TransformerModule):
         thresholds = (
             dict.fromkeys(self.names, self.threshold) if self.problem == "multi_label" else {}
         )
-        return {"thresholds": thresholds, "temperature": 1.0}
+        return {"thresholds": thresholds, "temperature": 1.0, "pooling": self.pooling}
+
+
+def pooled(logits: torch.Tensor, owner: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+    """Return the logits of rows, [rows, labels], from those of their windows, [windows, labels].
+
+    Args:
+        logits: of the windows.
+        owner: int64 [windows], the position of each one's row; every row has a window.
+        pooling: mean, or max, or the sole window of each row as it is.
+    """
+    if pooling == "first":
+        return logits
+    rows = logits.new_zeros(int(owner[-1]) + 1, logits.shape[1])
+    index = owner[:, None].expand_as(logits)
+    how = "amax" if pooling == "max" else "mean"
+    return rows.scatter_reduce(0, index, logits, how, include_self=False)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TextClassificationData(TextData):
     """Texts with a label, with several labels, or with a score.
 
-    The arguments not named here are those of TextData.
+    The arguments not named here are those of TextData. A batch holds whole rows, so that one of
+    windows is as many times larger as its rows have windows.
 
     Args:
-        text: the text column, or two columns for pairs.
+        text: the text column; two columns for pairs; or columns joined by a template, such as
+            '{subject} [SEP] {message}'.
         label: the column of labels: a name, a list of names (multi_label), a number (regression).
         problem: what the labels are.
         labels: the label names in order; by default those of the training split, sorted.
+        stride: reads a long text in windows of max_length tokens that overlap by so many, instead
+            of cutting it; model.pooling makes one of them.
+        max_windows: windows a text at most; what follows them is cut.
     """
 
     task = "text-classification"
@@ -177,15 +226,80 @@ class TextClassificationData(TextData):
     label: str = "label"
     problem: Problem = "single_label"
     labels: list[str] | None = None
+    stride: int | None = None
+    max_windows: int = 8
 
     def __post_init__(self) -> None:
-        """Check the columns."""
-        self.inputs = [self.text] if isinstance(self.text, str) else self.text
-        if not 1 <= len(self.inputs) <= 2:
+        """Check the columns and the windows."""
+        self.template = self.text if isinstance(self.text, str) and "{" in self.text else None
+        if self.template is not None:
+            self.inputs = templates.parse(self.template, key="data.text")
+        else:
+            self.inputs = [self.text] if isinstance(self.text, str) else list(self.text)
+        self.pairs = self.template is None and len(self.inputs) == 2
+        if self.template is None and not 1 <= len(self.inputs) <= 2:
             raise UsageError(
                 f"data.text: names {len(self.inputs)} columns; give one, or two for pairs."
             )
+        if self.stride is not None:
+            if self.pairs:
+                raise UsageError(
+                    "data.stride: windows are of one text, but data.text names two columns. "
+                    "Join them by a template, such as "
+                    f"'{{{self.inputs[0]}}} [SEP] {{{self.inputs[1]}}}', or leave the key away."
+                )
+            if self.stride < 0:
+                raise UsageError(f"data.stride: got {self.stride}, expected 0 or more.")
+        if self.max_windows < 1:
+            raise UsageError(f"data.max_windows: got {self.max_windows}, expected 1 or more.")
         super().__post_init__()
+
+    def encoder(self, split: str) -> Encoder:
+        """Return what makes tokens of the inputs, cut or in windows.
+
+        Raises:
+            UsageError: if windows would overlap so much that they do not move on.
+        """
+        room = self.longest - self.loaded_tokenizer.num_special_tokens_to_add(pair=False)
+        if self.stride is not None and self.stride >= room:
+            raise UsageError(
+                f"data.stride: got {self.stride}, expected less than {room}: the tokens of a text "
+                f"in a window of {self.longest} (data.max_length)."
+            )
+        return TextEncoder(
+            self.loaded_tokenizer,
+            max_length=self.longest,
+            pairs=self.pairs,
+            template=self.template,
+            stride=self.stride,
+            max_windows=self.max_windows,
+        )
+
+    def texts(self, cells: tuple[Any, ...]) -> Iterator[str]:
+        """Yield the texts of a row, to fit a tokenizer on: with the words of the template."""
+        if self.template is None:
+            yield from cells
+        else:
+            yield from templates.render(self.template, [[cell] for cell in cells])
+
+    @property
+    def texts_key(self) -> str | None:
+        """The template."""
+        return self.template
+
+    def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
+        """Make a batch of whole rows; of windows with owner, int64 [entries], each one's row."""
+        if self.stride is None:
+            return super().collate(split, encoded, indices)
+        entries, owner = encoded.entries(indices)
+        return {**encoded.batch(entries), "owner": torch.from_numpy(owner)}
+
+    @property
+    def limit(self) -> str:
+        """What longer rows are cut to, and the key that says so."""
+        if self.stride is None:
+            return super().limit
+        return f"{self.max_windows} windows of {self.longest} tokens (data.max_windows)"
 
     def columns(self, split: str) -> dict[str, Kind]:
         """The label column, but for rows to predict."""
@@ -246,8 +360,14 @@ class TextClassificationData(TextData):
         return np.sort(np.append(kept, back).astype(np.int64)), np.setdiff1d(cut, back)
 
     def facts(self) -> dict[str, Any]:
-        """The labels, how often each stands, and the kind of problem."""
-        own = {"labels": self.label_names, "problem": self.problem}
+        """The labels, how often each stands, the kind of problem, and how a long text is read."""
+        own: dict[str, Any] = {
+            "labels": self.label_names,
+            "problem": self.problem,
+            "stride": self.stride,
+        }
+        if self.stride is not None:
+            own["max_windows"] = self.max_windows
         if self.problem != "regression":
             own["label_frequencies"] = (self._counts("train") / self._num_rows("train")).tolist()
         return {**own, **super().facts()}
@@ -294,8 +414,12 @@ class TextClassificationData(TextData):
         return ids
 
     def describe(self, split: str) -> str:
-        """Rows, truncated rows and how often each label stands."""
+        """Rows, truncated rows, windows, and how often each label stands."""
         said = super().describe(split)
+        if self.stride is not None:
+            encoded = self.encoded(split)
+            windows = int(np.diff(encoded.first)[self.split(split).subset].sum())
+            said += f", {windows} windows"
         if self.problem == "regression" or split == "predict":
             return said
         counts = self._counts(split)

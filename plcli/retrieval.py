@@ -1,0 +1,90 @@
+"""Retrieval as a running metric: does a query's vector find the documents that belong to it?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+DEEPEST = 10  # places of a ranking that count, for MRR and nDCG
+PART = 1024  # queries whose similarities are in memory together
+
+
+class Retrieval(Metric):
+    """Recall at some depths, MRR and nDCG at 10, of all queries against all documents, by cosine.
+
+    Queries and documents of equal keys are one, so that a text that stands in several rows is found
+    once, and a query may have several documents. The vectors have to be kept until the end: for
+    10,000 pairs of 384 numbers 31 MB. Over several processes they are gathered.
+
+    Args:
+        at: the depths of recall, 10 at most.
+    """
+
+    full_state_update = False
+
+    def __init__(self, at: Sequence[int] = (1, 5, 10)) -> None:
+        super().__init__()
+        self.at = at
+        for name in ("queries", "documents", "query_keys", "document_keys"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(
+        self,
+        queries: torch.Tensor,
+        documents: torch.Tensor,
+        query_keys: torch.Tensor,
+        document_keys: torch.Tensor,
+    ) -> None:
+        """Add pairs that belong together.
+
+        Args:
+            queries: float [pairs, dimension].
+            documents: float [pairs, dimension].
+            query_keys: int64 [pairs], equal for equal texts.
+            document_keys: int64 [pairs].
+        """
+        states: Any = self
+        states.queries.append(functional.normalize(queries.float(), dim=-1))
+        states.documents.append(functional.normalize(documents.float(), dim=-1))
+        states.query_keys.append(query_keys)
+        states.document_keys.append(document_keys)
+
+    def compute(self) -> dict[str, torch.Tensor]:
+        """Return recall_at_1, ..., mrr and ndcg, means over the queries."""
+        states: Any = self
+        queries, query_of = _distinct(states.queries, states.query_keys)
+        documents, document_of = _distinct(states.documents, states.document_keys)
+        relevant = torch.unique(query_of * len(documents) + document_of)
+        wanted = torch.bincount(relevant // len(documents), minlength=len(queries))
+        depth = min(DEEPEST, len(documents))
+        numbers = torch.arange(len(queries), device=queries.device)
+        found = torch.cat(
+            [
+                torch.isin(
+                    part[:, None] * len(documents)
+                    + (queries[part] @ documents.T).topk(depth).indices,
+                    relevant,
+                )
+                for part in torch.split(numbers, PART)
+            ]
+        ).double()  # [queries, depth], whether a document of that place belongs to the query
+        ranks = torch.arange(1, depth + 1, device=queries.device)
+        gains = (ranks + 1).double().log2().reciprocal()
+        best = gains.cumsum(0)[wanted.clamp(max=depth) - 1]
+        return {
+            **{f"recall_at_{k}": (found[:, :k].sum(1) / wanted).mean() for k in self.at},
+            "mrr": (found / ranks).max(1).values.mean(),
+            "ndcg": ((found * gains).sum(1) / best).mean(),
+        }
+
+
+def _distinct(vectors: Any, keys: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a vector for every distinct key, and which of them each row has."""
+    vectors, keys = dim_zero_cat(vectors), dim_zero_cat(keys)
+    distinct, inverse = keys.unique(return_inverse=True)
+    rows = torch.arange(len(keys), device=keys.device)
+    first = rows.new_full((len(distinct),), len(keys)).scatter_reduce(0, inverse, rows, "amin")
+    return vectors[first], inverse

@@ -1,0 +1,403 @@
+"""Sentence embeddings: texts -> vectors whose cosine says how alike they are.
+
+Trained on scored pairs, pairs that belong together, triplets, or triplets with a teacher's margin.
+The losses are those of sentence-transformers, whose `SentenceTransformer(folder)` loads the model.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+import torch.nn.functional as functional
+from torchmetrics import MeanMetric, MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
+
+from plcli import pretrained, sentence_modules
+from plcli.data import TextData
+from plcli.encoding import Encoded, Encoder, TextEncoder
+from plcli.errors import DataError, ModelError, UsageError
+from plcli.extras import need
+from plcli.module import TransformerModule
+from plcli.retrieval import Retrieval
+from plcli.rows import Kind, Rows
+from plcli.splits import Batch
+
+Form = Literal["scored", "pairs", "triplets", "margins"]
+Pooling = Literal["mean", "cls", "max"]
+Objective = Literal[
+    "cosent",
+    "angle",
+    "cosine",
+    "multiple_negatives",
+    "multiple_negatives_symmetric",
+    "triplet",
+    "margin_mse",
+]
+OBJECTIVES: dict[Form, tuple[Objective, ...]] = {  # the first is the default
+    "scored": ("cosent", "angle", "cosine"),
+    "pairs": ("multiple_negatives", "multiple_negatives_symmetric"),
+    "triplets": ("multiple_negatives", "multiple_negatives_symmetric", "triplet"),
+    "margins": ("margin_mse",),
+}
+PARTS = 4  # of like length that a batch's texts are run in on a CPU, to save padding
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SentenceEmbedder(TransformerModule):
+    """An encoder whose tokens' vectors are pooled to one; `SentenceTransformer` loads it.
+
+    So does `AutoModel`, and `transformers.pipeline("feature-extraction")` gives the vectors of the
+    tokens before they are pooled. The arguments not named here are those of TransformerModule.
+
+    Args:
+        pooling: what makes one vector of a text's tokens; by default what the pretrained model
+            says, else mean.
+        normalize: whether vectors are brought to length 1; by default what the pretrained model
+            says, else not. Losses and metrics compare by cosine in any case.
+        objective: the loss: for scored pairs cosent (the default), angle or cosine; for pairs and
+            triplets multiple_negatives (the default) or multiple_negatives_symmetric, for which the
+            other rows of a batch are negatives, or for triplets triplet; for margins margin_mse.
+            All but cosine, triplet and margin_mse compare the rows of a batch with one another, so
+            that a larger data.batch_size is another loss; over several processes each compares its
+            own.
+        scale: what cosines are multiplied by in cosent, angle and multiple_negatives: 1 /
+            temperature.
+        margin: by how much the cosine of what belongs to a text is to be above that of what does
+            not, in triplet.
+        form: a fact of the data.
+    """
+
+    task = "feature-extraction"
+    auto_class = "AutoModel"
+
+    pooling: Pooling | None = None
+    normalize: bool | None = None
+    objective: Objective | None = None
+    scale: float = 20.0
+    margin: float = 0.5
+    form: Form | None = None
+
+    def __post_init__(self) -> None:
+        """Check the loss, and build."""
+        self.form = self.form or "pairs"
+        fitting = OBJECTIVES[self.form]
+        self.objective = self.objective or fitting[0]
+        if self.objective not in fitting:
+            raise UsageError(
+                f"model.objective: {self.objective} is not for data of the form {self.form}, which "
+                f"follows from the columns that data names. Choose {' or '.join(fitting)}."
+            )
+        if self.scale <= 0:
+            raise UsageError(f"model.scale: got {self.scale}, expected more than 0.")
+        need("sentence_transformers", extra="embedding", purpose=f"model: {type(self).__name__}")
+        found, normalized = None, None
+        if self.pretrained is not None:
+            found, normalized = sentence_modules.read(pretrained.resolve(self.pretrained))
+        pooling = self.pooling or found or "mean"
+        if pooling not in get_args(Pooling):
+            raise ModelError(
+                f"pretrained: {self.pretrained} pools by {pooling}; plcli has "
+                f"{', '.join(get_args(Pooling))}. Choose one with model.pooling."
+            )
+        self.normalize = bool(normalized) if self.normalize is None else self.normalize
+        super().__post_init__()
+        if self.model.config.is_encoder_decoder:
+            raise ModelError(
+                f"model: a {self.model.config.model_type} has a decoder, which makes no vector "
+                "of a text. Name an encoder, such as a bert."
+            )
+        if getattr(self.model, "pooler", None) is not None:
+            self.model.pooler.requires_grad_(False)  # not used, so that no gradient would come
+        from sentence_transformers.models import Pooling as TokenPooling
+
+        self.pool = TokenPooling(self.model.config.hidden_size, pooling)
+        self.criterion = self._criterion()
+
+    def _criterion(self) -> Any:
+        """Return the loss of sentence-transformers; it is given vectors, so it needs no model."""
+        from sentence_transformers import losses
+
+        ranking = partial(losses.MultipleNegativesRankingLoss, None, scale=self.scale)
+        cosine = losses.TripletDistanceMetric.COSINE
+        made: dict[str | None, Callable[[], Any]] = {
+            "cosent": lambda: losses.CoSENTLoss(None, scale=self.scale),
+            "angle": lambda: losses.AnglELoss(None, scale=self.scale),
+            "cosine": lambda: losses.CosineSimilarityLoss(None),
+            "multiple_negatives": ranking,
+            "multiple_negatives_symmetric": lambda: ranking(
+                directions=("query_to_doc", "doc_to_query"), partition_mode="per_direction"
+            ),
+            "triplet": lambda: losses.TripletLoss(None, cosine, self.margin),
+            "margin_mse": lambda: losses.MarginMSELoss(None, cosine_of_pairs),
+        }
+        return made[self.objective]()
+
+    @property
+    def monitor(self) -> tuple[str, Literal["min", "max"]]:
+        """Spearman's rank correlation where there are scores; else nDCG."""
+        return ("val_spearman" if self.form in ("scored", "margins") else "val_ndcg"), "max"
+
+    def metrics(self) -> MetricCollection:
+        """Correlation of cosines with scores; or retrieval, which has to keep the vectors."""
+        if self.form in ("scored", "margins"):
+            correlations: dict[str, Any] = {
+                "pearson": PearsonCorrCoef(),
+                "spearman": SpearmanCorrCoef(),
+            }
+            return MetricCollection(correlations, compute_groups=False)
+        found: dict[str, Any] = {"retrieval": Retrieval()}
+        if self.form == "triplets":
+            found["triplet_accuracy"] = MeanMetric()
+        return MetricCollection(found, compute_groups=False)
+
+    def forward(self, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the vectors of a batch's texts, [rows, texts a row, dimension].
+
+        Its parts are texts of like length; order, int64 [rows, texts a row], is where each text
+        stands in them.
+        """
+        vectors = []
+        for part in batch["parts"]:
+            tokens = super().forward(part).last_hidden_state
+            features = {"token_embeddings": tokens, "attention_mask": part["attention_mask"]}
+            vectors.append(self.pool(features)["sentence_embedding"])
+        found = torch.cat(vectors)[batch["order"]]
+        return functional.normalize(found, dim=-1) if self.normalize else found
+
+    def count(self, batch: Mapping[str, Any]) -> float:
+        """Return the rows of a batch."""
+        return float(len(batch["order"]))
+
+    def loss(self, outputs: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the loss of a whole batch."""
+        if self.objective in ("multiple_negatives", "multiple_negatives_symmetric"):
+            same = false_negatives(batch["keys"])
+            self.criterion.similarity_fct = partial(masked_cosines, masked=same)
+        loss: torch.Tensor = self.criterion.compute_loss_from_embeddings(
+            list(outputs.float().unbind(1)), batch.get("labels")
+        )
+        return loss
+
+    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+        """Add a batch."""
+        text, pair, *negative = outputs.float().unbind(1)
+        cosines = cosine_of_pairs(text, pair)
+        margins = cosines - cosine_of_pairs(text, negative[0]) if negative else cosines
+        if self.form in ("scored", "margins"):
+            metrics.update(margins, batch["labels"])
+            return
+        metrics["retrieval"].update(text, pair, *batch["keys"][:, :2].unbind(1))
+        if negative:
+            metrics["triplet_accuracy"].update((margins > 0).float())
+
+    def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the vector of a text, or the cosine of a pair."""
+        vectors = outputs.float()
+        if vectors.shape[1] == 1:
+            name, values = "embedding", vectors[:, 0].tolist()
+        else:
+            name, values = "score", cosine_of_pairs(vectors[:, 0], vectors[:, 1]).tolist()
+        return [{"id": id, name: value} for id, value in zip(batch["id"], values, strict=True)]
+
+    def save_pretrained(self, folder: Any) -> None:
+        """Save the network, and what SentenceTransformer reads beside it."""
+        super().save_pretrained(folder)
+        sentence_modules.write(
+            folder, pooling=self.pool, normalize=bool(self.normalize), max_length=self.max_length
+        )
+
+    def artefact_facts(self) -> dict[str, Any]:
+        """Return how the vectors are made."""
+        return {
+            "pooling": self.pool.pooling_mode,
+            "normalize": self.normalize,
+            "dimension": self.model.config.hidden_size,
+        }
+
+
+def cosine_of_pairs(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Return the cosines of vectors with those of the same place, [rows]."""
+    return functional.cosine_similarity(one, other, dim=-1)
+
+
+def false_negatives(keys: torch.Tensor) -> torch.Tensor:
+    """Say which documents of a batch are no negatives of a text, though of another row.
+
+    These are its own pair once more, what belongs to an equal text, and the text itself.
+
+    Args:
+        keys: int64 [rows, texts a row], equal for equal texts: text, pair, negative.
+
+    Returns:
+        Bool [rows, documents]: the pairs of all rows, then their negatives.
+    """
+    text, pair = keys[:, :1], keys[:, 1:2]
+    documents = keys[:, 1:].T.reshape(1, -1)
+    same = (documents == pair) | (documents == text)
+    rows = len(keys)
+    same[:, :rows] |= text == text.T
+    return same & ~torch.eye(rows, documents.shape[1], dtype=torch.bool, device=keys.device)
+
+
+def masked_cosines(
+    texts: torch.Tensor, documents: torch.Tensor, *, masked: torch.Tensor
+) -> torch.Tensor:
+    """Return the cosines of all texts with all documents; those masked are minus infinity."""
+    cosines = functional.normalize(texts, dim=-1) @ functional.normalize(documents, dim=-1).T
+    return cosines.masked_fill(masked[:, : len(documents)], -torch.inf)
+
+
+class _SideBySide:
+    """Encodes the texts of a row as entries of its own, each cut to a length."""
+
+    def __init__(self, inner: TextEncoder, texts: int) -> None:
+        self.inner, self.texts = inner, texts
+        self.key = ["side by side", texts, inner.key]
+        self.columns = {**inner.columns, "row": pa.int32()}
+
+    def __call__(
+        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
+    ) -> dict[str, Sequence[Any]]:
+        """Encode rows of as many columns as a row has texts."""
+        texts = [text for row in zip(*cells, strict=True) for text in row]
+        rows = np.repeat(np.arange(len(cells[0])), self.texts).tolist()
+        return {**self.inner([texts], where), "row": rows}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SentenceData(TextData):
+    """Pairs of texts with scores, pairs that belong together, or triplets.
+
+    Which it is follows from the columns that are named. The arguments not named here are those of
+    TextData; pieces says in how many parts of like length a batch's texts are run, which does not
+    change the loss: it is that of the whole batch.
+
+    Args:
+        text: the text column; the rows to predict need it alone.
+        pair: the column of what belongs to the text; with a score, of what it was compared with.
+        negative: the column of what does not belong to the text.
+        score: the column of numbers: how alike text and pair are, or, with negative, by how much a
+            teacher finds the pair nearer than the negative.
+        score_range: the lowest and the highest score, for the loss cosine, which takes them from 0
+            to 1; by default those of the training rows.
+        predict_pairs: whether rows to predict hold text and pair and get their cosine, instead of a
+            text and its vector.
+    """
+
+    task = "feature-extraction"
+
+    text: str = "text"
+    pair: str = "pair"
+    negative: str | None = None
+    score: str | None = None
+    score_range: list[float] | None = None
+    predict_pairs: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the columns."""
+        self.sides = [column for column in (self.text, self.pair, self.negative) if column]
+        for name, column in (("pair", self.pair), ("negative", self.negative)):
+            if self.sides.count(column or "") > 1:
+                raise UsageError(
+                    f"data.{name}: '{column}' is named twice. Name a column for each text of a row."
+                )
+        low, high = self.score_range if self.score_range and len(self.score_range) == 2 else (1, 0)
+        if self.score_range is not None and not low < high:
+            raise UsageError(
+                f"data.score_range: got {self.score_range}, expected a lowest and a highest score, "
+                "such as [0, 5]."
+            )
+        self.inputs = self.sides[:2] if self.predict_pairs else [self.text]
+        super().__post_init__()
+
+    @property
+    def form(self) -> Form:
+        """What a row is."""
+        if self.score:
+            return "margins" if self.negative else "scored"
+        return "triplets" if self.negative else "pairs"
+
+    def input_columns(self, split: str) -> list[str]:
+        """Return the columns of a row's texts."""
+        return self.inputs if split == "predict" else self.sides
+
+    def columns(self, split: str) -> dict[str, Kind]:
+        """The texts and their score, but for rows to predict."""
+        scored = {self.score: Kind.NUMBER} if self.score and split != "predict" else {}
+        return {**super().columns(split), **scored}
+
+    def encoder(self, split: str) -> Encoder:
+        """Return what makes an entry of every text of a row."""
+        inner = TextEncoder(self.loaded_tokenizer, max_length=self.longest)
+        return _SideBySide(inner, len(self.input_columns(split)))
+
+    @cached_property
+    def lowest_and_highest(self) -> list[float]:
+        """The range of the scores.
+
+        Raises:
+            DataError: if all scores of the training rows are equal.
+        """
+        if self.score_range is not None:
+            return [float(number) for number in self.score_range]
+        found = pc.min_max(self.training_column(str(self.score))).as_py()
+        if found["min"] == found["max"]:
+            raise DataError(
+                f"{self.rows('train').source}: column '{self.score}' holds {found['min']:g} in all "
+                "rows, from which nothing can be learned. Name another column with data.score."
+            )
+        return [found["min"], found["max"]]
+
+    def facts(self) -> dict[str, Any]:
+        """The form of the rows, and the range of their scores."""
+        scores = {"score_range": self.lowest_and_highest} if self.form == "scored" else {}
+        return {"form": self.form, **scores, **super().facts()}
+
+    def targets(self, rows: Rows) -> npt.NDArray[np.float32] | None:
+        """Scores from 0 to 1, or margins as they are, float32 [rows]."""
+        if self.score is None:
+            return None
+        numbers = rows.table.column(self.score).to_numpy()
+        if self.form == "scored":
+            low, high = self.lowest_and_highest
+            numbers = (numbers - low) / (high - low)
+        return np.asarray(numbers, np.float32)
+
+    def train_dataloader(self) -> Any:
+        """Batches of random rows, each in one piece: losses compare its rows with one another."""
+        loader = super().train_dataloader()
+        self.num_pieces = 1
+        return loader
+
+    def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
+        """Make a batch of whole rows: parts of like length, and the order of their texts.
+
+        Keys, int64 [rows, texts a row], are equal for texts of equal tokens.
+        """
+        entries, _ = encoded.entries(indices)
+        by_length = np.argsort(encoded.lengths[entries], kind="stable")
+        order = np.empty_like(by_length)
+        order[by_length] = np.arange(len(entries))
+        parts = min(self.pieces or (1 if self._on_gpu() else PARTS), len(entries))
+        keys = [_key(encoded.numbers("input_ids", entry)) for entry in entries]
+        return {
+            "parts": [encoded.batch(entries[part]) for part in np.array_split(by_length, parts)],
+            "order": torch.from_numpy(order).view(len(indices), -1),
+            "keys": torch.tensor(keys).view(len(indices), -1),
+        }
+
+    def describe(self, split: str) -> str:
+        """Rows, and what they are."""
+        return f"{super().describe(split)}; {'texts' if split == 'predict' else self.form}"
+
+
+def _key(ids: npt.NDArray[Any]) -> int:
+    """Return a number of 64 bits that says which tokens a text has."""
+    digest = hashlib.blake2b(ids.astype(np.int32).tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
