@@ -238,7 +238,7 @@ class QuestionAnsweringData(TextData):
         encoder, said = self.encoder(split), super().describe(split)
         entries, _ = self.encoded(split).entries(self.split(split).subset)
         counts = {
-            f"questions cut to {encoder.longest_question} tokens": self._first(
+            f"with a question cut to {encoder.longest_question} tokens": self._first(
                 split, "question_cut"
             ),
         }
