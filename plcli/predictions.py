@@ -69,7 +69,10 @@ class Sink:
         if self.path.suffix == ".jsonl":
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         elif self.path.suffix == ".csv":
-            flat = {key: _cell(value) for key, value in flatten(row).items()}
+            flat = {
+                key: ", ".join(map(str, v)) if isinstance(v, list) else v
+                for key, v in flatten(row).items()
+            }
             if self._csv is None:
                 self._csv = csv.DictWriter(self._file, list(flat))
                 self._csv.writeheader()
@@ -82,10 +85,8 @@ class Sink:
     def _write_parquet(self) -> None:
         if self._parquet is None:
             found = pa.Table.from_pylist(self._rows).schema
-            named = [  # lists that are empty in all of the first rows are of names
-                field.with_type(pa.list_(pa.string()))
-                if pa.types.is_list(field.type) and pa.types.is_null(field.type.value_type)
-                else field
+            named = [  # lists of names, though the first rows may all be empty
+                field.with_type(pa.list_(pa.string())) if pa.types.is_list(field.type) else field
                 for field in found
             ]
             self._parquet = pa.parquet.ParquetWriter(str(self._temporary), pa.schema(named))
@@ -124,15 +125,6 @@ class Lines:
 
     def abandon(self) -> None:
         """Leave what was printed."""
-
-
-def _cell(value: Any) -> Any:
-    """Return what a cell of csv holds: a list of names with commas, one of mappings as JSON."""
-    if not isinstance(value, list):
-        return value
-    if any(isinstance(item, Mapping) for item in value):
-        return json.dumps(value, ensure_ascii=False)
-    return ", ".join(map(str, value))
 
 
 def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
