@@ -4,10 +4,11 @@ They are written as they come, whole or not at all.
 """
 
 import csv
+import itertools
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +19,8 @@ from plcli.errors import MachineError, UsageError
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
 PARQUET_ROWS = 8192
+NAMES = pa.list_(pa.string())
+EMPTY = pa.list_(pa.null())  # of a column whose lists are all empty; it is taken for one of names
 
 
 def check_output(path: Path) -> None:
@@ -39,7 +42,8 @@ class Sink:
 
     Args:
         path: a .csv, .jsonl or .parquet file; the rows stand in a temporary file beside it until
-            `close`.
+            `close`. A parquet file is made of JSON lines then, when the type of every column is
+            known: lists may be empty in many rows.
 
     Raises:
         UsageError: if the ending is none of these, or the file exists.
@@ -60,46 +64,43 @@ class Sink:
         os.close(handle)
         self._temporary = Path(name)
         self._file: IO[str] = open(self._temporary, "w", encoding="utf-8", newline="")  # noqa: SIM115  # closed in close()
-        self._rows: list[dict[str, Any]] = []
         self._csv: csv.DictWriter[str] | None = None
-        self._parquet: Any = None
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Take one row."""
-        if self.path.suffix == ".jsonl":
-            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        elif self.path.suffix == ".csv":
-            flat = {
-                key: ", ".join(map(str, v)) if isinstance(v, list) else v
-                for key, v in flatten(row).items()
-            }
+        if self.path.suffix == ".csv":
+            flat = {key: _cell(value) for key, value in flatten(row).items()}
             if self._csv is None:
                 self._csv = csv.DictWriter(self._file, list(flat))
                 self._csv.writeheader()
             self._csv.writerow(flat)
         else:
-            self._rows.append(flatten(row))
-            if len(self._rows) == PARQUET_ROWS:
-                self._write_parquet()
+            whole = row if self.path.suffix == ".jsonl" else flatten(row)
+            self._file.write(json.dumps(whole, ensure_ascii=False) + "\n")
 
     def _write_parquet(self) -> None:
-        if self._parquet is None:
-            found = pa.Table.from_pylist(self._rows).schema
-            named = [  # lists of names, though the first rows may all be empty
-                field.with_type(pa.list_(pa.string())) if pa.types.is_list(field.type) else field
-                for field in found
+        """Put a parquet file in the place of the JSON lines."""
+        lines = self._temporary
+        found = [pa.schema([]), *(table.schema for table in _tables(lines))]
+        schema = pa.schema(
+            [
+                field.with_type(NAMES) if field.type == EMPTY else field
+                for field in pa.unify_schemas(found, promote_options="permissive")
             ]
-            self._parquet = pa.parquet.ParquetWriter(str(self._temporary), pa.schema(named))
-        self._parquet.write_table(pa.Table.from_pylist(self._rows, schema=self._parquet.schema))
-        self._rows = []
+        )
+        self._temporary = lines.with_name(f"{lines.name}.parquet")
+        try:
+            with pa.parquet.ParquetWriter(str(self._temporary), schema) as writer:
+                for table in _tables(lines, schema):
+                    writer.write_table(table)
+        finally:
+            lines.unlink()
 
     def close(self) -> None:
         """Put the file in its place."""
-        if self._rows:
-            self._write_parquet()
-        if self._parquet is not None:
-            self._parquet.close()
         self._file.close()
+        if self.path.suffix == ".parquet":
+            self._write_parquet()
         self._temporary.chmod(0o644)
         os.replace(self._temporary, self.path)
 
@@ -136,3 +137,22 @@ def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
+
+
+def _cell(value: Any) -> Any:
+    """Write a list into a csv cell: names with commas, lists and mappings as JSON text.
+
+    An empty list is an empty cell, as nothing says what it is a list of.
+    """
+    if not isinstance(value, list):
+        return value
+    if any(isinstance(item, (list, Mapping)) for item in value):
+        return json.dumps(value, ensure_ascii=False)
+    return ", ".join(map(str, value))
+
+
+def _tables(lines: Path, schema: pa.Schema | None = None) -> Iterator[pa.Table]:
+    """Read JSON lines back, PARQUET_ROWS at a time."""
+    with open(lines, encoding="utf-8") as file:
+        while part := list(itertools.islice(file, PARQUET_ROWS)):
+            yield pa.Table.from_pylist([json.loads(line) for line in part], schema=schema)
