@@ -58,7 +58,8 @@ def _parts(
     used = None if subset is None else np.isin(np.arange(len(rows)), subset)
     start = 0
     for cells in rows.parts(columns):
-        each = cells[0] if len(cells) == 1 else zip(*cells, strict=True)
+        plain = [map(tuple, column) if isinstance(column[0], list) else column for column in cells]
+        each = plain[0] if len(plain) == 1 else zip(*plain, strict=True)
         part = np.fromiter(map(hash, each), np.int64)
         yield part if used is None else part[used[start : start + len(part)]]
         start += len(part)
