@@ -21,7 +21,8 @@ from tests.fitted import adamw, card, fit, own_cache, predicted, read_json, read
 from tests.fitted import try_fit as try_any_fit
 
 PUBLIC = ("QuestionAnswerer", "QuestionAnsweringData")  # configs and checkpoints name them
-CLASSES = tuple(f"plcli.tasks.question_answering.{name}" for name in PUBLIC)
+TASK = "plcli.tasks.question_answering"
+CLASSES = (f"{TASK}.{PUBLIC[0]}", f"{TASK}.{PUBLIC[1]}")
 MODEL = {
     "architecture": {**TINY_BERT, "initializer_range": 0.1},
     "optimizer": adamw(5e-3),
@@ -90,7 +91,7 @@ def try_fit(folder: Path, rows: Sequence[dict[str, Any]], *words: object, **data
         *words,
         model=MODEL,
         data={"train": source, "validation": source, "batch_size": 5, **data},
-        classes=CLASSES,  # type: ignore[arg-type]
+        classes=CLASSES,
     )
 
 
