@@ -294,7 +294,6 @@ def test_a_bad_row_ends_the_command(tmp_path: Path) -> None:
 
 def fit_rows(folder: Path, rows: Sequence[dict[str, Any]], *words: object) -> Result:
     """Fit on rows."""
-    folder.mkdir(exist_ok=True)
     source = str(write_rows(folder / "train.jsonl", rows))
     settings = {"train": source, "validation": source, "batch_size": 3}
     return try_fit(folder, *words, model=MODEL, data=settings, classes=CLASSES)
@@ -304,7 +303,8 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("--trainer.max_epochs", 3)
-    fit_rows(tmp_path / "whole", training_rows(), *words)
+    fit_rows(tmp_path, training_rows(), *words)
+    whole = (tmp_path / "run").rename(tmp_path / "whole")
     step: Callable[..., torch.Tensor] = MultipleChoiceModel.training_step
 
     def stopped_step(self: MultipleChoiceModel, batch: Any, batch_idx: int) -> torch.Tensor:
@@ -314,10 +314,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
 
     with monkeypatch.context() as patch:
         patch.setattr(MultipleChoiceModel, "training_step", stopped_step)
-        assert fit_rows(tmp_path / "stopped", training_rows(), *words).code == 130
-    assert fit_rows(tmp_path / "stopped", training_rows(), *words).code == 0
-    whole, stopped = (
-        (tmp_path / name / "run" / "model" / "model.safetensors").read_bytes()
-        for name in ("whole", "stopped")
-    )
-    assert whole == stopped
+        assert fit_rows(tmp_path, training_rows(), *words).code == 130
+    assert fit_rows(tmp_path, training_rows(), *words).code == 0
+    weights = [
+        (run / "model" / "model.safetensors").read_bytes() for run in (whole, tmp_path / "run")
+    ]
+    assert weights[0] == weights[1]

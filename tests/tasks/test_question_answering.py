@@ -461,9 +461,8 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("--trainer.max_epochs", 3, "--data.max_length", 24)
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "stopped").mkdir()
-    try_fit(tmp_path / "whole", training_rows(), *words)
+    try_fit(tmp_path, training_rows(), *words)
+    whole = (tmp_path / "run").rename(tmp_path / "whole")
     step = QuestionAnswerer.training_step
 
     def stopped_step(self: QuestionAnswerer, batch: Any, batch_idx: int) -> torch.Tensor:
@@ -473,10 +472,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
 
     with monkeypatch.context() as patch:
         patch.setattr(QuestionAnswerer, "training_step", stopped_step)
-        assert try_fit(tmp_path / "stopped", training_rows(), *words).code == 130
-    assert try_fit(tmp_path / "stopped", training_rows(), *words).code == 0
+        assert try_fit(tmp_path, training_rows(), *words).code == 130
+    assert try_fit(tmp_path, training_rows(), *words).code == 0
     weights = [
-        (tmp_path / name / "run" / "model" / "model.safetensors").read_bytes()
-        for name in ("whole", "stopped")
+        (run / "model" / "model.safetensors").read_bytes() for run in (whole, tmp_path / "run")
     ]
     assert weights[0] == weights[1]
