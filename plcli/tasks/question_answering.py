@@ -1,0 +1,258 @@
+"""Question answering: the part of a context that answers a question, or none (SQuAD 1 and 2)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchmetrics import MetricCollection
+from torchmetrics.text import SQuAD
+
+from plcli.answers import (
+    ContextEncoder,
+    Fate,
+    answer,
+    best_spans,
+    no_answer_scores,
+)
+from plcli.data import TextData
+from plcli.encoding import Encoded
+from plcli.errors import UsageError
+from plcli.module import TransformerModule
+from plcli.rows import Kind, Rows
+from plcli.splits import Batch, stratified_cut
+
+KINDS = ("all", "has_answer", "no_answer")  # of rows, which the metrics are taken over
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class QuestionAnswerer(TransformerModule):
+    """An encoder that says how well each token begins and ends an answer.
+
+    `AutoModelForQuestionAnswering` loads it. The arguments not named here are those of
+    TransformerModule.
+
+    Args:
+        n_best: spans that a row's probabilities are shared out among, and that predict gives.
+        no_answer_threshold: no answer is given where the score of the first token is higher than
+            that of the best span by more than this; of no effect without `unanswerable`.
+        max_answer: a fact of the data.
+        unanswerable: a fact of the data.
+    """
+
+    task = "question-answering"
+    auto_class = "AutoModelForQuestionAnswering"
+    aside = frozenset({"char_starts", "char_ends", "owners"})
+
+    n_best: int = 20
+    no_answer_threshold: float = 0.0
+    max_answer: int | None = None
+    unanswerable: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values and build."""
+        if self.n_best < 1:
+            raise UsageError(f"model.n_best: got {self.n_best}, expected 1 or more.")
+        super().__post_init__()
+
+    @property
+    def monitor(self) -> tuple[str, Literal["min", "max"]]:
+        """SQuAD's F1 of the words."""
+        return "val_f1", "max"
+
+    def metrics(self) -> MetricCollection:
+        """SQuAD's exact match and F1: of all rows, and of those with and without an answer."""
+        return MetricCollection({kind: SQuAD() for kind in KINDS}, compute_groups=False)
+
+    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+        """Add a batch: the answers that are given and those that are right."""
+        guesses = [row["answer"] for row in self.answered(outputs, batch)]
+        rows = [
+            (
+                {"id": str(number), "prediction_text": guess},
+                {"id": str(number), "answers": {"text": right or [""]}},
+            )
+            for number, (guess, right) in enumerate(zip(guesses, batch["answers"], strict=True))
+        ]
+        has = [bool(right) for right in batch["answers"]]
+        for kind in KINDS:
+            chosen = [
+                row
+                for row, answer in zip(rows, has, strict=True)
+                if kind == "all" or answer == (kind == "has_answer")
+            ]
+            metrics[kind].update([guess for guess, _ in chosen], [right for _, right in chosen])
+
+    def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Plain numbers, as parts of 1; those of both kinds of rows where both are there."""
+        plain = {"loss": float(values["loss"])}
+        both = self.unanswerable and all(torch.isfinite(values[f"{kind}_f1"]) for kind in KINDS)
+        for kind in KINDS if both else KINDS[:1]:
+            prefix = "" if kind == "all" else f"{kind}_"
+            for name in ("exact_match", "f1"):
+                plain[prefix + name] = float(values[f"{kind}_{name}"]) / 100
+        return plain
+
+    def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The answer, its characters in the context, its probability, and the best spans."""
+        rows = self.answered(outputs, batch)
+        return [{"id": id, **row} for id, row in zip(batch["id"], rows, strict=True)]
+
+    def answered(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return each row's answer and its best spans, by logits [windows, tokens] of a batch."""
+        logits, contexts = (outputs.start_logits, outputs.end_logits), batch["contexts"]
+        spans = best_spans(
+            *logits,
+            **{name: batch[name] for name in ("char_starts", "char_ends", "owners")},
+            contexts=contexts,
+            n_best=self.n_best,
+            max_answer=self.max_answer or 1,
+        )
+        none: Sequence[float | None] = [None] * len(contexts)
+        if self.unanswerable:
+            none = no_answer_scores(
+                *logits,
+                attention_mask=batch["attention_mask"],
+                owners=batch["owners"],
+                rows=len(contexts),
+            )
+        return [
+            answer(context, found, no_answer=score, threshold=self.no_answer_threshold)
+            for context, found, score in zip(contexts, spans, none, strict=True)
+        ]
+
+    def artefact_facts(self) -> dict[str, Any]:
+        """Return from what difference of scores no answer is given."""
+        return {"thresholds": {"no_answer": self.no_answer_threshold} if self.unanswerable else {}}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class QuestionAnsweringData(TextData):
+    """Questions, contexts, and answers in the form of SQuAD.
+
+    A long context is cut into windows, each with the question before it. The arguments not named
+    here are those of TextData.
+
+    Args:
+        question: the column of questions.
+        context: the column of texts that answers are parts of.
+        answers: the column of answers: {"text": [...], "answer_start": [...]}, with empty lists
+            where there is none; the first one is learnt, all of them are right.
+        stride: tokens that a window repeats of the one before it; by default a third of max_length.
+        max_answer: tokens of an answer at most.
+        unanswerable: whether there may be no answer; by default, whether a training row has none.
+    """
+
+    task = "question-answering"
+
+    question: str = "question"
+    context: str = "context"
+    answers: str = "answers"
+    stride: int | None = None
+    max_answer: int = 30
+    unanswerable: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        self.inputs = [self.question, self.context]
+        for name, value, least in (("stride", self.stride, 0), ("max_answer", self.max_answer, 1)):
+            if value is not None and value < least:
+                raise UsageError(f"data.{name}: got {value}, expected {least} or more.")
+        super().__post_init__()
+
+    def columns(self, split: str) -> dict[str, Kind]:
+        """The answers, but for rows to predict."""
+        return super().columns(split) | ({} if split == "predict" else {self.answers: Kind.OBJECT})
+
+    def encoded_columns(self, split: str) -> list[str]:
+        """Questions, contexts, and the answers where there are any."""
+        return list(self.columns(split))
+
+    def encoder(self, split: str) -> ContextEncoder:
+        """Return what makes windows and their labels."""
+        return ContextEncoder(
+            self.loaded_tokenizer,
+            max_length=self.longest,
+            stride=self.longest // 3 if self.stride is None else self.stride,
+            answers=None if split == "predict" else self.answers,
+        )
+
+    def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Cut validation rows off by whole contexts, so that none is in both splits."""
+        context_of = rows.table.column(self.context).combine_chunks().dictionary_encode().indices
+        context_of = context_of.to_numpy()
+        contexts = np.zeros(context_of.max() + 1)
+        _, cut = stratified_cut(contexts, fraction=self.validation_fraction, seed=self.seed or 0)
+        if not len(cut):  # they are all of one context
+            return super().cut(rows)
+        chosen = np.isin(context_of, cut)
+        return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+    def facts(self) -> dict[str, Any]:
+        """The longest answer, and whether there may be none."""
+        if (unanswerable := self.unanswerable) is None:
+            unanswerable = bool((self._first("train", "fate") == Fate.NO_ANSWER).any())
+        return {
+            "max_answer": self.max_answer,
+            "unanswerable": unanswerable,
+            **super().facts(),
+        }
+
+    def _first(self, split: str, column: str) -> npt.NDArray[Any]:
+        """Return a column of a split's rows, of which every window holds the same."""
+        encoded, kept = self.encoded(split), self.subset(split)
+        firsts = encoded.first[:-1] if kept is None else encoded.first[kept]
+        values: npt.NDArray[Any] = encoded.column(column)[firsts]
+        return values
+
+    def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
+        """Make a batch of all windows of some rows.
+
+        start_positions and end_positions, int64 [windows], are the labels. To find answers:
+        char_starts and char_ends, int64 [windows, tokens]; owners, int64 [windows]; contexts and
+        the texts of the right answers, lists [rows].
+        """
+        entries, owners = encoded.entries(indices)
+        batch: Batch = dict(encoded.batch(entries))
+        if split != "predict":
+            padding = batch["attention_mask"].argmax(1)  # tokens on the left
+            for name, column in (("start", "first_token"), ("end", "last_token")):
+                labels = torch.from_numpy(encoded.column(column)[entries].astype(np.int64))
+                batch[f"{name}_positions"] = labels + padding
+        if split != "train":
+            table = self.rows(split).table
+            batch["owners"] = torch.from_numpy(owners)
+            batch["contexts"] = table.column(self.context).take(indices).to_pylist()
+            for name in ("char_starts", "char_ends"):
+                batch[name] = encoded.padded(name, entries, fill=-1)
+            if split != "predict":
+                cells = table.column(self.answers).take(indices).to_pylist()
+                batch["answers"] = [json.loads(cell)["text"] for cell in cells]
+        return batch
+
+    def describe(self, split: str) -> str:
+        """Rows, windows, and what cannot be learnt or found."""
+        encoder, said = self.encoder(split), super().describe(split)
+        entries, _ = self.encoded(split).entries(self.split(split).subset)
+        counts = {
+            f"with a question cut to {encoder.longest_question} tokens": self._first(
+                split, "question_cut"
+            ),
+        }
+        if split != "predict":
+            fate, tokens = (self._first(split, name) for name in ("fate", "answer_tokens"))
+            counts |= {
+                "without an answer": fate == Fate.NO_ANSWER,
+                "with an answer that is whole in no window": fate == Fate.IN_NO_WINDOW,
+                "with an answer that begins or ends inside a token": fate == Fate.INSIDE_TOKENS,
+                f"with an answer of more than {self.max_answer} tokens (data.max_answer)": (
+                    tokens > self.max_answer
+                ),
+            }
+        said += f" in {len(entries)} windows of {self.longest} tokens at most (data.max_length)"
+        return said + "".join(
+            f", {found.sum()} {what}" for what, found in counts.items() if found.any()
+        )
