@@ -6,13 +6,16 @@ code; what goes wrong is told in one message.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from plcli.errors import DataError, MachineError, ModelError, PlcliError, did_you_mean
+from plcli.errors import DataError, MachineError, ModelError, PlcliError, did_you_mean, listed
 from plcli.sources import package_path
+
+logger = logging.getLogger(__name__)
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -26,7 +29,10 @@ TOKENIZER_FILES = (
 
 
 UNSAFE_KEYS = ("auto_map", "custom_pipelines", "attn_implementation", "experts_implementation")
-KNOWN_PRIVATE = ("_name_or_path", "_commit_hash", "_num_labels", "_attn_implementation_autoset")
+KNOWN_PRIVATE = (
+    *("_name_or_path", "_commit_hash", "_num_labels", "_attn_implementation_autoset"),
+    "_from_model_config",  # in every generation_config.json that transformers has derived
+)
 
 
 def check_settings(values: Any, where: str) -> None:
@@ -150,7 +156,7 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
+def load_model(auto_class: Any, name: str, *, warn: bool = False, **settings: Any) -> Any:
     """Load a pretrained model, in training mode.
 
     `from_pretrained` leaves evaluation mode, so dropout would be off.
@@ -158,6 +164,7 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
     Args:
         auto_class: such as `transformers.AutoModelForSequenceClassification`.
         name: a hub id, a folder, or `package:NAME/FOLDER`.
+        warn: whether weights that are missing, as of a fresh head, are told of.
         settings: of the model's config, such as `num_labels`.
 
     Raises:
@@ -176,8 +183,9 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
 
                 settings_of_hub, _ = PretrainedConfig.get_config_dict(folder)
                 check_settings(settings_of_hub, f"pretrained: {folder}, config.json")
-            model = auto_class.from_pretrained(
+            model, found = auto_class.from_pretrained(
                 folder,
+                output_loading_info=True,
                 use_safetensors=True,
                 trust_remote_code=False,
                 dtype="float32",  # weights may be stored in half; precision is the trainer's choice
@@ -185,6 +193,13 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
             )
     finally:
         transformers_logging.set_verbosity(level)
+    if warn and found["missing_keys"]:
+        missing = sorted({key.rpartition(".")[0] for key in found["missing_keys"]})
+        logger.warning(
+            "pretrained: %s holds no weights of %s; they begin at random and have to be learnt",
+            name,
+            listed(missing),
+        )
     return model.train()
 
 

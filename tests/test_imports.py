@@ -25,6 +25,8 @@ LAYERS = (  # from the top; each may import what stands below it
 RANKS = {name: rank for rank, layer in enumerate(reversed(LAYERS)) for name in layer}
 PUBLIC = {
     "plcli.tasks.linear_regression": ("SimpleLinearModel", "TableData"),
+    "plcli.tasks.causal_lm": ("CausalLM", "CausalLMData"),
+    "plcli.tasks.masked_lm": ("MaskedLM", "MaskedLMData"),
     "plcli.tasks.text_classification": ("TextClassifier", "TextClassificationData"),
 }
 
