@@ -129,6 +129,20 @@ def _explained(name: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what transformers says below an error out of the user's sight."""
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+
+
 def load_tokenizer(name: str) -> Any:
     """Load the tokenizer of a pretrained model.
 
@@ -170,29 +184,21 @@ def load_model(auto_class: Any, name: str, *, warn: bool = False, **settings: An
     Raises:
         ModelError, MachineError: if there is no such model, or the hub cannot be reached.
     """
-    from transformers.utils import logging as transformers_logging
-
     folder = resolve(name)
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # no report of the fresh head's missing keys
-    transformers_logging.disable_progress_bar()
-    try:
-        with _explained(folder):
-            if not Path(folder).is_dir():
-                from transformers import PretrainedConfig
+    with quiet(), _explained(folder):  # no report of the fresh head's missing keys
+        if not Path(folder).is_dir():
+            from transformers import PretrainedConfig
 
-                settings_of_hub, _ = PretrainedConfig.get_config_dict(folder)
-                check_settings(settings_of_hub, f"pretrained: {folder}, config.json")
-            model, found = auto_class.from_pretrained(
-                folder,
-                output_loading_info=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                dtype="float32",  # weights may be stored in half; precision is the trainer's choice
-                **settings,
-            )
-    finally:
-        transformers_logging.set_verbosity(level)
+            settings_of_hub, _ = PretrainedConfig.get_config_dict(folder)
+            check_settings(settings_of_hub, f"pretrained: {folder}, config.json")
+        model, found = auto_class.from_pretrained(
+            folder,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype="float32",  # weights may be stored in half; precision is the trainer's choice
+            **settings,
+        )
     if warn and found["missing_keys"]:
         missing = sorted({key.rpartition(".")[0] for key in found["missing_keys"]})
         logger.warning(

@@ -106,8 +106,17 @@ class CausalLM(TransformerModule):
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
         """Run the network on whole blocks, so that it need not keep keys and values."""
-        tensors = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
-        return self.model(**tensors, use_cache=False)
+        return self.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+        )
+
+    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the mean loss of the predicted tokens: a place's logits are for the next one."""
+        return torch.nn.functional.cross_entropy(
+            outputs.logits[:, :-1].flatten(0, 1).float(),
+            batch["labels"][:, 1:].flatten(),
+            ignore_index=IGNORED,
+        )
 
     def count(self, batch: Mapping[str, Any]) -> float:
         """Return how many tokens are predicted."""
@@ -144,18 +153,18 @@ class CausalLM(TransformerModule):
 
         ids, tokenizer = self._with_room(batch), batch["tokenizer"]
         width = ids["input_ids"].shape[1]
-        written = self.model.generate(
-            **ids,
-            generation_config=GenerationConfig(
-                max_new_tokens=self.max_new_tokens,
-                num_beams=self.num_beams,
-                do_sample=False,  # it is _Sampling that samples
-                pad_token_id=tokenizer.pad_token_id,
-            ),
-            logits_processor=[_Sampling(self.temperature, self.top_p, batch["index"])]
-            if self.temperature
-            else None,
-        )
+        sampling = [_Sampling(self.temperature, self.top_p, batch["index"])]
+        with loading.quiet():  # it asks for a mask where all rows are full
+            written = self.model.generate(
+                **ids,
+                generation_config=GenerationConfig(
+                    max_new_tokens=self.max_new_tokens,
+                    num_beams=self.num_beams,
+                    do_sample=False,  # it is _Sampling that samples
+                    pad_token_id=tokenizer.pad_token_id,
+                ),
+                logits_processor=sampling if self.temperature else None,
+            )
         ends = self.model.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends])
         rows = []
