@@ -30,6 +30,8 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--data", type=Path, required=True)
 parser.add_argument("--kind", choices=["causal", "masked"], required=True)
 parser.add_argument("--epochs", type=int, default=3)
+parser.add_argument("--layers", type=int, default=4)
+parser.add_argument("--width", type=int, default=128)
 parser.add_argument("--seed", type=int, default=42)
 parser.add_argument("--output", type=Path, required=True)
 options = parser.parse_args()
@@ -114,11 +116,18 @@ torch.manual_seed(options.seed)
 model: Any
 if causal:
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    sizes = {"n_layer": 4, "n_embd": 128, "n_head": 4, "n_positions": 256}
+    sizes = {"n_layer": options.layers, "n_embd": options.width, "n_head": 4, "n_positions": 256}
     model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, **ends))
 else:
-    sizes = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4}
-    model = BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), intermediate_size=512, **sizes))
+    sizes = {"hidden_size": options.width, "num_hidden_layers": options.layers}
+    model = BertForMaskedLM(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            intermediate_size=4 * options.width,
+            num_attention_heads=4,
+            **sizes,
+        )
+    )
 groups = [
     {"params": [p for p in model.parameters() if p.ndim >= 2]},
     {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},

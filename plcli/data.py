@@ -149,11 +149,11 @@ class TextData(SplitData):
         return None
 
     def fitted_columns(self) -> list[str]:
-        """Return the columns that a tokenizer is fitted on."""
+        """Return the columns whose texts a tokenizer is fitted on."""
         return self.inputs
 
     def texts(self, cells: tuple[Any, ...]) -> Iterator[str]:
-        """Yield the texts of a row's `fitted_columns`, to fit a tokenizer on."""
+        """Yield the texts of a row's fitted columns."""
         yield from cells
 
     def facts(self) -> dict[str, Any]:

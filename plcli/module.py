@@ -76,7 +76,6 @@ class TransformerModule(LightningModule):
     task: ClassVar[str]
     auto_class: ClassVar[str]
     aside: ClassVar[frozenset[str]] = frozenset()  # tensors of a batch that are not the network's
-    warns_of_fresh_weights: ClassVar[bool] = False  # where the head is pretrained as a rule
     gradient_norm = None  # a tensor where this step's was computed before clipping
 
     pretrained: str | None = None
@@ -109,9 +108,7 @@ class TransformerModule(LightningModule):
 
         auto_class = getattr(transformers, self.auto_class)
         if self.pretrained is not None:
-            model = loading.load_model(
-                auto_class, self.pretrained, warn=self.warns_of_fresh_weights, **self.settings()
-            )
+            model = loading.load_model(auto_class, self.pretrained, **self.settings())
         else:
             known = {"vocab_size": self.vocab_size, "pad_token_id": self.pad_token_id}
             sizes = {key: value for key, value in known.items() if value is not None}

@@ -31,7 +31,7 @@ TOKENIZER_FILES = (
 UNSAFE_KEYS = ("auto_map", "custom_pipelines", "attn_implementation", "experts_implementation")
 KNOWN_PRIVATE = (
     *("_name_or_path", "_commit_hash", "_num_labels", "_attn_implementation_autoset"),
-    "_from_model_config",  # in every generation_config.json that transformers has derived
+    "_from_model_config",  # what transformers writes into the generation_config.json of a new model
 )
 
 
@@ -170,7 +170,7 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def load_model(auto_class: Any, name: str, *, warn: bool = False, **settings: Any) -> Any:
+def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
     """Load a pretrained model, in training mode.
 
     `from_pretrained` leaves evaluation mode, so dropout would be off.
@@ -178,8 +178,10 @@ def load_model(auto_class: Any, name: str, *, warn: bool = False, **settings: An
     Args:
         auto_class: such as `transformers.AutoModelForSequenceClassification`.
         name: a hub id, a folder, or `package:NAME/FOLDER`.
-        warn: whether weights that are missing, as of a fresh head, are told of.
         settings: of the model's config, such as `num_labels`.
+
+    Returns:
+        The model; its `fresh_names` are those of the parameters that no weights were there for.
 
     Raises:
         ModelError, MachineError: if there is no such model, or the hub cannot be reached.
@@ -191,7 +193,7 @@ def load_model(auto_class: Any, name: str, *, warn: bool = False, **settings: An
 
             settings_of_hub, _ = PretrainedConfig.get_config_dict(folder)
             check_settings(settings_of_hub, f"pretrained: {folder}, config.json")
-        model, found = auto_class.from_pretrained(
+        model, report = auto_class.from_pretrained(
             folder,
             output_loading_info=True,
             use_safetensors=True,
@@ -199,14 +201,18 @@ def load_model(auto_class: Any, name: str, *, warn: bool = False, **settings: An
             dtype="float32",  # weights may be stored in half; precision is the trainer's choice
             **settings,
         )
-    if warn and found["missing_keys"]:
-        missing = sorted({key.rpartition(".")[0] for key in found["missing_keys"]})
+        model.fresh_names = frozenset(report["missing_keys"])
+    return model.train()
+
+
+def tell_of_fresh_weights(model: Any, name: str | None) -> None:
+    """Say which parts of a loaded model have random weights, where one expects none."""
+    if parts := sorted({key.rpartition(".")[0] for key in getattr(model, "fresh_names", ())}):
         logger.warning(
             "pretrained: %s holds no weights of %s; they begin at random and have to be learnt",
             name,
-            listed(missing),
+            listed(parts),
         )
-    return model.train()
 
 
 def most_positions(model: Any) -> int | None:

@@ -47,7 +47,6 @@ class CausalLM(TransformerModule):
     task = "text-generation"
     auto_class = "AutoModelForCausalLM"
     aside = frozenset({"bytes"})
-    warns_of_fresh_weights = True
 
     max_new_tokens: int = 64
     temperature: float = 0.0
@@ -78,6 +77,7 @@ class CausalLM(TransformerModule):
                 f"model.temperature: {self.temperature} samples one. Leave one of them away."
             )
         super().__post_init__()
+        loading.tell_of_fresh_weights(self.model, self.pretrained)
         self._check_direction()
         limit = loading.most_positions(self.model)
         if limit is not None and self.max_new_tokens >= limit:
@@ -147,11 +147,15 @@ class CausalLM(TransformerModule):
             "bytes_per_token": float(values["bytes_per_token"]),
         }
 
+    def on_predict_start(self) -> None:
+        """Take the tokenizer, which turns generated tokens into text."""
+        self.tokenizer = self.trainer.datamodule.loaded_tokenizer  # type: ignore[attr-defined]
+
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """Continue each prompt, int64 [rows, tokens], padded at the left."""
         from transformers import GenerationConfig
 
-        ids, tokenizer = self._with_room(batch), batch["tokenizer"]
+        ids, tokenizer = self._with_room(batch), self.tokenizer
         width = ids["input_ids"].shape[1]
         sampling = [_Sampling(self.temperature, self.top_p, batch["index"])]
         with loading.quiet():  # it asks for a mask where all rows are full
@@ -318,7 +322,6 @@ class CausalLMData(TextData):
             return {
                 "input_ids": padded(prompts, self.loaded_tokenizer.pad_token_id, left=True),
                 "attention_mask": attention_mask(prompts, left=True),
-                "tokenizer": self.loaded_tokenizer,
             }
         ids, labels, counts = [], [], []
         for block in indices:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MeanMetric, MetricCollection
 
+from plcli import pretrained as loading
 from plcli.blocks import Blocks, DocumentEncoder, attention_mask, padded
 from plcli.data import TextData
 from plcli.encoding import IGNORED, Encoded, Encoder, TextEncoder
@@ -36,7 +37,6 @@ class MaskedLM(TransformerModule):
 
     task = "fill-mask"
     auto_class = "AutoModelForMaskedLM"
-    warns_of_fresh_weights = True
 
     candidates: int = 5
 
@@ -45,6 +45,7 @@ class MaskedLM(TransformerModule):
         if self.candidates < 1:
             raise UsageError(f"model.candidates: got {self.candidates}, expected 1 or more.")
         super().__post_init__()
+        loading.tell_of_fresh_weights(self.model, self.pretrained)
 
     def count(self, batch: Mapping[str, Any]) -> float:
         """Return how many tokens are guessed."""
@@ -68,9 +69,13 @@ class MaskedLM(TransformerModule):
             {"accuracy": values["accuracy"]}
         )
 
+    def on_predict_start(self) -> None:
+        """Take the tokenizer, which turns tokens into text."""
+        self.tokenizer = self.trainer.datamodule.loaded_tokenizer  # type: ignore[attr-defined]
+
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Each text with its masks filled, each mask by itself, and the candidates of each."""
-        tokenizer, rows = batch["tokenizer"], []
+        tokenizer, rows = self.tokenizer, []
         for number, (id, text) in enumerate(zip(batch["id"], batch["text"], strict=True)):
             masks = batch["input_ids"][number] == tokenizer.mask_token_id
             probabilities = outputs.logits[number][masks].float().softmax(-1)
@@ -179,8 +184,7 @@ class MaskedLMData(TextData):
         blocks = self.blocks(split)
         if blocks is None:
             texts = self.rows(split).table.column(self.text).take(indices).to_pylist()
-            batch = dict(encoded.batch(indices))
-            return {**batch, "text": texts, "tokenizer": self.loaded_tokenizer}
+            return {**encoded.batch(indices), "text": texts}
         before, behind = self._around
         seen, labels = [], []
         for block in indices:
