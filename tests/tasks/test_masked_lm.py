@@ -192,7 +192,7 @@ def test_more_is_hidden_with_a_larger_probability(source: Path) -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_word_may_be_hidden_whole(tmp_path: Path, whole: bool) -> None:
-    rows = write_rows(tmp_path / "rows.jsonl", [{"text": "parcelsers invoicers you"}] * 20)
+    rows = write_rows(tmp_path / "rows.jsonl", [{"text": "parcelsers lateers you"}] * 20)
     made = data(rows, whole_word=whole)
     parts = [sum(x >= 0 for x in row) for row in labels(made, "validation", range(20))]
     assert (set(parts), max(parts)) == (({1, 3, 4}, 4) if whole else ({1}, 1))
