@@ -6,6 +6,7 @@ It and its tasks are dataclasses: their fields are the keys of a config. A task'
 - `columns(split)`: what each column of a split holds;
 - `targets(rows)`: the labels of all rows as an array; or, where labels are made with the tokens,
   an `encoder(split)` and a `collate(split, encoded, indices)` of its own;
+- `cut_blocks(split)` where batches hold blocks of documents instead of rows;
 - `facts()`: what its model has to know, added to what stands here.
 
 The rest stands here and in splits.py: tokenizer, encoding, batches. A batch holds whole rows; of a
@@ -25,6 +26,7 @@ import pyarrow.compute as pc
 import torch
 
 from plcli import fitted_tokenizers, pretrained
+from plcli.blocks import Blocks
 from plcli.encoding import Encoded, Encoder, TextEncoder, encode
 from plcli.errors import DataError, UsageError
 from plcli.rows import Kind, Rows
@@ -136,11 +138,22 @@ class TextData(SplitData):
         return self.input_columns(split)
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
-        """Make a batch of whole rows; labels of `targets`, or index and id, are added to it."""
+        """Make a batch of whole rows; labels of `targets`, or index and id, are added to it.
+
+        Where a split is cut into blocks, the indices are those of blocks.
+        """
         return dict(encoded.batch(indices))
 
+    def cut_blocks(self, split: str) -> Blocks | None:
+        """Return the blocks that a split is cut into; None where its batches hold rows."""
+        return None
+
+    def fitted_columns(self) -> list[str]:
+        """Return the columns whose texts a tokenizer is fitted on."""
+        return self.input_columns("train")
+
     def texts(self, cells: tuple[Any, ...]) -> Iterator[str]:
-        """Yield the texts of a row's inputs, to fit a tokenizer on."""
+        """Yield the texts of a row's fitted columns."""
         yield from cells
 
     @property
@@ -166,7 +179,7 @@ class TextData(SplitData):
         kept = self.subset("train")
         key = [
             self.rows("train").fingerprint,
-            self.input_columns("train"),
+            self.fitted_columns(),
             None if kept is None else (self.seed or 0, self.validation_fraction),
             self.texts_key,
         ]
@@ -182,7 +195,7 @@ class TextData(SplitData):
         rows, kept = self.rows("train"), self.subset("train")
         used = np.ones(len(rows), bool) if kept is None else np.isin(np.arange(len(rows)), kept)
         row = 0
-        for columns in rows.parts(self.input_columns("train")):
+        for columns in rows.parts(self.fitted_columns()):
             for cells in zip(*columns, strict=True):
                 if used[row]:
                     yield from self.texts(cells)
@@ -251,6 +264,8 @@ class TextData(SplitData):
         self._check_empty(split)
         encoded = self.encoded(split)
         targets = None if split == "predict" else self.targets(self.rows(split))
+        blocks = self.blocks(split)
+        lengths = encoded.row_lengths if blocks is None else blocks.lengths
 
         def whole(indices: npt.NDArray[np.int64]) -> Batch:
             batch = self.collate(split, encoded, indices)
@@ -261,20 +276,44 @@ class TextData(SplitData):
             return batch
 
         def pieces(indices: npt.NDArray[np.int64]) -> Batch:
-            by_length = indices[np.argsort(encoded.row_lengths[indices], kind="stable")]
+            by_length = indices[np.argsort(lengths[indices], kind="stable")]
             parts = np.array_split(by_length, min(self.num_pieces, len(indices)))
             return {"pieces": [whole(part) for part in parts]}
 
         make_batch = pieces if split == "train" else whole
-        return Split(make_batch, encoded.row_lengths, self.subset(split))
+        if blocks is None:
+            return Split(make_batch, lengths, self.subset(split))
+        return Split(make_batch, lengths, None, rows=blocks.rows)
+
+    @cached_property
+    def _blocks(self) -> dict[str, Blocks | None]:
+        return {}
+
+    def blocks(self, split: str) -> Blocks | None:
+        """Return the blocks of a split, cut once.
+
+        Raises:
+            DataError: if there is none.
+        """
+        if split not in self._blocks:
+            blocks = self.cut_blocks(split)
+            if blocks is not None and not len(blocks):
+                raise DataError(
+                    f"{self.rows(split).source}: no text of the {split} split is long enough for a "
+                    f"block of {blocks.least} tokens. Add rows, or give data.{split} a file of its "
+                    "own."
+                )
+            self._blocks[split] = blocks
+        return self._blocks[split]
 
     def describe(self, split: str) -> str:
-        """Rows, and how many of them are cut; tasks add their classes."""
-        cut = int(self.encoded(split).truncated[self.split(split).subset].sum())
+        """Rows, their blocks, and how many of them are cut; tasks add their classes."""
+        rows, blocks = self.split(split).row_numbers, self.blocks(split)
+        cut = int(self.encoded(split).truncated[rows].sum()) if blocks is None else blocks.num_cut
         empty = len(self.empty(split))
         said = f", {cut} cut to {self.limit}" if cut else ""
         said += f", {empty} with an empty text (data.empty_text)" if empty else ""
-        return super().describe(split) + said
+        return (super().describe(split) if blocks is None else f"{split}: {blocks}") + said
 
     def save_pretrained(self, folder: Path) -> None:
         """Save what a reader of the artefact needs of the data: the tokenizer."""

@@ -107,6 +107,7 @@ class Encoded:
 
     def numbers(self, name: str, entry: int) -> npt.NDArray[Any]:
         """Return what a column of lists holds for an entry."""
+        self._count(1)
         return self._ragged[name][entry]
 
     def entries(
@@ -134,10 +135,7 @@ class Encoded:
             input_ids and attention_mask, int64 [entries, longest entry], and token_type_ids where
             the model takes them.
         """
-        self._taken += len(indices)
-        if self._taken >= BATCH_ROWS:
-            self._taken = 0
-            self._file.release()
+        self._count(len(indices))
         cells = self._ragged[ids]
         width = int(cells.lengths[list(indices)].max())
         batch = {
@@ -152,6 +150,12 @@ class Encoded:
                 else torch.zeros_like(batch["input_ids"])
             )
         return batch
+
+    def _count(self, taken: int) -> None:
+        self._taken += taken
+        if self._taken >= BATCH_ROWS:
+            self._taken = 0
+            self._file.release()
 
     def padded(
         self, name: str, indices: Sequence[int] | npt.NDArray[np.int64], *, fill: int = IGNORED

@@ -153,7 +153,7 @@ def _take_in_hand(loader: Any, what: str, loop: "ExactFitLoop", epoch: Callable[
     order = Order(
         inner,
         key=(what, loop.seed, loop.trainer.global_rank),
-        rows=getattr(data, "subset", getattr(data, "indices", None)),
+        rows=getattr(data, "row_numbers", getattr(data, "indices", None)),
         epoch=epoch,
     )
     # a loader refuses the change of its parts; here they are the same, but for the order

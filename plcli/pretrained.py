@@ -6,13 +6,16 @@ code; what goes wrong is told in one message.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from plcli.errors import DataError, MachineError, ModelError, PlcliError, did_you_mean
+from plcli.errors import DataError, MachineError, ModelError, PlcliError, did_you_mean, listed
 from plcli.sources import package_path
+
+logger = logging.getLogger(__name__)
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -28,7 +31,7 @@ TOKENIZER_FILES = (
 UNSAFE_KEYS = ("auto_map", "custom_pipelines", "attn_implementation", "experts_implementation")
 KNOWN_PRIVATE = (
     *("_name_or_path", "_commit_hash", "_num_labels", "_attn_implementation_autoset"),
-    "_from_model_config",  # of a generation_config.json: a flag
+    "_from_model_config",  # what transformers writes into the generation_config.json of a new model
 )
 
 
@@ -126,6 +129,20 @@ def _explained(name: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what transformers says below an error out of the user's sight."""
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+
+
 def load_tokenizer(name: str) -> Any:
     """Load the tokenizer of a pretrained model.
 
@@ -169,31 +186,33 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
     Raises:
         ModelError, MachineError: if there is no such model, or the hub cannot be reached.
     """
-    from transformers.utils import logging as transformers_logging
-
     folder = resolve(name)
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # no report of the fresh head's missing keys
-    transformers_logging.disable_progress_bar()
-    try:
-        with _explained(folder):
-            if not Path(folder).is_dir():
-                from transformers import PretrainedConfig
+    with quiet(), _explained(folder):  # no report of the fresh head's missing keys
+        if not Path(folder).is_dir():
+            from transformers import PretrainedConfig
 
-                settings_of_hub, _ = PretrainedConfig.get_config_dict(folder)
-                check_settings(settings_of_hub, f"pretrained: {folder}, config.json")
-            model, report = auto_class.from_pretrained(
-                folder,
-                use_safetensors=True,
-                trust_remote_code=False,
-                dtype="float32",  # weights may be stored in half; precision is the trainer's choice
-                output_loading_info=True,
-                **settings,
-            )
-            model.fresh_names = frozenset(report["missing_keys"])
-    finally:
-        transformers_logging.set_verbosity(level)
+            settings_of_hub, _ = PretrainedConfig.get_config_dict(folder)
+            check_settings(settings_of_hub, f"pretrained: {folder}, config.json")
+        model, report = auto_class.from_pretrained(
+            folder,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype="float32",  # weights may be stored in half; precision is the trainer's choice
+            **settings,
+        )
+        model.fresh_names = frozenset(report["missing_keys"])
     return model.train()
+
+
+def tell_of_fresh_weights(model: Any, name: str | None) -> None:
+    """Say which parts of a loaded model have random weights, where one expects none."""
+    if parts := sorted({key.rpartition(".")[0] for key in getattr(model, "fresh_names", ())}):
+        logger.warning(
+            "pretrained: %s holds no weights of %s; they begin at random and have to be learnt",
+            name,
+            listed(parts),
+        )
 
 
 def most_positions(model: Any) -> int | None:

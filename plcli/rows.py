@@ -88,6 +88,7 @@ def load(
     *,
     cache: Path | None = None,
     encoding: str | None = None,
+    documents: sources.Documents = "lines",
 ) -> Rows:
     """Read the named columns of a source.
 
@@ -96,16 +97,18 @@ def load(
         columns: the columns to read and what each holds.
         cache: the cache folder; None takes `cache_folder()`.
         encoding: of files of text; None stands for UTF-8.
+        documents: what a row of a .txt file is.
 
     Raises:
         DataError: if a source, a column or a cell is not as it has to be.
         MachineError: if a hub or a remote file system cannot be reached.
     """
     name = source if isinstance(source, str) else ", ".join(source)
-    parts = sources.parts(source, encoding=encoding)
+    parts = sources.parts(source, encoding=encoding, documents=documents)
     layout = json.dumps(
         [VERSION, [part.describe() for part in parts], {c: k.value for c, k in columns.items()}]
         + ([encoding] if encoding else [])
+        + ([documents] if documents != "lines" else [])
     )
     fingerprint = hashlib.sha256(layout.encode()).hexdigest()
     target = (cache or cache_folder()) / "rows" / f"{fingerprint[:32]}.arrow"

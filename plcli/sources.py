@@ -8,13 +8,14 @@ import csv
 import glob
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import pyarrow as pa
 import pyarrow.ipc
@@ -26,6 +27,7 @@ BATCH_ROWS = 8192
 OPEN_AGAIN = "Copy or write the file again."
 ENCODINGS = ("utf-8", "cp1252", "latin-1", "utf-16", "cp1250", "cp1251", "gb18030", "shift_jis")
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "txt")
+Documents = Literal["lines", "paragraphs", "file"]  # what a row of a .txt file is
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Part:
     name: str  # as the user wrote it, for messages
     path: str  # a local path or an fsspec URL
     encoding: str | None = None  # of text; None stands for UTF-8
+    documents: Documents = "lines"
 
     def describe(self) -> list[str]:
         """Return the format and the sha256 of the content.
@@ -63,19 +66,30 @@ class Part:
         elif format in ("csv", "tsv"):
             yield from self._csv_rows(columns, "\t" if format == "tsv" else ",")
         elif format == "txt":
-            yield from self._lines(columns)
+            yield from self._documents(columns)
         else:
             yield from self._json_rows(format)
 
-    def _lines(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _documents(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if len(columns) > 1:
             raise DataError(
-                f"{self.name}: a text file has one column, its lines, but "
+                f"{self.name}: a text file has one column, its {self.documents}, but "
                 f"{listed(columns)} are asked for. Use csv or jsonl."
             )
         with self._text() as file:
-            for number, line in enumerate(file, start=1):
-                yield f"{self.name}, line {number}", {columns[0]: line.rstrip("\r\n")}
+            if self.documents == "file":
+                yield self.name, {columns[0]: file.read()}
+                return
+            numbered = ((line.rstrip("\r\n"), line, at) for at, line in enumerate(file, start=1))
+            if self.documents == "lines":
+                for text, _, number in numbered:
+                    yield f"{self.name}, line {number}", {columns[0]: text}
+                return
+            for blank, group in itertools.groupby(numbered, key=lambda line: not line[0].strip()):
+                lines = list(group)
+                if not blank:
+                    text = "".join(line for _, line, _ in lines).rstrip("\r\n")
+                    yield f"{self.name}, line {lines[0][2]}", {columns[0]: text}
 
     @contextmanager
     def _text(self) -> Iterator[IO[str]]:
@@ -337,14 +351,22 @@ def _remote(name: str) -> Iterator[None]:
         ) from None
 
 
-def parts(source: str | Sequence[str], *, encoding: str | None = None) -> list[Part]:
+def parts(
+    source: str | Sequence[str], *, encoding: str | None = None, documents: Documents = "lines"
+) -> list[Part]:
     names = [source] if isinstance(source, str) else list(source)
     if not names:
         raise DataError("the list of files is empty. Name one.")
     if encoding is not None:
         _check_encoding(encoding)
     found = [part for name in names for part in _part(name)]
-    return [replace(part, encoding=encoding) for part in found] if encoding else found
+    for part in found:
+        if documents != "lines" and (isinstance(part, HubPart) or part.format() != "txt"):
+            raise UsageError(
+                f"data.documents: {documents} is for .txt files; each row of {part.name} is a "
+                "document. Leave the key away."
+            )
+    return [replace(part, encoding=encoding, documents=documents) for part in found]
 
 
 def _check_encoding(encoding: str) -> None:

@@ -24,6 +24,7 @@ from plcli.batching import LengthOrderedBatches, ShuffledBatches
 from plcli.cache import cache_folder
 from plcli.errors import DataError, UsageError
 from plcli.rows import Kind, Rows
+from plcli.sources import Documents
 
 Source = str | list[str]
 Batch = dict[str, Any]
@@ -42,6 +43,7 @@ class Split(Dataset[Batch]):
         make_batch: row numbers -> batch.
         lengths: int32 [all rows], what batches are ordered by.
         subset: the row numbers of this split; None means all.
+        rows: int64 [all items], where items are parts of rows: the row of each, for messages.
     """
 
     def __init__(
@@ -49,9 +51,12 @@ class Split(Dataset[Batch]):
         make_batch: Callable[[npt.NDArray[np.int64]], Batch],
         lengths: npt.NDArray[np.int32],
         subset: npt.NDArray[np.int64] | None,
+        *,
+        rows: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.make_batch = make_batch
         self.subset = np.arange(len(lengths)) if subset is None else subset
+        self.row_numbers = self.subset if rows is None else rows[self.subset]
         self.lengths = lengths[self.subset]
 
     def __len__(self) -> int:
@@ -83,6 +88,7 @@ class SplitData(LightningDataModule):
         encoding: of files of text; None stands for UTF-8.
     """
 
+    documents: Documents = "lines"  # what a row of a .txt file is; rows to predict are lines
     shares_rows_out: ClassVar[bool] = (
         True  # among the ranks, so that Lightning need not wrap the samplers
     )
@@ -190,7 +196,11 @@ class SplitData(LightningDataModule):
         if split not in self._rows:
             columns = self._all_columns(split)
             self._rows[split] = rows.load(
-                source, columns, cache=self.cache(split), encoding=self.encoding
+                source,
+                columns,
+                cache=self.cache(split),
+                encoding=self.encoding,
+                documents="lines" if split == "predict" else self.documents,
             )
         return self._rows[split]
 

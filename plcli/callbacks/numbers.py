@@ -121,7 +121,9 @@ class FiniteNumbers(Callback):
             return
         where = f"step {step + 1} (epoch {epoch + 1}, batch {batches[-1] + 1})"
         rows = exact.rows_of(trainer.fit_loop, epoch=epoch, batches=batches)
-        of_rows = f", rows {listed(map(str, sorted(rows)), most=64)} of data.train" if rows else ""
+        of_rows = (
+            f", rows {listed(map(str, sorted(set(rows))), most=64)} of data.train" if rows else ""
+        )
         if self.on_nan == "skip" and self.skipped < self.limit:
             self.skipped += 1
             optimizer.zero_grad(set_to_none=True)  # so that no parameter is moved

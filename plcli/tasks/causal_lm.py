@@ -1,0 +1,346 @@
+"""Causal language models: texts, prompts with responses, or conversations; and their continuations.
+
+A text is cut into blocks. Each token of a block but its first is predicted from those before it, so
+that every token is scored once, but for the first of each block.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchmetrics import MeanMetric, MetricCollection
+
+from plcli import pretrained as loading
+from plcli.blocks import Blocks, DocumentEncoder, attention_mask, padded
+from plcli.data import TextData
+from plcli.encoding import IGNORED, Encoded, Encoder
+from plcli.errors import ModelError, UsageError
+from plcli.instructions import ConversationEncoder, PromptEncoder, ResponseEncoder
+from plcli.module import TransformerModule
+from plcli.rows import Kind
+from plcli.sources import Documents
+from plcli.splits import Batch
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class CausalLM(TransformerModule):
+    """A language model that goes on from what it has read, as `AutoModelForCausalLM` loads it.
+
+    The arguments not named here are those of TransformerModule.
+
+    Args:
+        max_new_tokens: of a continuation, at most.
+        temperature: of sampling: below 1 likely tokens are preferred; at 0 the likeliest is taken.
+        top_p: tokens are sampled among the likeliest that have this probability together.
+        num_beams: continuations that are pursued side by side, to find the likeliest.
+        eos_token_id: a fact of the data: the token that ends a text.
+        bos_token_id: a fact of the data: the token that begins one.
+    """
+
+    task = "text-generation"
+    auto_class = "AutoModelForCausalLM"
+    aside = frozenset({"bytes"})
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    num_beams: int = 1
+    eos_token_id: int | None = None
+    bos_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values and build."""
+        for name, value, least in (
+            ("max_new_tokens", self.max_new_tokens, 1),
+            ("num_beams", self.num_beams, 1),
+            ("temperature", self.temperature, 0),
+        ):
+            if value < least:
+                raise UsageError(f"model.{name}: got {value}, expected {least} or more.")
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"model.top_p: got {self.top_p}, expected above 0 and at most 1.")
+        if self.top_p < 1 and not self.temperature:
+            raise UsageError(
+                f"model.top_p: {self.top_p} is for sampling, but model.temperature is 0, which "
+                "takes the likeliest token. Set a temperature, such as 1.0, or leave top_p away."
+            )
+        if self.num_beams > 1 and self.temperature:
+            raise UsageError(
+                f"model.num_beams: {self.num_beams} look for the likeliest continuation, "
+                f"model.temperature: {self.temperature} samples one. Leave one of them away."
+            )
+        super().__post_init__()
+        loading.tell_of_fresh_weights(self.model, self.pretrained)
+        self._check_direction()
+        limit = loading.most_positions(self.model)
+        if limit is not None and self.max_new_tokens >= limit:
+            raise UsageError(
+                f"model.max_new_tokens: {self.max_new_tokens} leave no room for a prompt within "
+                f"the model's {limit} positions. Set it below {limit}."
+            )
+
+    def _check_direction(self) -> None:
+        from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+        config = self.model.config
+        both = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        if both and not getattr(config, "is_decoder", False) and not config.is_encoder_decoder:
+            raise ModelError(
+                f"model: a {config.model_type} reads a text in both directions, so that it would "
+                "see the tokens it has to predict. Use another model, such as a gpt2 or llama, or "
+                "the task masked_lm."
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """The tokens that end and begin a text; a pretrained model knows its own."""
+        if self.architecture is None:
+            return {}
+        return {"eos_token_id": self.eos_token_id, "bos_token_id": self.bos_token_id}
+
+    def forward(self, batch: Mapping[str, Any]) -> Any:
+        """Run the network on whole blocks, so that it need not keep keys and values."""
+        return self.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+        )
+
+    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the mean loss of the predicted tokens: a place's logits are for the next one."""
+        return torch.nn.functional.cross_entropy(
+            outputs.logits[:, :-1].flatten(0, 1).float(),
+            batch["labels"][:, 1:].flatten(),
+            ignore_index=IGNORED,
+        )
+
+    def count(self, batch: Mapping[str, Any]) -> float:
+        """Return how many tokens are predicted."""
+        return float((batch["labels"] != IGNORED).sum())
+
+    def metrics(self) -> MetricCollection:
+        """The mean bytes of a token that is predicted."""
+        return MetricCollection({"bytes_per_token": MeanMetric()})
+
+    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+        """Add a batch: the bytes of its predicted tokens, int64 [blocks]."""
+        if count := self.count(batch):
+            metrics.update(batch["bytes"].sum() / count, weight=count)
+
+    def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """The loss and the perplexity of a token, and both of a UTF-8 byte.
+
+        Those of a byte can be compared between tokenizers: the whole loss, with that of the tokens
+        that end texts, is divided by the bytes of the text that is predicted.
+        """
+        loss = values["loss"].double()
+        of_byte = loss / values["bytes_per_token"].double()
+        return {
+            "loss": float(loss),
+            "perplexity": float(loss.exp()),
+            "perplexity_per_byte": float(of_byte.exp()),
+            "bits_per_byte": float(of_byte / math.log(2)),
+            "bytes_per_token": float(values["bytes_per_token"]),
+        }
+
+    def on_predict_start(self) -> None:
+        """Take the tokenizer, which turns generated tokens into text."""
+        self.tokenizer = self.trainer.datamodule.loaded_tokenizer  # type: ignore[attr-defined]
+
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
+        """Continue each prompt, int64 [rows, tokens], padded at the left."""
+        from transformers import GenerationConfig
+
+        ids, tokenizer = self._with_room(batch), self.tokenizer
+        width = ids["input_ids"].shape[1]
+        sampling = [_Sampling(self.temperature, self.top_p, batch["index"])]
+        with loading.quiet():  # it asks for a mask where all rows are full
+            written = self.model.generate(
+                **ids,
+                generation_config=GenerationConfig(
+                    max_new_tokens=self.max_new_tokens,
+                    num_beams=self.num_beams,
+                    do_sample=False,  # it is _Sampling that samples
+                    pad_token_id=tokenizer.pad_token_id,
+                ),
+                logits_processor=sampling if self.temperature else None,
+            )
+        ends = self.model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends])
+        rows = []
+        for id, tokens in zip(batch["id"], written[:, width:].tolist(), strict=True):
+            stop = next((at for at, token in enumerate(tokens) if token in ends), None)
+            text = tokenizer.decode(tokens[:stop], skip_special_tokens=True)
+            rows.append({"id": id, "text": text, "finished": stop is not None})
+        return rows
+
+    def _with_room(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Return prompts whose beginning is cut where a continuation would have no positions."""
+        tensors = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        limit = loading.most_positions(self.model)
+        if limit is None or tensors["input_ids"].shape[1] <= limit - self.max_new_tokens:
+            return tensors
+        room = limit - self.max_new_tokens
+        lengths = tensors["attention_mask"].sum(1).tolist()
+        cut = [id for id, length in zip(batch["id"], lengths, strict=True) if length > room]
+        logger.warning(
+            "prompts cut at their beginning to %d tokens, so that model.max_new_tokens: %d fit "
+            "into the model's %d positions: %d, the first has the id %s",
+            room, self.max_new_tokens, limit, len(cut), cut[0],
+        )  # fmt: skip
+        return {name: tensor[:, -room:] for name, tensor in tensors.items()}
+
+
+class _Sampling:
+    """Lets the largest score be a sample: Gumbel noise is added to the scores.
+
+    A row's noise depends on the seed and the row alone, so that its continuation does not depend on
+    the rows that share its batch. See Maddison et al. 2014, A* Sampling, section 2.
+
+    Args:
+        temperature: scores are divided by it.
+        top_p: the probability of the tokens that are sampled among.
+        rows: the numbers of the batch's rows.
+    """
+
+    def __init__(self, temperature: float, top_p: float, rows: list[int]) -> None:
+        self.temperature, self.top_p = temperature, top_p
+        seed = torch.initial_seed()
+        self.generators = [np.random.default_rng((seed, row)) for row in rows]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return scores float32 [rows, vocabulary] with noise."""
+        from transformers import TopPLogitsWarper
+
+        scores = scores / self.temperature
+        if self.top_p < 1:
+            scores = TopPLogitsWarper(self.top_p)(input_ids, scores)
+        noise = np.stack([each.gumbel(size=scores.shape[1]) for each in self.generators])
+        return scores + torch.from_numpy(noise).to(scores)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class CausalLMData(TextData):
+    """Texts in blocks; or prompts with responses, or conversations, to learn the answers of.
+
+    The arguments not named here are those of TextData. A block has max_length tokens at most. A
+    text ends with the tokenizer's end token.
+
+    Args:
+        text: the text column; by default text, where neither prompt nor messages is given.
+        prompt: a column of prompts, which are read but not learnt.
+        response: the column of responses to them.
+        messages: a column of conversations: lists of messages with a role and a content, written
+            by the tokenizer's chat template. What the assistant says is learnt.
+        cross_documents: whether a block goes on from one row to the next, so that all are full;
+            else a row begins a block, and an answer is cut at max_length.
+        documents: what a row of a .txt file is: a line; a paragraph, with blank lines between
+            them; or the whole file, whose line ends are kept.
+    """
+
+    task = "text-generation"
+    fits = "bytes"
+
+    text: str | None = None
+    prompt: str | None = None
+    response: str | None = None
+    messages: str | None = None
+    cross_documents: bool = False
+    documents: Documents = "lines"
+
+    def __post_init__(self) -> None:
+        """Check the columns."""
+        if (self.prompt is None) != (self.response is None):
+            one, other = ("response", "prompt") if self.prompt is None else ("prompt", "response")
+            raise UsageError(f"data.{one}: needs data.{other} beside it.")
+        forms = {"text": self.text, "prompt": self.prompt, "messages": self.messages}
+        given = [name for name, column in forms.items() if column is not None]
+        if len(given) > 1:
+            raise UsageError(f"data.{given[0]} and data.{given[1]}: are both given; give one.")
+        self.inputs = [self.prompt or self.messages or self.text or "text"]
+        super().__post_init__()
+
+    def columns(self, split: str) -> dict[str, Kind]:
+        """The text, or the prompt and, but for rows to predict, the response; or the messages."""
+        kind = Kind.TEXT if self.messages is None else Kind.OBJECT
+        answers = [self.response] if self.response and split != "predict" else []
+        return {self.inputs[0]: kind} | dict.fromkeys(answers, Kind.TEXT)
+
+    def encoded_columns(self, split: str) -> list[str]:
+        """The columns without the id."""
+        return list(self.columns(split))
+
+    def fitted_columns(self) -> list[str]:
+        """The prompt and the response."""
+        return self.encoded_columns("train")
+
+    @property
+    def _end(self) -> int:
+        end: int | None = self.loaded_tokenizer.eos_token_id
+        if end is None:
+            raise ModelError(
+                "data.tokenizer: has no end token, which has to stand behind every text. "
+                "Set eos_token in its tokenizer_config.json, or use another model."
+            )
+        return end
+
+    def encoder(self, split: str) -> Encoder:
+        """Return what makes tokens of texts, of prompts with responses, or of conversations."""
+        tokenizer, talks = self.loaded_tokenizer, self.messages is not None
+        if split == "predict":
+            return PromptEncoder(
+                tokenizer, end=self._end, max_length=self.longest, conversations=talks
+            )
+        if talks:
+            return ConversationEncoder(tokenizer)
+        if self.prompt is not None:
+            return ResponseEncoder(tokenizer, end=self._end)
+        return DocumentEncoder(tokenizer, special=True, end=self._end)
+
+    def cut_blocks(self, split: str) -> Blocks | None:
+        """Cut the rows into blocks; those to predict stay whole."""
+        if split == "predict":
+            return None
+        return Blocks(
+            self.encoded(split).lengths,
+            self.subset(split),
+            size=self.longest,
+            joined=self.cross_documents,
+            whole=self.inputs != [self.text or "text"],
+            least=2,  # of a single token nothing is predicted
+        )
+
+    def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
+        """Make a batch of blocks, or of prompts that are padded at the left."""
+        blocks = self.blocks(split)
+        if blocks is None:
+            prompts = [encoded.numbers("input_ids", index) for index in indices]
+            return {
+                "input_ids": padded(prompts, self.loaded_tokenizer.pad_token_id, left=True),
+                "attention_mask": attention_mask(prompts, left=True),
+            }
+        ids, labels, counts = [], [], []
+        for block in indices:
+            ids.append(blocks.take(encoded, "input_ids", block))
+            learnt = np.ones(len(ids[-1]), bool)
+            if self.inputs != [self.text or "text"]:
+                learnt = blocks.take(encoded, "learnt", block).astype(bool)
+            learnt[0] = False
+            labels.append(np.where(learnt, ids[-1], IGNORED))
+            counts.append(int(blocks.take(encoded, "bytes", block)[learnt].sum()))
+        return {
+            "input_ids": padded(ids, self.loaded_tokenizer.pad_token_id),
+            "attention_mask": attention_mask(ids),
+            "labels": padded(labels, IGNORED),
+            "bytes": torch.tensor(counts),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """The tokens that end and begin a text."""
+        tokenizer = self.loaded_tokenizer
+        ends = {"eos_token_id": self._end, "bos_token_id": tokenizer.bos_token_id}
+        return {**ends, **super().facts()}

@@ -1,0 +1,252 @@
+"""Masked language models: tokens are hidden and guessed; and the masks of texts are filled.
+
+A text is cut into blocks. In training other tokens of a block are hidden each time it is seen; in
+validation and test they are chosen by the block's number, so that scores can be compared.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchmetrics import MeanMetric, MetricCollection
+
+from plcli import pretrained as loading
+from plcli.blocks import Blocks, DocumentEncoder, attention_mask, padded
+from plcli.data import TextData
+from plcli.encoding import IGNORED, Encoded, Encoder, TextEncoder
+from plcli.errors import DataError, ModelError, UsageError
+from plcli.masking import mask
+from plcli.module import TransformerModule
+from plcli.sources import Documents
+from plcli.splits import Batch
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class MaskedLM(TransformerModule):
+    """A language model that guesses hidden tokens, as `AutoModelForMaskedLM` loads it.
+
+    The arguments not named here are those of TransformerModule.
+
+    Args:
+        candidates: the likeliest tokens that are given for each mask of a text to predict.
+    """
+
+    task = "fill-mask"
+    auto_class = "AutoModelForMaskedLM"
+
+    candidates: int = 5
+
+    def __post_init__(self) -> None:
+        """Check the values and build."""
+        if self.candidates < 1:
+            raise UsageError(f"model.candidates: got {self.candidates}, expected 1 or more.")
+        super().__post_init__()
+        loading.tell_of_fresh_weights(self.model, self.pretrained)
+
+    def count(self, batch: Mapping[str, Any]) -> float:
+        """Return how many tokens are guessed."""
+        return float((batch["labels"] != IGNORED).sum())
+
+    def metrics(self) -> MetricCollection:
+        """The part of the hidden tokens that is guessed right."""
+        return MetricCollection({"accuracy": MeanMetric()})
+
+    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+        """Add a batch: logits [blocks, tokens, vocabulary] and labels int64 [blocks, tokens]."""
+        hidden = batch["labels"] != IGNORED
+        if hidden.any():
+            right = outputs.logits[hidden].argmax(-1) == batch["labels"][hidden]
+            metrics.update(right.float())
+
+    def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """The loss, the perplexity and the accuracy of the hidden tokens."""
+        perplexity = float(values["loss"].double().exp())
+        return {"loss": float(values["loss"]), "perplexity": perplexity} | super().summary(
+            {"accuracy": values["accuracy"]}
+        )
+
+    def on_predict_start(self) -> None:
+        """Take the tokenizer, which turns tokens into text."""
+        self.tokenizer = self.trainer.datamodule.loaded_tokenizer  # type: ignore[attr-defined]
+
+    def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Each text with its masks filled, each mask by itself, and the candidates of each."""
+        tokenizer, rows = self.tokenizer, []
+        for number, (id, text) in enumerate(zip(batch["id"], batch["text"], strict=True)):
+            masks = batch["input_ids"][number] == tokenizer.mask_token_id
+            probabilities = outputs.logits[number][masks].float().softmax(-1)
+            best = probabilities.topk(min(self.candidates, probabilities.shape[-1]))
+            fills = [
+                {
+                    "token": tokenizer.decode(tokens[:1]),
+                    "score": scores[0],
+                    "candidates": [
+                        {"token": tokenizer.decode([token]), "score": score}
+                        for token, score in zip(tokens, scores, strict=True)
+                    ],
+                }
+                for tokens, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            ]
+            for fill in fills:
+                text = text.replace(tokenizer.mask_token, fill["token"].strip(), 1)
+            rows.append({"id": id, "text": text, "fills": fills})
+        return rows
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class MaskedLMData(TextData):
+    """Texts in blocks, of which tokens are hidden.
+
+    The arguments not named here are those of TextData. A block has max_length tokens at most.
+
+    Args:
+        text: the text column.
+        mask_probability: the part of the tokens that is hidden, one of a block at least. Of these
+            80 % are shown as the mask, 10 % as another token and 10 % as they are.
+        whole_word: whether all tokens of a word are hidden together.
+        cross_documents: whether a block goes on from one row to the next, so that all are full.
+        documents: what a row of a .txt file is: a line; a paragraph, with blank lines between
+            them; or the whole file.
+    """
+
+    task = "fill-mask"
+
+    text: str = "text"
+    mask_probability: float = 0.15
+    whole_word: bool = False
+    cross_documents: bool = False
+    documents: Documents = "lines"
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not 0 < self.mask_probability < 1:
+            raise UsageError(
+                f"data.mask_probability: got {self.mask_probability}, expected above 0 and below 1."
+            )
+        self.inputs = [self.text]
+        super().__post_init__()
+
+    @property
+    def _mask_id(self) -> int:
+        id: int | None = self.loaded_tokenizer.mask_token_id
+        if id is None:
+            raise ModelError(
+                "data.tokenizer: has no mask token. Use a model that was made to fill masks, such "
+                "as a BERT, or the task causal_lm."
+            )
+        return id
+
+    @cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
+        """The special tokens that the tokenizer puts before and behind a text."""
+        encoding = self.loaded_tokenizer.backend_tokenizer.encode("a")
+        text = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+        return encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]
+
+    @cached_property
+    def _never_hidden(self) -> set[int]:
+        tokenizer = self.loaded_tokenizer
+        return set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+
+    def encoder(self, split: str) -> Encoder:
+        """Return what makes tokens of whole documents, or of texts with masks."""
+        tokenizer, mask_id = self.loaded_tokenizer, self._mask_id
+        if split == "predict":
+            return _MaskedTextEncoder(tokenizer, mask_id=mask_id, max_length=self.longest)
+        if self.whole_word and getattr(tokenizer, "backend_tokenizer", None) is not None:
+            self._check_words()
+        between = tokenizer.sep_token_id if self.cross_documents else None
+        return DocumentEncoder(tokenizer, special=False, end=between)
+
+    def _check_words(self) -> None:
+        if self.loaded_tokenizer.backend_tokenizer.pre_tokenizer is None:
+            raise ModelError(
+                "data.whole_word: the tokenizer does not cut a text into words. Leave the key away."
+            )
+
+    def cut_blocks(self, split: str) -> Blocks | None:
+        """Cut the rows into blocks; those to predict stay whole."""
+        if split == "predict":
+            return None
+        return Blocks(
+            self.encoded(split).lengths,
+            self.subset(split),
+            size=self.longest - sum(map(len, self._around)),
+            joined=self.cross_documents,
+        )
+
+    def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
+        """Make a batch of blocks with hidden tokens, or of texts with masks."""
+        blocks = self.blocks(split)
+        if blocks is None:
+            texts = self.rows(split).table.column(self.text).take(indices).to_pylist()
+            return {**encoded.batch(indices), "text": texts}
+        before, behind = self._around
+        seen, labels = [], []
+        for block in indices:
+            # numpy's global numbers are those of the training batch: see plcli.exact
+            seed = np.random.randint(2**31) if split == "train" else int(block)
+            ids, label_ids = self._hide(blocks, encoded, block, np.random.default_rng(seed))
+            seen.append(np.concatenate([before, ids, behind]))
+            labels.append(np.pad(label_ids, (len(before), len(behind)), constant_values=IGNORED))
+        return {
+            "input_ids": padded(seen, self.loaded_tokenizer.pad_token_id),
+            "attention_mask": attention_mask(seen),
+            "labels": padded(labels, IGNORED),
+        }
+
+    def _hide(
+        self, blocks: Blocks, encoded: Encoded, block: int, generator: np.random.Generator
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        ids = blocks.take(encoded, "input_ids", block).astype(np.int64)
+        words = np.arange(len(ids))
+        if self.whole_word:
+            begins = blocks.take(encoded, "begins", block).astype(bool)
+            words = np.maximum(begins.cumsum() - 1, 0)  # a block may begin within a word
+        words[np.isin(ids, list(self._never_hidden))] = -1
+        return mask(
+            ids,
+            words,
+            probability=self.mask_probability,
+            mask_id=self._mask_id,
+            vocab_size=len(self.loaded_tokenizer),
+            generator=generator,
+        )
+
+
+class _MaskedTextEncoder(TextEncoder):
+    """Encodes texts with masks.
+
+    Args:
+        tokenizer: of transformers.
+        mask_id: the mask token's id.
+        max_length: tokens a text at most.
+    """
+
+    def __init__(self, tokenizer: Any, *, mask_id: int, max_length: int) -> None:
+        super().__init__(tokenizer, max_length=max_length)
+        self.mask_id = mask_id
+
+    def __call__(
+        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
+    ) -> Mapping[str, Sequence[Any]]:
+        """Encode one column of texts, each with a mask at least."""
+        values, name = super().__call__(cells, where), self.tokenizer.mask_token
+        for position, ids in enumerate(values["input_ids"]):
+            if self.mask_id not in ids:
+                cut = name in cells[0][position]
+                raise DataError(
+                    f"{where(position)}: "
+                    + (
+                        f"its {name} stands behind the first {self.max_length} tokens. "
+                        "Shorten the text, or raise data.max_length."
+                        if cut
+                        else f"holds no {name}, so that there is nothing to fill. "
+                        f"Write {name} in the place of a word."
+                    )
+                )
+        return values
