@@ -139,8 +139,12 @@ class TextData(SplitData):
         """Make a batch of whole rows; labels of `targets`, or index and id, are added to it."""
         return dict(encoded.batch(indices))
 
+    def fitted_columns(self) -> list[str]:
+        """Return the columns whose texts a tokenizer is fitted on."""
+        return self.inputs
+
     def texts(self, cells: tuple[Any, ...]) -> Iterator[str]:
-        """Yield the texts of a row's inputs, to fit a tokenizer on."""
+        """Yield the texts of a row's fitted columns."""
         yield from cells
 
     def facts(self) -> dict[str, Any]:
@@ -161,7 +165,7 @@ class TextData(SplitData):
         kept = self.subset("train")
         key = [
             self.rows("train").fingerprint,
-            self.inputs,
+            self.fitted_columns(),
             None if kept is None else (self.seed or 0, self.validation_fraction),
         ]
         return fitted_tokenizers.fit(
@@ -176,7 +180,7 @@ class TextData(SplitData):
         rows, kept = self.rows("train"), self.subset("train")
         used = np.ones(len(rows), bool) if kept is None else np.isin(np.arange(len(rows)), kept)
         row = 0
-        for columns in rows.parts(self.inputs):
+        for columns in rows.parts(self.fitted_columns()):
             for cells in zip(*columns, strict=True):
                 if used[row]:
                     yield from self.texts(cells)

@@ -26,7 +26,10 @@ TOKENIZER_FILES = (
 
 
 UNSAFE_KEYS = ("auto_map", "custom_pipelines", "attn_implementation", "experts_implementation")
-KNOWN_PRIVATE = ("_name_or_path", "_commit_hash", "_num_labels", "_attn_implementation_autoset")
+KNOWN_PRIVATE = (
+    *("_name_or_path", "_commit_hash", "_num_labels", "_attn_implementation_autoset"),
+    "_from_model_config",  # what transformers writes into the generation_config.json of a new model
+)
 
 
 def check_settings(values: Any, where: str) -> None:

@@ -25,6 +25,7 @@ LAYERS = (  # from the top; each may import what stands below it
 RANKS = {name: rank for rank, layer in enumerate(reversed(LAYERS)) for name in layer}
 PUBLIC = {
     "plcli.tasks.linear_regression": ("SimpleLinearModel", "TableData"),
+    "plcli.tasks.seq2seq": ("Seq2SeqModel", "Seq2SeqData"),
     "plcli.tasks.text_classification": ("TextClassifier", "TextClassificationData"),
 }
 
