@@ -263,7 +263,8 @@ class PlCLI(LightningCLI):
         for name in self._names(section):
             if name not in facts:
                 continue
-            given = typed.get(name)
+            # as its type reads it: YAML alone would make a mapping of "summarize: "
+            given = arguments.get(name) if name in typed else None
             if given not in (None, facts[name]):
                 raise UsageError(
                     f"{section}.{name}: {given} is asked for, but {source} say {facts[name]}. "

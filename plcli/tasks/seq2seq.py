@@ -1,0 +1,423 @@
+"""Texts to texts, as in summarisation and translation: encoders with decoders as T5, BART, Marian.
+
+The decoder's inputs are the labels, shifted by the model itself. Scores are of generated texts.
+"""
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from torchmetrics import MetricCollection
+
+from plcli import pretrained as loading
+from plcli import templates
+from plcli.data import TextData
+from plcli.encoding import IDS, IGNORED, Encoded, TextEncoder
+from plcli.errors import DataError, ModelError, UsageError
+from plcli.module import TransformerModule
+from plcli.rows import Kind
+from plcli.splits import Batch, Split
+
+Score = Literal["chrf", "bleu", "rouge"]
+MONITORED = {"chrf": "val_chrf", "bleu": "val_bleu", "rouge": "val_rougeL"}
+GENERATION = (  # the fields that transformers' generation_config has, too
+    *("max_new_tokens", "num_beams", "length_penalty", "no_repeat_ngram_size"),
+    *("do_sample", "temperature", "top_p"),
+)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Seq2SeqModel(TransformerModule):
+    """An encoder with a decoder, as `AutoModelForSeq2SeqLM` loads it.
+
+    What is not said of generation is what the pretrained model's generation_config.json says. It is
+    kept with the artefact. The arguments not named here are those of TransformerModule.
+
+    Args:
+        scores: of generated texts: chrf, bleu (as sacrebleu computes them) and rouge (1, 2, L);
+            the first one chooses the best epoch.
+        validation_generates: whether validation generates texts and scores them, which costs time;
+            else the loss alone chooses the best epoch.
+        max_new_tokens: of a generated text at most; by default data.target_max_length.
+        num_beams: hypotheses that are kept at each step; 1 takes the likeliest token each time.
+        length_penalty: of beams: above 0 favours long texts, below 0 short ones.
+        no_repeat_ngram_size: of so many tokens none may stand twice in a text; 0 allows all.
+        do_sample: whether tokens are drawn; what is drawn depends on seed_everything and the batch.
+        temperature: of drawn tokens: below 1 the likely ones are drawn more often.
+        top_p: draws from the likeliest tokens that have this probability together.
+        target_max_length: a fact of the data.
+        eos_token_id: a fact of the data.
+    """
+
+    task = "seq2seq"  # transformers 5 has no pipeline of it any more
+    auto_class = "AutoModelForSeq2SeqLM"
+    aside = frozenset({"token_type_ids"})
+
+    scores: list[Score] = field(default_factory=lambda: ["chrf", "bleu", "rouge"])
+    validation_generates: bool = True
+    max_new_tokens: int | None = None
+    num_beams: int | None = None
+    length_penalty: float | None = None
+    no_repeat_ngram_size: int | None = None
+    do_sample: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    target_max_length: int | None = None
+    eos_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check how texts are to be generated, and build."""
+        self._check_values()
+        super().__post_init__()
+        self._set_generation()
+        if not self.validation_generates:
+            self._metrics["val"] = MetricCollection({})
+
+    def _check_values(self) -> None:
+        for name, value, least in (
+            ("max_new_tokens", self.max_new_tokens, 1),
+            ("num_beams", self.num_beams, 1),
+            ("no_repeat_ngram_size", self.no_repeat_ngram_size, 0),
+        ):
+            if value is not None and value < least:
+                raise UsageError(f"model.{name}: got {value}, expected {least} or more.")
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise UsageError(f"model.temperature: got {self.temperature}, expected more than 0.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UsageError(f"model.top_p: got {self.top_p}, expected more than 0 and 1 at most.")
+        if twice := [score for score in self.scores if self.scores.count(score) > 1]:
+            raise UsageError(f"model.scores: names {twice[0]} twice. Name it once.")
+
+    def _set_generation(self) -> None:
+        generation = self.model.generation_config
+        given = {name: getattr(self, name) for name in GENERATION}
+        for name, value in given.items():
+            if value is not None:
+                setattr(generation, name, value)
+        if generation.max_new_tokens is None:
+            generation.max_new_tokens = self.target_max_length or loading.most_positions(self.model)
+        generation.max_length = None  # transformers' own limit, of the start token and the rest
+        for name, others, needed in (
+            ("temperature", generation.do_sample, "do_sample: true"),
+            ("top_p", generation.do_sample, "do_sample: true"),
+            ("length_penalty", (generation.num_beams or 1) > 1, "num_beams: 4, or another number"),
+        ):
+            if given[name] is not None and not others:
+                raise UsageError(
+                    f"model.{name}: {given[name]} changes nothing here. "
+                    f"Set model.{needed}, or leave it away."
+                )
+
+    def _check_sizes(self) -> None:
+        super()._check_sizes()
+        limit = loading.most_positions(self.model)
+        for key, longest in (
+            ("data.target_max_length", self.target_max_length),
+            ("model.max_new_tokens", self.max_new_tokens),
+        ):
+            if limit is not None and longest is not None and longest > limit:
+                raise ModelError(
+                    f"{key}: {longest} tokens are more than the decoder's {limit} positions. "
+                    f"Set it to {limit} or less."
+                )
+
+    def setup(self, stage: str) -> None:
+        """Take the tokenizer, which turns generated tokens into text."""
+        self.tokenizer = self.trainer.datamodule.loaded_tokenizer  # type: ignore[attr-defined]
+
+    def settings(self) -> dict[str, Any]:
+        """Give a model from scratch the ids of its tokenizer instead of those of its kind."""
+        from transformers import CONFIG_MAPPING
+
+        kind = (self.architecture or {}).get("model_type")
+        if kind not in CONFIG_MAPPING:
+            return {}  # a pretrained model has its own; a kind that is not known is refused
+        usual = CONFIG_MAPPING[kind]()
+        start = getattr(usual, "decoder_start_token_id", None)
+        pads = start in (None, usual.pad_token_id)  # T5 and Marian begin with padding, BART not
+        return {
+            "bos_token_id": self.eos_token_id,
+            "eos_token_id": self.eos_token_id,
+            "forced_eos_token_id": None,
+            "decoder_start_token_id": self.pad_token_id if pads else self.eos_token_id,
+        }
+
+    @property
+    def monitor(self) -> tuple[str, Literal["min", "max"]]:
+        """The first of the scores, if validation generates; else the loss."""
+        if not (self.scores and self.validation_generates):
+            return "val_loss", "min"
+        return MONITORED[self.scores[0]], "max"
+
+    def metrics(self) -> MetricCollection:
+        """Running scores of generated texts; only ROUGE keeps numbers of each row, nine a row."""
+        from torchmetrics.text import CHRFScore, ROUGEScore, SacreBLEUScore
+
+        makers: dict[str, Callable[[], Any]] = {
+            "chrf": lambda: CHRFScore(n_word_order=0),  # 2 would be chrF++
+            "bleu": SacreBLEUScore,
+            # without rougeLsum, for which nltk would be asked, and a file of it downloaded
+            "rouge": lambda: ROUGEScore(
+                normalizer=_words, rouge_keys=("rouge1", "rouge2", "rougeL")
+            ),
+        }
+        return MetricCollection(
+            {name: makers[name]() for name in self.scores}, compute_groups=False
+        )
+
+    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+        """Generate texts for a batch and add them, if there is a score of them."""
+        if len(metrics):
+            texts = self._texts(self.generate(batch))
+            metrics.update(texts, [[reference] for reference in batch["references"]])
+
+    def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Return the scores, between 0 and 1; of ROUGE, F1."""
+        return {
+            name.removesuffix("_fmeasure"): float(value)
+            for name, value in values.items()
+            if not name.endswith(("_precision", "_recall"))
+        }
+
+    def count(self, batch: Mapping[str, Any]) -> float:
+        """Return how many tokens the targets have."""
+        return float((batch["labels"] != IGNORED).sum())
+
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
+        """Return a text a row, and the mean log probability of its tokens."""
+        return self.predict_rows(self.generate(batch), batch)
+
+    def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return a text a row, and the mean log probability of its tokens.
+
+        Args:
+            outputs: generated tokens, int64 [rows, tokens].
+            batch: of rows to predict.
+        """
+        scores = self._mean_log_probabilities(outputs, batch).tolist()
+        return [
+            {"id": id, "text": text, "score": score}
+            for id, text, score in zip(batch["id"], self._texts(outputs), scores, strict=True)
+        ]
+
+    def generate(self, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Generate tokens after the decoder's start token, int64 [rows, tokens]."""
+        drawn = bool(self.model.generation_config.do_sample)
+        with isolate_rng() if drawn else nullcontext():
+            if drawn:  # what a batch gets depends on nothing that was drawn before
+                torch.manual_seed(int(os.environ.get("PL_GLOBAL_SEED", 0)))
+            ids = self.model.generate(
+                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+            )
+        tokens: torch.Tensor = ids[:, 1:]
+        return tokens
+
+    def _texts(self, ids: torch.Tensor) -> list[str]:
+        texts: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def _mean_log_probabilities(self, ids: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the mean log probability of generated tokens up to the end token, float [rows].
+
+        It is the model's own, before beams, bans and temperature: one run over what stands there.
+        """
+        ends = torch.as_tensor(self.model.generation_config.eos_token_id, device=ids.device)
+        ended = torch.isin(ids, ends).cumsum(-1)
+        used = ended - torch.isin(ids, ends).long() < 1  # the first end token is one of the text
+        outputs = self({**batch, "labels": ids.masked_fill(~used, IGNORED)})
+        chosen = outputs.logits.float().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
+        mean: torch.Tensor = chosen.masked_fill(~used, 0.0).sum(-1) / used.sum(-1)
+        return mean
+
+
+def _words(text: str) -> str:
+    """Lower a text and leave letters and digits, of any script; torchmetrics leaves a to z."""
+    return re.sub(r"[\W_]+", " ", text.lower())
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Seq2SeqData(TextData):
+    """Texts with a text to be written for each.
+
+    The arguments not named here are those of TextData.
+
+    Args:
+        source: the column that is read; by default source, or those that the template names.
+        target: the column that is to be written.
+        template: instead of source: a text with columns in braces, such as "{lang}: {source}".
+        prefix: stands before every text that is read, such as "summarize: " for T5.
+        target_max_length: tokens of a target at most; by default max_length.
+    """
+
+    task = "seq2seq"
+    fits = "bytes-ended"
+
+    source: str | None = None
+    target: str = "target"
+    template: str | None = None
+    prefix: str = ""
+    target_max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the columns."""
+        if self.template is not None and self.source is not None:
+            raise UsageError(
+                "data.source and data.template: both say what is read. Give one of them."
+            )
+        if self.template is None:
+            self.inputs = [self.source or "source"]
+        else:
+            self.inputs = templates.parse(self.template)
+        if self.target in self.inputs:
+            raise UsageError(
+                f"data.target: the column '{self.target}' is read, too, so that there is nothing "
+                "to learn. Name another one."
+            )
+        if self.target_max_length is not None and self.target_max_length < 2:
+            raise UsageError(
+                f"data.target_max_length: got {self.target_max_length}, expected 2 or more."
+            )
+        super().__post_init__()
+
+    @property
+    def longest_target(self) -> int:
+        """Tokens of a target at most."""
+        return self.target_max_length or self.longest
+
+    def columns(self, split: str) -> dict[str, Kind]:
+        """The target column, but for rows to predict."""
+        return super().columns(split) | ({} if split == "predict" else {self.target: Kind.TEXT})
+
+    def fitted_columns(self) -> list[str]:
+        """A tokenizer is fitted on sources and targets."""
+        return [*self.inputs, self.target]
+
+    def facts(self) -> dict[str, Any]:
+        """The end token, the prefix, and the longest target."""
+        return {
+            "eos_token_id": self.loaded_tokenizer.eos_token_id,
+            "prefix": self.prefix,
+            "target_max_length": self.longest_target,
+            **super().facts(),
+        }
+
+    def encoder(self, split: str) -> "_Encoder":
+        """Tokens of sources and, but for rows to predict, of targets."""
+        return _Encoder(
+            self.loaded_tokenizer,
+            max_length=self.longest,
+            target_max_length=None if split == "predict" else self.longest_target,
+            prefix=self.prefix,
+            template=self.template,
+        )
+
+    def encoded_columns(self, split: str) -> list[str]:
+        """Return the inputs, and the target but for rows to predict."""
+        return self.inputs if split == "predict" else [*self.inputs, self.target]
+
+    def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
+        """Add labels, int64 [rows, tokens], and to score them the texts as they stand."""
+        batch: Batch = dict(encoded.batch(indices))
+        if split != "predict":
+            batch["labels"] = encoded.padded("labels", indices)
+        if split in ("validation", "test"):
+            cells = self.rows(split).table.column(self.target)
+            batch["references"] = cells.take(pa.array(indices)).to_pylist()
+        return batch
+
+    def _empty_targets(self, split: str) -> npt.NDArray[np.int64]:
+        cells = pc.utf8_trim_whitespace(self.rows(split).table.column(self.target))
+        found: npt.NDArray[Any] = pc.equal(cells, "").to_numpy()
+        return np.flatnonzero(found if (kept := self.subset(split)) is None else found[kept])
+
+    def open(self, split: str) -> Split:
+        """Check that there is something to write, and tokenise a split."""
+        if split != "predict":
+            self._check_targets(split)
+        return super().open(split)
+
+    def _check_targets(self, split: str) -> None:
+        empty, source = self._empty_targets(split), self.rows(split).source
+        kept = self.subset(split)
+        if len(empty) and self.empty_text == "refuse":
+            row = empty[0] if kept is None else kept[empty[0]]
+            raise DataError(
+                f"{source}, row {row + 1}: column '{self.target}' is empty, in {len(empty)} rows "
+                "in all. Fill or remove them, or set data.empty_text: keep."
+            )
+        if split == "train" and len(empty) == len(self._training_rows()):
+            raise DataError(
+                f"{source}: column '{self.target}' is empty in all training rows. "
+                "Name another column with data.target."
+            )
+
+    def describe(self, split: str) -> str:
+        """Rows, cut and empty sources, and cut and empty targets."""
+        said = super().describe(split)
+        if split == "predict":
+            return said
+        truncated = self.encoded(split).column("target_truncated")
+        cut = int(truncated[self.split(split).subset].sum())
+        empty = len(self._empty_targets(split))
+        said += (
+            f", {cut} targets cut to {self.longest_target} tokens (data.target_max_length)"
+            if cut
+            else ""
+        )
+        return said + (f", {empty} with an empty target (data.empty_text)" if empty else "")
+
+
+class _Encoder:
+    """Encodes sources, and targets where their length is given."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        target_max_length: int | None,
+        prefix: str,
+        template: str | None,
+    ) -> None:
+        self.tokenizer, self.target_max_length = tokenizer, target_max_length
+        self.prefix, self.template = prefix, template
+        self._sources = TextEncoder(tokenizer, max_length=max_length)
+        other = getattr(tokenizer, "target_encoder", None)  # Marian's second vocabulary
+        self.key = [
+            *(self._sources.key, target_max_length, prefix, template),
+            *(getattr(tokenizer, "tgt_lang", None), sorted(other.items()) if other else None),
+        ]
+        columns = dict(self._sources.columns)
+        if target_max_length is not None:
+            columns |= {"labels": IDS, "target_truncated": pa.bool_()}
+        self.columns: Mapping[str, pa.DataType] = columns
+
+    def __call__(
+        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
+    ) -> Mapping[str, Sequence[Any]]:
+        """Encode the columns of a source, and the target behind them."""
+        inputs = cells if self.target_max_length is None else cells[:-1]
+        texts = inputs[0] if self.template is None else templates.render(self.template, inputs)
+        values = dict(self._sources([[self.prefix + text for text in texts]], where))
+        if self.target_max_length is not None:
+            values |= self._targets(list(cells[-1]))
+        return values
+
+    def _targets(self, texts: list[str]) -> dict[str, Any]:
+        cut = self.tokenizer(text_target=texts, truncation=True, max_length=self.target_max_length)
+        if self.tokenizer.is_fast:
+            truncated = [bool(encoding.overflowing) for encoding in cut.encodings]
+        else:
+            whole = self.tokenizer(text_target=texts, verbose=False)["input_ids"]
+            truncated = [len(a) > len(b) for a, b in zip(whole, cut["input_ids"], strict=True)]
+        return {"labels": cut["input_ids"], "target_truncated": truncated}
