@@ -253,7 +253,7 @@ def test_a_row_without_words_has_no_spans(words: Trained) -> None:
 
 
 def test_a_typed_text_is_taken_for_words_with_blanks_between_them(words: Trained) -> None:
-    result = run_plcli("predict", "--run", words.run, "anna lives in rome .")
+    result = run_plcli("predict", "--run", words.run, "anna lives in paris .")
     assert result.code == 0, result.err
     assert json.loads(result.out)["tags"] == ["B-who", "O", "O", "B-where", "O"]
 
