@@ -135,6 +135,8 @@ class PlCLI(LightningCLI):
         Then let values follow that are written once.
         """
         classes.check_all(self.values.as_dict())
+        if self.command == "fit":
+            averaging.check(self.values.trainer.as_dict())
         hardware.check(self.values.trainer.as_dict())
         arguments = (self.values.get("data") or _namespace()).get("init_args") or _namespace()
         hardware.check_shared_memory(arguments.get("num_workers"))

@@ -5,12 +5,13 @@ StochasticWeightAveraging puts the mean in after the last validation, so that it
 kept: `EpochAveraging` is there instead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from torch.optim.swa_utils import get_swa_avg_fn
 
+from plcli import allowlist
 from plcli.errors import UsageError
 
 
@@ -47,23 +48,29 @@ class EpochAveraging(WeightAveraging):
         super().on_validation_epoch_start(trainer, pl_module)
 
 
-def prepare(callbacks: Sequence[Callback]) -> None:
-    """Check the callbacks that make mean weights, and let them leave whole numbers alone.
-
-    A mean of whole numbers, such as the positions that a network keeps, may be cut to the next
-    lower one.
+def check(values: Mapping[str, Any]) -> None:
+    """Check the callbacks of a trainer's config, before it is read any further.
 
     Raises:
         UsageError: for one whose mean is neither validated nor saved.
     """
-    for callback in callbacks:
-        if isinstance(callback, StochasticWeightAveraging):
+    for key, path in allowlist.class_paths(values, "trainer"):
+        if str(path).endswith("StochasticWeightAveraging"):
             raise UsageError(
-                "trainer.callbacks: StochasticWeightAveraging puts the mean weights in after the "
-                "last validation, so that what is scored and saved is not the mean. Use "
+                f"{key}: StochasticWeightAveraging puts the mean weights in after the last "
+                "validation, so that what is scored and saved is not the mean. Use "
                 "plcli.callbacks.averaging.EpochAveraging (start_epoch), or "
                 "lightning.pytorch.callbacks.EMAWeightAveraging."
             )
+
+
+def prepare(callbacks: Sequence[Callback]) -> None:
+    """Let the callbacks that make mean weights leave whole numbers alone.
+
+    A mean of whole numbers, such as the positions that a network keeps, may be cut to the next
+    lower one.
+    """
+    for callback in callbacks:
         if isinstance(callback, WeightAveraging) and "multi_avg_fn" not in callback._kwargs:
             mean = callback._kwargs.get("avg_fn") or get_swa_avg_fn()  # type: ignore[no-untyped-call]  # torch's own
             callback._kwargs["avg_fn"] = _of_numbers(mean)
