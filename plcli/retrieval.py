@@ -16,7 +16,8 @@ class Retrieval(Metric):
     """Recall at some depths, MRR and nDCG at 10, of all queries against all documents, by cosine.
 
     Queries and documents of equal keys are one, so that a text that stands in several rows is found
-    once, and a query may have several documents. The vectors have to be kept until the end: for
+    once, and a query may have several documents. A document that is the query's own text is left
+    out, unless it belongs to it. The vectors have to be kept until the end: for
     10,000 pairs of 384 numbers 31 MB. Over several processes they are gathered.
 
     Args:
@@ -55,36 +56,34 @@ class Retrieval(Metric):
     def compute(self) -> dict[str, torch.Tensor]:
         """Return recall_at_1, ..., mrr and ndcg, means over the queries."""
         states: Any = self
-        queries, query_of = _distinct(states.queries, states.query_keys)
-        documents, document_of = _distinct(states.documents, states.document_keys)
+        queries, query_keys, query_of = _distinct(states.queries, states.query_keys)
+        documents, document_keys, document_of = _distinct(states.documents, states.document_keys)
         relevant = torch.unique(query_of * len(documents) + document_of)
         wanted = torch.bincount(relevant // len(documents), minlength=len(queries))
         depth = min(DEEPEST, len(documents))
-        numbers = torch.arange(len(queries), device=queries.device)
-        found = torch.cat(
-            [
-                torch.isin(
-                    part[:, None] * len(documents)
-                    + (queries[part] @ documents.T).topk(depth).indices,
-                    relevant,
-                )
-                for part in torch.split(numbers, PART)
-            ]
-        ).double()  # [queries, depth], whether a document of that place belongs to the query
+        numbers, hits = torch.arange(len(documents), device=queries.device), []
+        for part in torch.split(torch.arange(len(queries), device=queries.device), PART):
+            places = part[:, None] * len(documents) + numbers
+            belongs = torch.isin(places, relevant)
+            itself = query_keys[part, None] == document_keys
+            cosines = queries[part] @ documents.T
+            best = cosines.masked_fill(itself & ~belongs, -torch.inf).topk(depth).indices
+            hits.append(belongs.gather(1, best))
+        found = torch.cat(hits).double()  # [queries, depth], whether a place holds what belongs
         ranks = torch.arange(1, depth + 1, device=queries.device)
         gains = (ranks + 1).double().log2().reciprocal()
-        best = gains.cumsum(0)[wanted.clamp(max=depth) - 1]
+        ideal = gains.cumsum(0)[wanted.clamp(max=depth) - 1]
         return {
             **{f"recall_at_{k}": (found[:, :k].sum(1) / wanted).mean() for k in self.at},
             "mrr": (found / ranks).max(1).values.mean(),
-            "ndcg": ((found * gains).sum(1) / best).mean(),
+            "ndcg": ((found * gains).sum(1) / ideal).mean(),
         }
 
 
-def _distinct(vectors: Any, keys: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a vector for every distinct key, and which of them each row has."""
+def _distinct(vectors: Any, keys: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return a vector for every distinct key, these keys, and which of them each row has."""
     vectors, keys = dim_zero_cat(vectors), dim_zero_cat(keys)
     distinct, inverse = keys.unique(return_inverse=True)
     rows = torch.arange(len(keys), device=keys.device)
     first = rows.new_full((len(distinct),), len(keys)).scatter_reduce(0, inverse, rows, "amin")
-    return vectors[first], inverse
+    return vectors[first], distinct, inverse

@@ -114,14 +114,14 @@ class SentenceEmbedder(TransformerModule):
             )
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler.requires_grad_(False)  # not used, so that no gradient would come
-        from sentence_transformers.models import Pooling as TokenPooling
+        from sentence_transformers.sentence_transformer.modules import Pooling as TokenPooling
 
         self.pool = TokenPooling(self.model.config.hidden_size, pooling)
         self.criterion = self._criterion()
 
     def _criterion(self) -> Any:
         """Return the loss of sentence-transformers; it is given vectors, so it needs no model."""
-        from sentence_transformers import losses
+        from sentence_transformers.sentence_transformer import losses
 
         ranking = partial(losses.MultipleNegativesRankingLoss, None, scale=self.scale)
         cosine = losses.TripletDistanceMetric.COSINE
