@@ -130,9 +130,7 @@ def train(model: Any, train: Pairs, validation: Pairs, *, pad: int, seed: int) -
         loss = mean_loss(model, validation, pad)
         print(f"epoch {epoch + 1}: validation loss {loss:.4f}", flush=True)
         if loss < least:
-            lengths = np.array([len(source) for source in train.sources], np.int32)
-    order = ShuffledBatches(lengths, batch_size=BATCH, window=None, pieces=None, seed=seed)
-    least, best = loss, copy.deepcopy(model.state_dict())
+            least, best = loss, copy.deepcopy(model.state_dict())
     model.load_state_dict(best)
 
 

@@ -3,11 +3,7 @@
 The decoder's inputs are the labels, shifted by the model itself. Scores are of generated texts.
 """
 
-import math
-import os
-import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,24 +12,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from torchmetrics import MetricCollection
 
+from plcli import generation, templates, text_scores
 from plcli import pretrained as loading
-from plcli import templates
 from plcli.data import TextData
-from plcli.encoding import IDS, IGNORED, Encoded, TextEncoder
+from plcli.encoding import IGNORED, Encoded
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.module import TransformerModule
 from plcli.rows import Kind
+from plcli.source_target import SourceTargetEncoder
 from plcli.splits import Batch, Split
-
-Score = Literal["chrf", "bleu", "rouge"]
-MONITORED = {"chrf": "val_chrf", "bleu": "val_bleu", "rouge": "val_rougeL"}
-GENERATION = (  # the fields that transformers' generation_config has, too
-    *("max_new_tokens", "num_beams", "length_penalty", "no_repeat_ngram_size"),
-    *("do_sample", "temperature", "top_p"),
-)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -63,7 +52,7 @@ class Seq2SeqModel(TransformerModule):
     auto_class = "AutoModelForSeq2SeqLM"
     aside = frozenset({"token_type_ids"})
 
-    scores: list[Score] = field(default_factory=lambda: ["chrf", "bleu", "rouge"])
+    scores: list[text_scores.Score] = field(default_factory=lambda: ["chrf", "bleu", "rouge"])
     validation_generates: bool = True
     max_new_tokens: int | None = None
     num_beams: int | None = None
@@ -77,46 +66,14 @@ class Seq2SeqModel(TransformerModule):
 
     def __post_init__(self) -> None:
         """Check how texts are to be generated, and build."""
-        self._check_values()
-        super().__post_init__()
-        self._set_generation()
-        if not self.validation_generates:
-            self._metrics["val"] = MetricCollection({})
-
-    def _check_values(self) -> None:
-        for name, value, least in (
-            ("max_new_tokens", self.max_new_tokens, 1),
-            ("num_beams", self.num_beams, 1),
-            ("no_repeat_ngram_size", self.no_repeat_ngram_size, 0),
-        ):
-            if value is not None and value < least:
-                raise UsageError(f"model.{name}: got {value}, expected {least} or more.")
-        if self.temperature is not None and not 0 < self.temperature < math.inf:
-            raise UsageError(f"model.temperature: got {self.temperature}, expected more than 0.")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise UsageError(f"model.top_p: got {self.top_p}, expected more than 0 and 1 at most.")
+        options = {name: getattr(self, name) for name in generation.OPTIONS}
+        generation.check(options)
         if twice := [score for score in self.scores if self.scores.count(score) > 1]:
             raise UsageError(f"model.scores: names {twice[0]} twice. Name it once.")
-
-    def _set_generation(self) -> None:
-        generation = self.model.generation_config
-        given = {name: getattr(self, name) for name in GENERATION}
-        for name, value in given.items():
-            if value is not None:
-                setattr(generation, name, value)
-        if generation.max_new_tokens is None:
-            generation.max_new_tokens = self.target_max_length or loading.most_positions(self.model)
-        generation.max_length = None  # transformers' own limit, of the start token and the rest
-        for name, others, needed in (
-            ("temperature", generation.do_sample, "do_sample: true"),
-            ("top_p", generation.do_sample, "do_sample: true"),
-            ("length_penalty", (generation.num_beams or 1) > 1, "num_beams: 4, or another number"),
-        ):
-            if given[name] is not None and not others:
-                raise UsageError(
-                    f"model.{name}: {given[name]} changes nothing here. "
-                    f"Set model.{needed}, or leave it away."
-                )
+        super().__post_init__()
+        generation.settle(self.model, options, most=self.target_max_length)
+        if not self.validation_generates:
+            self._metrics["val"] = MetricCollection({})
 
     def _check_sizes(self) -> None:
         super()._check_sizes()
@@ -157,23 +114,11 @@ class Seq2SeqModel(TransformerModule):
         """The first of the scores, if validation generates; else the loss."""
         if not (self.scores and self.validation_generates):
             return "val_loss", "min"
-        return MONITORED[self.scores[0]], "max"
+        return f"val_{text_scores.MAIN[self.scores[0]]}", "max"
 
     def metrics(self) -> MetricCollection:
-        """Running scores of generated texts; only ROUGE keeps numbers of each row, nine a row."""
-        from torchmetrics.text import CHRFScore, ROUGEScore, SacreBLEUScore
-
-        makers: dict[str, Callable[[], Any]] = {
-            "chrf": lambda: CHRFScore(n_word_order=0),  # 2 would be chrF++
-            "bleu": SacreBLEUScore,
-            # without rougeLsum, for which nltk would be asked, and a file of it downloaded
-            "rouge": lambda: ROUGEScore(
-                normalizer=_words, rouge_keys=("rouge1", "rouge2", "rougeL")
-            ),
-        }
-        return MetricCollection(
-            {name: makers[name]() for name in self.scores}, compute_groups=False
-        )
+        """Running scores of generated texts."""
+        return text_scores.collection(self.scores)
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
         """Generate texts for a batch and add them, if there is a score of them."""
@@ -182,12 +127,8 @@ class Seq2SeqModel(TransformerModule):
             metrics.update(texts, [[reference] for reference in batch["references"]])
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """Return the scores, between 0 and 1; of ROUGE, F1."""
-        return {
-            name.removesuffix("_fmeasure"): float(value)
-            for name, value in values.items()
-            if not name.endswith(("_precision", "_recall"))
-        }
+        """The mean loss of a target's token, and the scores, between 0 and 1."""
+        return dict(text_scores.summary(values))
 
     def count(self, batch: Mapping[str, Any]) -> float:
         """Return how many tokens the targets have."""
@@ -204,7 +145,7 @@ class Seq2SeqModel(TransformerModule):
             outputs: generated tokens, int64 [rows, tokens].
             batch: of rows to predict.
         """
-        scores = self._mean_log_probabilities(outputs, batch).tolist()
+        scores = self.mean_log_probabilities(outputs, batch).tolist()
         return [
             {"id": id, "text": text, "score": score}
             for id, text, score in zip(batch["id"], self._texts(outputs), scores, strict=True)
@@ -212,37 +153,22 @@ class Seq2SeqModel(TransformerModule):
 
     def generate(self, batch: Mapping[str, Any]) -> torch.Tensor:
         """Generate tokens after the decoder's start token, int64 [rows, tokens]."""
-        drawn = bool(self.model.generation_config.do_sample)
-        with isolate_rng() if drawn else nullcontext():
-            if drawn:  # what a batch gets depends on nothing that was drawn before
-                torch.manual_seed(int(os.environ.get("PL_GLOBAL_SEED", 0)))
-            ids = self.model.generate(
-                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-            )
-        tokens: torch.Tensor = ids[:, 1:]
-        return tokens
+        return generation.generate(self.model, batch)[:, 1:]
 
     def _texts(self, ids: torch.Tensor) -> list[str]:
         texts: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    def _mean_log_probabilities(self, ids: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
+    def mean_log_probabilities(self, ids: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the mean log probability of generated tokens up to the end token, float [rows].
 
         It is the model's own, before beams, bans and temperature: one run over what stands there.
         """
-        ends = torch.as_tensor(self.model.generation_config.eos_token_id, device=ids.device)
-        ended = torch.isin(ids, ends).cumsum(-1)
-        used = ended - torch.isin(ids, ends).long() < 1  # the first end token is one of the text
+        used = generation.until_end(ids, self.model.generation_config.eos_token_id)
         outputs = self({**batch, "labels": ids.masked_fill(~used, IGNORED)})
         chosen = outputs.logits.float().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
         mean: torch.Tensor = chosen.masked_fill(~used, 0.0).sum(-1) / used.sum(-1)
         return mean
-
-
-def _words(text: str) -> str:
-    """Lower a text and leave letters and digits, of any script; torchmetrics leaves a to z."""
-    return re.sub(r"[\W_]+", " ", text.lower())
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -311,9 +237,9 @@ class Seq2SeqData(TextData):
             **super().facts(),
         }
 
-    def encoder(self, split: str) -> "_Encoder":
+    def encoder(self, split: str) -> SourceTargetEncoder:
         """Tokens of sources and, but for rows to predict, of targets."""
-        return _Encoder(
+        return SourceTargetEncoder(
             self.loaded_tokenizer,
             max_length=self.longest,
             target_max_length=None if split == "predict" else self.longest_target,
@@ -370,54 +296,8 @@ class Seq2SeqData(TextData):
         cut = int(truncated[self.split(split).subset].sum())
         empty = len(self._empty_targets(split))
         said += (
-            f", {cut} targets cut to {self.longest_target} tokens (data.target_max_length)"
+            f", {cut} of the targets cut to {self.longest_target} tokens (data.target_max_length)"
             if cut
             else ""
         )
         return said + (f", {empty} with an empty target (data.empty_text)" if empty else "")
-
-
-class _Encoder:
-    """Encodes sources, and targets where their length is given."""
-
-    def __init__(
-        self,
-        tokenizer: Any,
-        *,
-        max_length: int,
-        target_max_length: int | None,
-        prefix: str,
-        template: str | None,
-    ) -> None:
-        self.tokenizer, self.target_max_length = tokenizer, target_max_length
-        self.prefix, self.template = prefix, template
-        self._sources = TextEncoder(tokenizer, max_length=max_length)
-        other = getattr(tokenizer, "target_encoder", None)  # Marian's second vocabulary
-        self.key = [
-            *(self._sources.key, target_max_length, prefix, template),
-            *(getattr(tokenizer, "tgt_lang", None), sorted(other.items()) if other else None),
-        ]
-        columns = dict(self._sources.columns)
-        if target_max_length is not None:
-            columns |= {"labels": IDS, "target_truncated": pa.bool_()}
-        self.columns: Mapping[str, pa.DataType] = columns
-
-    def __call__(
-        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
-    ) -> Mapping[str, Sequence[Any]]:
-        """Encode the columns of a source, and the target behind them."""
-        inputs = cells if self.target_max_length is None else cells[:-1]
-        texts = inputs[0] if self.template is None else templates.render(self.template, inputs)
-        values = dict(self._sources([[self.prefix + text for text in texts]], where))
-        if self.target_max_length is not None:
-            values |= self._targets(list(cells[-1]))
-        return values
-
-    def _targets(self, texts: list[str]) -> dict[str, Any]:
-        cut = self.tokenizer(text_target=texts, truncation=True, max_length=self.target_max_length)
-        if self.tokenizer.is_fast:
-            truncated = [bool(encoding.overflowing) for encoding in cut.encodings]
-        else:
-            whole = self.tokenizer(text_target=texts, verbose=False)["input_ids"]
-            truncated = [len(a) > len(b) for a, b in zip(whole, cut["input_ids"], strict=True)]
-        return {"labels": cut["input_ids"], "target_truncated": truncated}

@@ -444,7 +444,7 @@ def test_the_score_stops_at_the_first_end_token() -> None:
     ids = torch.tensor([[5, 6, 1, 1, 0], [5, 6, 1, 9, 9]])
     batch = {name: tensor[:1].expand(2, -1) for name, tensor in BATCH.items()}
     with torch.no_grad():
-        scores = module._mean_log_probabilities(ids, batch)
+        scores = module.mean_log_probabilities(ids, batch)
     assert float(scores[0]) == pytest.approx(float(scores[1]), abs=1e-5)
 
 
@@ -514,8 +514,8 @@ def test_cut_and_empty_texts_are_said() -> None:
     opened.num_pieces = 1
     assert opened.describe("train") == (
         "train: 8 rows, 1 cut to 32 tokens (data.max_length), 1 with an empty text "
-        "(data.empty_text), 1 targets cut to 8 tokens (data.target_max_length), 1 with an empty "
-        "target (data.empty_text)"
+        "(data.empty_text), 1 of the targets cut to 8 tokens (data.target_max_length), 1 with an "
+        "empty target (data.empty_text)"
     )
 
 
