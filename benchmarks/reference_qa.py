@@ -127,7 +127,7 @@ def main() -> None:
                 lr_scheduler_type="linear",
                 warmup_steps=0.1,  # a part of all steps
                 max_grad_norm=1.0,
-                train_sampling_strategy="group_by_length",  # else two thirds more tokens, all padding
+                train_sampling_strategy="group_by_length",
                 eval_strategy="epoch",
                 save_strategy="epoch",
                 save_only_model=True,
