@@ -10,9 +10,8 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
+from plcli.encoding import IGNORED
 from plcli.errors import UsageError, did_you_mean, listed
-
-IGNORED = -100  # a label id that is no label, as transformers and torch have it
 
 ClassWeights = list[float] | dict[str, float] | Literal["auto"]
 

@@ -130,6 +130,17 @@ class Seq2SeqModel(TransformerModule):
         """The mean loss of a target's token, and the scores, between 0 and 1."""
         return dict(text_scores.summary(values))
 
+    @property
+    def loss_options(self) -> frozenset[str]:
+        """Label smoothing."""
+        return frozenset({"label_smoothing"})
+
+    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the mean loss of the targets' tokens."""
+        if not self.label_smoothing:
+            return super().loss(outputs, batch)
+        return self.classification_loss(outputs.logits, batch["labels"])
+
     def count(self, batch: Mapping[str, Any]) -> float:
         """Return how many tokens the targets have."""
         return float((batch["labels"] != IGNORED).sum())

@@ -63,9 +63,18 @@ class TokenClassifier(TransformerModule):
         """Running counts of spans and words."""
         return MetricCollection({"counts": SpanScores(len(self.tagging.types))})
 
+    @property
+    def loss_options(self) -> frozenset[str]:
+        """All options of a classification's loss."""
+        return frozenset({"class_weights", "focal", "label_smoothing", "r_drop"})
+
+    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return the mean loss of the words that have a label, weighted where tags are."""
+        return self.classification_loss(outputs.logits, batch["labels"])
+
     def count(self, batch: Mapping[str, Any]) -> float:
-        """Return how many words have a label; the loss is their mean."""
-        return float((batch["labels"] != IGNORED).sum())
+        """Return how many words have a label, weighted where tags are."""
+        return self.classification_count(batch["labels"])
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
         """Add a batch: logits [windows, tokens, labels], and true spans [spans, row and span]."""
@@ -244,8 +253,20 @@ class TokenClassificationData(TextData):
         return make(set().union(*names), f"{self.rows('train').source}: column '{self.target}'")
 
     def facts(self) -> dict[str, Any]:
-        """The tags."""
-        return {"labels": self.tagging.names, **super().facts()}
+        """The tags, and the part of the training words that has each."""
+        return {
+            "labels": self.tagging.names,
+            "label_frequencies": self._frequencies(),
+            **super().facts(),
+        }
+
+    def _frequencies(self) -> list[float]:
+        encoded, kept = self.encoded("train"), self.subset("train")
+        rows = np.arange(len(self.rows("train"))) if kept is None else kept
+        entries, _ = encoded.entries(rows)
+        found = np.concatenate([encoded.numbers("labels", entry) for entry in entries])
+        counts = np.bincount(found[found != IGNORED], minlength=len(self.tagging.names))
+        return [float(part) for part in counts / max(1, counts.sum())]
 
     def encoded_columns(self, split: str) -> list[str]:
         """Words or texts, and their tags or spans."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -356,6 +357,16 @@ BATCH = {
     "input_ids": torch.arange(3, 27).reshape(4, 6),
     "attention_mask": torch.ones(4, 6, dtype=torch.int64),
 }
+
+
+def test_label_smoothing_is_torchs() -> None:
+    module = model(label_smoothing=0.2)
+    logits, label_ids = torch.randn(2, 3, 30), torch.tensor([[4, 5, -100], [6, 7, 1]])
+    ours = module.loss(SimpleNamespace(logits=logits), {"labels": label_ids})
+    theirs = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), label_ids.flatten(), label_smoothing=0.2
+    )
+    assert float(ours) == pytest.approx(float(theirs))
 
 
 @pytest.mark.parametrize(

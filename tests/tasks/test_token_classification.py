@@ -402,6 +402,54 @@ def test_a_batch_counts_the_words_that_have_a_label() -> None:
     assert module().count({"labels": torch.tensor([[1, 0, IGNORED], [IGNORED, 2, IGNORED]])}) == 3
 
 
+def tagger(**options: Any) -> TokenClassifier:
+    """Return an untrained classifier of O, B-x and I-x, of which O is four words in five."""
+    return TokenClassifier(
+        architecture={**TINY_BERT, "vocab_size": 20},
+        labels=["B-x", "I-x", "O"],
+        label_frequencies=[0.15, 0.05, 0.8],
+        **options,
+    )
+
+
+LOGITS = torch.tensor([[[2.0, 0.0, 1.0], [0.0, 1.0, 3.0], [1.0, 1.0, 0.0], [9.0, 0.0, 0.0]]])
+LABEL_IDS = torch.tensor([[0, 2, 1, -100]])
+
+
+@pytest.mark.parametrize(
+    ("options", "theirs"),
+    [
+        ({}, {}),
+        ({"class_weights": {"B-x": 3.0}}, {"weight": torch.tensor([3.0, 1.0, 1.0])}),
+        ({"label_smoothing": 0.2}, {"label_smoothing": 0.2}),
+    ],
+    ids=["plain", "class weights", "label smoothing"],
+)
+def test_the_loss_is_torchs_with_its_options(
+    options: dict[str, Any], theirs: dict[str, Any]
+) -> None:
+    ours = tagger(**options).loss(SimpleNamespace(logits=LOGITS), {"labels": LABEL_IDS})
+    wanted = torch.nn.functional.cross_entropy(LOGITS[0], LABEL_IDS[0], **theirs)
+    assert float(ours) == pytest.approx(float(wanted))
+
+
+def test_a_batch_counts_as_much_as_its_tags_weigh() -> None:
+    weighted = tagger(class_weights={"B-x": 3.0}).count({"labels": LABEL_IDS})
+    assert weighted == pytest.approx(5.0)  # 3 + 1 + 1, and nothing where no word begins
+
+
+def test_weights_by_frequency_favour_rare_tags() -> None:
+    weights = tagger(class_weights="auto").weights_of_classes
+    assert weights is not None
+    assert weights[1] == pytest.approx(3 * float(weights[0]))
+
+
+def test_the_part_of_the_words_that_has_each_tag_is_a_fact(words: Trained) -> None:
+    found = [tag for row in ROWS for tag in row["tags"]]
+    parts = [found.count(tag) / len(found) for tag in TAGS]
+    assert card(words.run)["facts"]["label_frequencies"] == pytest.approx(parts)
+
+
 def test_a_classifier_without_tags_is_refused() -> None:
     with pytest.raises(UsageError, match="model.labels: a classifier needs two tags or more"):
         module(labels=["O"])
