@@ -197,7 +197,7 @@ def test_transformers_alone_gives_the_same_answer_and_score(trained: Trained) ->
 
 def long_row() -> dict[str, Any]:
     """Return a row of several windows, of which the first does not hold the answer."""
-    return row("who bought it", "in on a in " * 6 + sale(SALES[1]))
+    return row("who bought it", "in on a in " * 6 + sale(SALES[1]), "ben")
 
 
 def test_an_answer_is_found_in_a_later_window(trained: Trained) -> None:
