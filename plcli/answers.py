@@ -152,6 +152,7 @@ class ContextEncoder:
         """Encode columns of questions, contexts and, if there are any, answers."""
         questions, cut = self._cut(cells[0])
         set_truncation(self.tokenizer, self.max_length, stride=self.stride, strategy="only_second")
+        # encode_batch_fast knows no characters, and mistakes the token types of later windows.
         encodings = self.tokenizer.backend_tokenizer.encode_batch(
             list(zip(questions, cells[1], strict=True))
         )
@@ -162,7 +163,7 @@ class ContextEncoder:
             offsets = np.where(inside[:, None], np.array(window.offsets).reshape(-1, 2), -1)
             values["char_starts"].append(offsets[:, 0])
             values["char_ends"].append(offsets[:, 1])
-            values["token_type_ids"].append(_type_ids(encodings[row], inside))
+            values["token_type_ids"].append(window.type_ids)
             values["input_ids"].append(window.ids)
             values["question_cut"].append(cut[row])
         values["row"] = rows
@@ -193,20 +194,6 @@ class ContextEncoder:
         return kept, cut
 
 
-def _type_ids(first: Any, inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Return the token types of a window by those of its row's first window.
-
-    The tokenizers library gets some of them wrong in all but the first.
-    """
-    types = np.array(first.type_ids)
-    context = np.array([part == 1 for part in first.sequence_ids], bool)
-    if not context.any():
-        return types
-    begin, end = np.flatnonzero(context)[[0, -1]]
-    middle = np.full(inside.sum(), types[begin])
-    return np.concatenate([types[:begin], middle, types[end + 1 :]])
-
-
 def _labels(
     offsets: Sequence[Sequence[npt.NDArray[Any]]], context: str, answer: tuple[int, str] | None
 ) -> dict[str, list[int]]:
@@ -234,6 +221,41 @@ def _labels(
     }
 
 
+def answered(
+    start_logits: torch.Tensor,
+    end_logits: torch.Tensor,
+    batch: Mapping[str, Any],
+    *,
+    n_best: int,
+    max_answer: int,
+    no_answer_threshold: float | None,
+) -> list[dict[str, Any]]:
+    """Return each row's answer and what it was chosen from.
+
+    Args:
+        start_logits: [windows, tokens].
+        end_logits: [windows, tokens].
+        batch: attention_mask; char_starts and char_ends, int64 [windows, tokens], the characters of
+            tokens in the context, -1 outside of it; owners, int64 [windows], the row that each
+            window is of; contexts of the rows.
+        n_best: spans a row at most.
+        max_answer: tokens a span at most.
+        no_answer_threshold: no answer is given where its score is higher than that of the best span
+            by more than this; None where there always is one.
+    """
+    logits, contexts = (start_logits.float(), end_logits.float()), batch["contexts"]
+    places = {name: batch[name] for name in ("char_starts", "char_ends", "owners")}
+    spans = best_spans(*logits, **places, contexts=contexts, n_best=n_best, max_answer=max_answer)
+    none: Sequence[float | None] = [None] * len(contexts)
+    if no_answer_threshold is not None:
+        masks = {name: batch[name] for name in ("attention_mask", "owners")}
+        none = no_answer_scores(*logits, **masks, rows=len(contexts))
+    return [
+        choose(*row, threshold=no_answer_threshold or 0.0)
+        for row in zip(contexts, spans, none, strict=True)
+    ]
+
+
 def best_spans(
     start_logits: torch.Tensor,
     end_logits: torch.Tensor,
@@ -245,22 +267,11 @@ def best_spans(
     n_best: int,
     max_answer: int,
 ) -> list[list[Span]]:
-    """Return the best spans of each row over all its windows, the best first.
-
-    Args:
-        start_logits: [windows, tokens].
-        end_logits: [windows, tokens].
-        char_starts: int64 [windows, tokens], where tokens begin in the context, -1 outside of it.
-        char_ends: int64 [windows, tokens], the character after each token.
-        owners: int64 [windows], the row that each window is of.
-        contexts: of the rows.
-        n_best: spans a row at most.
-        max_answer: tokens a span at most.
-    """
+    """Return the best spans of each row over all its windows, the best first; see `answered`."""
     outside, width = char_starts < 0, char_starts.shape[1]
     longest = min(max_answer, width)
-    starts = start_logits.float().masked_fill(outside, -math.inf)
-    ends = end_logits.float().masked_fill(outside, -math.inf)
+    starts = start_logits.masked_fill(outside, -math.inf)
+    ends = end_logits.masked_fill(outside, -math.inf)
     ends = torch.nn.functional.pad(ends, (0, longest - 1), value=-math.inf)
     sums = (starts[:, :, None] + ends.unfold(1, longest, 1)).flatten(1)  # every allowed span
     scores, places = sums.topk(min(n_best, sums.shape[1]))
@@ -299,23 +310,22 @@ def no_answer_scores(
     Of several windows that one counts which is least sure, as in BERT's script for SQuAD 2.
     """
     first = attention_mask.argmax(1, keepdim=True)  # padding may stand on the left
-    scores = (start_logits.float() + end_logits.float()).gather(1, first).squeeze(1)
+    scores = (start_logits + end_logits).gather(1, first).squeeze(1)
     lowest = torch.full((rows,), math.inf, device=scores.device)
     found: list[float] = lowest.scatter_reduce(0, owners, scores, "amin").tolist()
     return found
 
 
-def answer(
-    context: str, spans: Sequence[Span], *, no_answer: float | None, threshold: float
+def choose(
+    context: str, spans: Sequence[Span], no_answer: float | None, *, threshold: float
 ) -> dict[str, Any]:
     """Return a row's answer and what it was chosen from; no answer is an empty span.
 
     Args:
         context: the text that the spans are parts of.
         spans: the best spans, the best first; there is none in an empty context.
-        no_answer: the score of no answer, which is given if it is higher than that of the best span
-            by more than the threshold; None where there always is one.
-        threshold: see above.
+        no_answer: the score of no answer; None where there always is one.
+        threshold: by how much more than the best span no answer has to score.
     """
     none = [] if no_answer is None and spans else [Span(0, 0, no_answer or 0.0)]
     candidates = [*spans, *none]

@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from plcli.answers import ContextEncoder, Fate, answer, best_spans, no_answer_scores, parse
+from plcli.answers import ContextEncoder, Fate, best_spans, choose, no_answer_scores, parse
 from plcli.answers import Span as Found
 from plcli.errors import DataError, ModelError, UsageError
 from tests.tiny import bert_tokenizer, word_tokenizer
@@ -62,11 +62,14 @@ def test_the_windows_are_those_of_the_tokenizers_own_call() -> None:
     assert (got["input_ids"], got["row"]) == (own["input_ids"], own["overflow_to_sample_mapping"])
 
 
-def test_token_types_of_every_window_part_question_and_context() -> None:
-    got = encoded(("x y", LONG))
+@pytest.mark.parametrize(
+    "make", [tokenizer, lambda: word_tokenizer(unk_token="<unk>", pad_token="</s>")]
+)
+def test_token_types_of_every_window_part_question_and_context(make: Callable[[], Any]) -> None:
+    got = encoded(("x y", "the parcel is late " * 9), max_length=20, tokenizer=make())
     for types, starts in zip(got["token_type_ids"], got["char_starts"], strict=True):
         first = int(np.argmax(starts >= 0))
-        assert types.tolist() == [0] * first + [1] * (len(starts) - first)
+        assert types == [0] * first + [1] * (len(starts) - first)
 
 
 def test_characters_of_tokens_outside_of_the_context_are_marked() -> None:
@@ -284,19 +287,19 @@ SPANS = [Found(0, 1, 2.0), Found(2, 3, 1.0)]
 
 
 def test_probabilities_are_shared_out_among_the_best_spans() -> None:
-    row = answer("a b c", SPANS, no_answer=None, threshold=0.0)
+    row = choose("a b c", SPANS, None, threshold=0.0)
     expected = torch.tensor([2.0, 1.0]).softmax(0).tolist()
     assert [entry["score"] for entry in row["n_best"]] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("threshold", "text"), [(0.4, ""), (0.6, "a")])
 def test_no_answer_is_given_from_a_difference_of_scores(threshold: float, text: str) -> None:
-    row = answer("a b c", SPANS, no_answer=2.5, threshold=threshold)
+    row = choose("a b c", SPANS, 2.5, threshold=threshold)
     assert row["answer"] == text
 
 
 def test_an_empty_context_has_the_empty_answer() -> None:
-    row = answer("", [], no_answer=None, threshold=0.0)
+    row = choose("", [], None, threshold=0.0)
     assert (row["answer"], row["start"], row["end"], row["score"]) == ("", 0, 0, 1.0)
 
 

@@ -1,7 +1,7 @@
 """Question answering: the part of a context that answers a question, or none (SQuAD 1 and 2)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,13 +11,7 @@ import torch
 from torchmetrics import MetricCollection
 from torchmetrics.text import SQuAD
 
-from plcli.answers import (
-    ContextEncoder,
-    Fate,
-    answer,
-    best_spans,
-    no_answer_scores,
-)
+from plcli.answers import ContextEncoder, Fate, answered
 from plcli.data import TextData
 from plcli.encoding import Encoded
 from plcli.errors import UsageError
@@ -70,21 +64,16 @@ class QuestionAnswerer(TransformerModule):
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
         """Add a batch: the answers that are given and those that are right."""
         guesses = [row["answer"] for row in self.answered(outputs, batch)]
-        rows = [
-            (
-                {"id": str(number), "prediction_text": guess},
-                {"id": str(number), "answers": {"text": right or [""]}},
-            )
-            for number, (guess, right) in enumerate(zip(guesses, batch["answers"], strict=True))
-        ]
-        has = [bool(right) for right in batch["answers"]]
         for kind in KINDS:
             chosen = [
-                row
-                for row, answer in zip(rows, has, strict=True)
-                if kind == "all" or answer == (kind == "has_answer")
+                number
+                for number, right in enumerate(batch["answers"])
+                if kind == "all" or bool(right) == (kind == "has_answer")
             ]
-            metrics[kind].update([guess for guess, _ in chosen], [right for _, right in chosen])
+            metrics[kind].update(
+                [{"id": str(n), "prediction_text": guesses[n]} for n in chosen],
+                [{"id": str(n), "answers": {"text": batch["answers"][n] or [""]}} for n in chosen],
+            )
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """Plain numbers, as parts of 1; those of both kinds of rows where both are there."""
@@ -102,27 +91,15 @@ class QuestionAnswerer(TransformerModule):
         return [{"id": id, **row} for id, row in zip(batch["id"], rows, strict=True)]
 
     def answered(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return each row's answer and its best spans, by logits [windows, tokens] of a batch."""
-        logits, contexts = (outputs.start_logits, outputs.end_logits), batch["contexts"]
-        spans = best_spans(
-            *logits,
-            **{name: batch[name] for name in ("char_starts", "char_ends", "owners")},
-            contexts=contexts,
+        """Return each row's answer and its best spans."""
+        return answered(
+            outputs.start_logits,
+            outputs.end_logits,
+            batch,
             n_best=self.n_best,
             max_answer=self.max_answer or 1,
+            no_answer_threshold=self.no_answer_threshold if self.unanswerable else None,
         )
-        none: Sequence[float | None] = [None] * len(contexts)
-        if self.unanswerable:
-            none = no_answer_scores(
-                *logits,
-                attention_mask=batch["attention_mask"],
-                owners=batch["owners"],
-                rows=len(contexts),
-            )
-        return [
-            answer(context, found, no_answer=score, threshold=self.no_answer_threshold)
-            for context, found, score in zip(contexts, spans, none, strict=True)
-        ]
 
     def artefact_facts(self) -> dict[str, Any]:
         """Return from what difference of scores no answer is given."""
