@@ -185,7 +185,7 @@ class TextData(SplitData):
         ]
         return fitted_tokenizers.fit(
             self.fits,
-            self._training_texts(),
+            self._training_texts,
             vocab_size=self.wordpieces,
             max_length=self.max_length or FITTED_LONGEST,
             key=repr(key),

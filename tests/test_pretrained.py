@@ -348,7 +348,12 @@ def fit(
 ) -> Any:
     """Fit a tokenizer on these texts."""
     return fitted_tokenizers.fit(
-        "wordpiece", iter(texts), vocab_size=vocab_size, max_length=max_length, key=key, **kept
+        "wordpiece",
+        lambda: iter(texts),
+        vocab_size=vocab_size,
+        max_length=max_length,
+        key=key,
+        **kept,
     )
 
 
@@ -397,7 +402,7 @@ def unread() -> Iterator[str]:
 
 def test_a_tokenizer_is_fitted_once_for_a_key() -> None:
     first = fit("the invoice is wrong")
-    second = fitted_tokenizers.fit("wordpiece", unread(), vocab_size=100, max_length=32, key="rows")
+    second = fitted_tokenizers.fit("wordpiece", unread, vocab_size=100, max_length=32, key="rows")
     assert second.get_vocab() == first.get_vocab()
 
 

@@ -26,25 +26,19 @@ from plcli.extras import need
 from plcli.module import TransformerModule
 from plcli.retrieval import Retrieval
 from plcli.rows import Kind, Rows
+from plcli.sentence_losses import (
+    OBJECTIVES,
+    RANKING,
+    Form,
+    Objective,
+    cosine_of_pairs,
+    criterion,
+    false_negatives,
+    masked_cosines,
+)
 from plcli.splits import Batch
 
-Form = Literal["scored", "pairs", "triplets", "margins"]
 Pooling = Literal["mean", "cls", "max"]
-Objective = Literal[
-    "cosent",
-    "angle",
-    "cosine",
-    "multiple_negatives",
-    "multiple_negatives_symmetric",
-    "triplet",
-    "margin_mse",
-]
-OBJECTIVES: dict[Form, tuple[Objective, ...]] = {  # the first is the default
-    "scored": ("cosent", "angle", "cosine"),
-    "pairs": ("multiple_negatives", "multiple_negatives_symmetric"),
-    "triplets": ("multiple_negatives", "multiple_negatives_symmetric", "triplet"),
-    "margins": ("margin_mse",),
-}
 PARTS = 4  # of like length that a batch's texts are run in on a CPU, to save padding
 
 
@@ -117,26 +111,7 @@ class SentenceEmbedder(TransformerModule):
         from sentence_transformers.sentence_transformer.modules import Pooling as TokenPooling
 
         self.pool = TokenPooling(self.model.config.hidden_size, pooling)
-        self.criterion = self._criterion()
-
-    def _criterion(self) -> Any:
-        """Return the loss of sentence-transformers; it is given vectors, so it needs no model."""
-        from sentence_transformers.sentence_transformer import losses
-
-        ranking = partial(losses.MultipleNegativesRankingLoss, None, scale=self.scale)
-        cosine = losses.TripletDistanceMetric.COSINE
-        made: dict[str | None, Callable[[], Any]] = {
-            "cosent": lambda: losses.CoSENTLoss(None, scale=self.scale),
-            "angle": lambda: losses.AnglELoss(None, scale=self.scale),
-            "cosine": lambda: losses.CosineSimilarityLoss(None),
-            "multiple_negatives": ranking,
-            "multiple_negatives_symmetric": lambda: ranking(
-                directions=("query_to_doc", "doc_to_query"), partition_mode="per_direction"
-            ),
-            "triplet": lambda: losses.TripletLoss(None, cosine, self.margin),
-            "margin_mse": lambda: losses.MarginMSELoss(None, cosine_of_pairs),
-        }
-        return made[self.objective]()
+        self.criterion = criterion(self.objective, scale=self.scale, margin=self.margin)
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
@@ -176,7 +151,7 @@ class SentenceEmbedder(TransformerModule):
 
     def loss(self, outputs: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the loss of a whole batch."""
-        if self.objective in ("multiple_negatives", "multiple_negatives_symmetric"):
+        if self.objective in RANKING:
             same = false_negatives(batch["keys"])
             self.criterion.similarity_fct = partial(masked_cosines, masked=same)
         loss: torch.Tensor = self.criterion.compute_loss_from_embeddings(
@@ -219,38 +194,6 @@ class SentenceEmbedder(TransformerModule):
             "normalize": self.normalize,
             "dimension": self.model.config.hidden_size,
         }
-
-
-def cosine_of_pairs(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Return the cosines of vectors with those of the same place, [rows]."""
-    return functional.cosine_similarity(one, other, dim=-1)
-
-
-def false_negatives(keys: torch.Tensor) -> torch.Tensor:
-    """Say which documents of a batch are no negatives of a text, though of another row.
-
-    These are its own pair once more, what belongs to an equal text, and the text itself.
-
-    Args:
-        keys: int64 [rows, texts a row], equal for equal texts: text, pair, negative.
-
-    Returns:
-        Bool [rows, documents]: the pairs of all rows, then their negatives.
-    """
-    text, pair = keys[:, :1], keys[:, 1:2]
-    documents = keys[:, 1:].T.reshape(1, -1)
-    same = (documents == pair) | (documents == text)
-    rows = len(keys)
-    same[:, :rows] |= text == text.T
-    return same & ~torch.eye(rows, documents.shape[1], dtype=torch.bool, device=keys.device)
-
-
-def masked_cosines(
-    texts: torch.Tensor, documents: torch.Tensor, *, masked: torch.Tensor
-) -> torch.Tensor:
-    """Return the cosines of all texts with all documents; those masked are minus infinity."""
-    cosines = functional.normalize(texts, dim=-1) @ functional.normalize(documents, dim=-1).T
-    return cosines.masked_fill(masked[:, : len(documents)], -torch.inf)
 
 
 class _SideBySide:

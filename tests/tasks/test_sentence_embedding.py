@@ -16,12 +16,8 @@ import torch
 from scipy import stats
 
 from plcli.errors import DataError, MachineError, ModelError, UsageError
-from plcli.tasks.sentence_embedding import (
-    OBJECTIVES,
-    SentenceData,
-    SentenceEmbedder,
-    false_negatives,
-)
+from plcli.sentence_losses import OBJECTIVES, false_negatives
+from plcli.tasks.sentence_embedding import SentenceData, SentenceEmbedder
 from tests.conftest import MESSAGES, TINY_BERT, Result, write_rows
 from tests.fitted import (
     adamw,
@@ -107,7 +103,7 @@ class Trained:
         return metrics
 
 
-def train(form: str, folder: Path, *words: object, epochs: int = 12, **model: Any) -> Trained:
+def train(form: str, folder: Path, *words: object, epochs: int = 30, **model: Any) -> Trained:
     """Learn a form's rows by heart."""
     rows = rows_of(form)
     source = str(write_rows(folder / "rows.jsonl", rows))
@@ -136,8 +132,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
 
     def get(form: str) -> Trained:
         if form not in known:
-            epochs = 30 if form in ("pairs", "triplets") else 12
-            known[form] = train(form, tmp_path_factory.mktemp(form), epochs=epochs)
+            known[form] = train(form, tmp_path_factory.mktemp(form))
         return known[form]
 
     return get
