@@ -43,7 +43,7 @@ texts = {
 }
 tokenizer = fit(
     "bytes" if causal else "wordpiece",
-    iter([texts["train"]]),
+    lambda: iter([texts["train"]]),
     vocab_size=PIECES,
     max_length=BLOCK,
     key=texts["train"],

@@ -144,7 +144,7 @@ def main() -> None:
     rows = {split: read(options.data, split) for split in ("train", "validation", "test")}
     tokenizer = fitted_tokenizers.fit(
         "bytes-ended",
-        (row[column] for row in rows["train"] for column in ("lang", "source", "target")),
+        lambda: (row[key] for row in rows["train"] for key in ("lang", "source", "target")),
         vocab_size=VOCABULARY,
         max_length=MAX_LENGTH,
         key=f"reference {options.data}",

@@ -7,6 +7,7 @@ code; what goes wrong is told in one message.
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,9 @@ TOKENIZER_FILES = (
 )
 
 
+UNFIT = re.compile(  # what transformers says where a model's kind does not have a task's head
+    r"Unrecognized configuration class <class '.*\.(\w+?)Config'> for this kind of AutoModel: (\w+)"
+)
 UNSAFE_KEYS = ("auto_map", "custom_pipelines", "attn_implementation", "experts_implementation")
 KNOWN_PRIVATE = (
     *("_name_or_path", "_commit_hash", "_num_labels", "_attn_implementation_autoset"),
@@ -116,6 +120,11 @@ def _explained(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
+        if unfit := UNFIT.search(first):
+            raise ModelError(
+                f"pretrained: {name} is of the kind {unfit[1]}, which {unfit[2]} does not load. "
+                "Name a model of another kind."
+            ) from error
         if Path(name).exists():
             if "ignore_mismatched_sizes" in first:
                 first = "its weights are not of the sizes that are asked for, as for other labels"
@@ -278,6 +287,11 @@ def _explained_sizes(model_type: str) -> Iterator[None]:
         raise
     except Exception as error:  # configs and models check their sizes in many ways
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
+        if unfit := UNFIT.search(said):
+            raise ModelError(
+                f"architecture: {model_type} is no kind that {unfit[2]} builds. "
+                "Choose another model_type."
+            ) from error
         raise ModelError(
             f"architecture: {model_type} cannot be built: {said.rstrip('.')}. Choose other sizes."
         ) from error

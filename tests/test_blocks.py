@@ -92,7 +92,12 @@ def test_the_bytes_of_the_tokens_are_those_of_the_text(
     tmp_path: Path, kind: Any, text: str
 ) -> None:
     tokenizer = fit(
-        kind, iter(["a text of words"]), vocab_size=300, max_length=9, key="k", cache=tmp_path
+        kind,
+        lambda: iter(["a text of words"]),
+        vocab_size=300,
+        max_length=9,
+        key="k",
+        cache=tmp_path,
     )
     offsets = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).offsets
     assert byte_counts(text, offsets).sum() == len(text.encode())

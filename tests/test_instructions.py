@@ -40,8 +40,10 @@ TALK = [
 def tokenizer(template: str | None = TEMPLATE) -> Any:
     """Return a tokenizer of bytes with a chat template."""
     with TemporaryDirectory() as folder:
-        texts = iter(["where is it on its way"])
-        made = fit("bytes", texts, vocab_size=280, max_length=99, key="k", cache=Path(folder))
+        texts = ["where is it on its way"]
+        made = fit(
+            "bytes", lambda: iter(texts), vocab_size=280, max_length=99, key="k", cache=Path(folder)
+        )
     made.chat_template = template
     return made
 

