@@ -23,6 +23,7 @@ from plcli.errors import ModelError, UsageError
 from plcli.instructions import ConversationEncoder, PromptEncoder, ResponseEncoder
 from plcli.module import TransformerModule
 from plcli.rows import Kind
+from plcli.sampling import Sampling
 from plcli.sources import Documents
 from plcli.splits import Batch
 
@@ -157,14 +158,14 @@ class CausalLM(TransformerModule):
 
         ids, tokenizer = self._with_room(batch), self.tokenizer
         width = ids["input_ids"].shape[1]
-        sampling = [_Sampling(self.temperature, self.top_p, batch["index"])]
+        sampling = [Sampling(self.temperature, self.top_p, batch["index"])]
         with loading.quiet():  # it asks for a mask where all rows are full
             written = self.model.generate(
                 **ids,
                 generation_config=GenerationConfig(
                     max_new_tokens=self.max_new_tokens,
                     num_beams=self.num_beams,
-                    do_sample=False,  # it is _Sampling that samples
+                    do_sample=False,  # it is Sampling that samples
                     pad_token_id=tokenizer.pad_token_id,
                 ),
                 logits_processor=sampling if self.temperature else None,
@@ -193,34 +194,6 @@ class CausalLM(TransformerModule):
             room, self.max_new_tokens, limit, len(cut), cut[0],
         )  # fmt: skip
         return {name: tensor[:, -room:] for name, tensor in tensors.items()}
-
-
-class _Sampling:
-    """Lets the largest score be a sample: Gumbel noise is added to the scores.
-
-    A row's noise depends on the seed and the row alone, so that its continuation does not depend on
-    the rows that share its batch. See Maddison et al. 2014, A* Sampling, section 2.
-
-    Args:
-        temperature: scores are divided by it.
-        top_p: the probability of the tokens that are sampled among.
-        rows: the numbers of the batch's rows.
-    """
-
-    def __init__(self, temperature: float, top_p: float, rows: list[int]) -> None:
-        self.temperature, self.top_p = temperature, top_p
-        seed = torch.initial_seed()
-        self.generators = [np.random.default_rng((seed, row)) for row in rows]
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return scores float32 [rows, vocabulary] with noise."""
-        from transformers import TopPLogitsWarper
-
-        scores = scores / self.temperature
-        if self.top_p < 1:
-            scores = TopPLogitsWarper(self.top_p)(input_ids, scores)
-        noise = np.stack([each.gumbel(size=scores.shape[1]) for each in self.generators])
-        return scores + torch.from_numpy(noise).to(scores)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -279,6 +252,10 @@ class CausalLMData(TextData):
         return self.encoded_columns("train")
 
     @property
+    def _has_answers(self) -> bool:
+        return self.prompt is not None or self.messages is not None
+
+    @property
     def _end(self) -> int:
         end: int | None = self.loaded_tokenizer.eos_token_id
         if end is None:
@@ -310,7 +287,7 @@ class CausalLMData(TextData):
             self.subset(split),
             size=self.longest,
             joined=self.cross_documents,
-            whole=self.inputs != [self.text or "text"],
+            whole=self._has_answers,
             least=2,  # of a single token nothing is predicted
         )
 
@@ -327,7 +304,7 @@ class CausalLMData(TextData):
         for block in indices:
             ids.append(blocks.take(encoded, "input_ids", block))
             learnt = np.ones(len(ids[-1]), bool)
-            if self.inputs != [self.text or "text"]:
+            if self._has_answers:
                 learnt = blocks.take(encoded, "learnt", block).astype(bool)
             learnt[0] = False
             labels.append(np.where(learnt, ids[-1], IGNORED))

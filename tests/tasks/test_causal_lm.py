@@ -136,17 +136,6 @@ def test_sampling_among_the_likeliest_takes_the_likeliest(trained: Trained) -> N
     assert trained.texts("--model.temperature", "1", "--model.top_p", "0.01") == WHOLE
 
 
-def test_samples_are_as_frequent_as_their_probability() -> None:
-    from plcli.tasks.causal_lm import _Sampling
-
-    torch.manual_seed(0)
-    scores = torch.tensor([[0.5, 0.3, 0.2]]).log().repeat(3000, 1)
-    sampled = _Sampling(2.0, 1.0, list(range(3000)))(torch.zeros(0), scores).argmax(-1)
-    expected = torch.tensor([0.5, 0.3, 0.2]).sqrt()
-    shares = torch.bincount(sampled) / 3000
-    assert shares.tolist() == pytest.approx((expected / expected.sum()).tolist(), abs=0.03)
-
-
 def test_beams_find_a_likelier_continuation_or_the_same(trained: Trained) -> None:
     assert trained.texts("--model.num_beams", "3") == WHOLE
 

@@ -19,7 +19,11 @@ Command = Callable[..., Result]
 CLASSES = ("plcli.tasks.masked_lm.MaskedLM", "plcli.tasks.masked_lm.MaskedLMData")
 TEXTS = ["the invoice is wrong again", "my parcel never came here", "thank you for the quick help"]
 ROWS = [{"text": text} for text in TEXTS]
-GAPS = ["The invoice [MASK] wrong again", "my [MASK] never [MASK] here", "[MASK] you for the quick"]
+GAPS = [
+    "The invoice [MASK] wrong again",
+    "my [MASK] never [MASK] here",
+    "thank [MASK] for the quick help",
+]
 
 
 def sections(folder: Path, *, times: int = 4, **data: Any) -> dict[str, Any]:
@@ -57,7 +61,9 @@ class Trained:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("masked")
-    run = fit(folder, **sections(folder, times=30), trainer={"max_epochs": 8})
+    run = fit(
+        folder, **sections(folder, times=30, mask_probability=0.3), trainer={"max_epochs": 12}
+    )
     return Trained(run, write_rows(folder / "gaps.jsonl", [{"text": text} for text in GAPS]))
 
 
@@ -90,13 +96,13 @@ def test_gaps_in_what_was_learnt_by_heart_are_filled(trained: Trained) -> None:
     assert [row["text"] for row in trained.rows] == [
         "The invoice is wrong again",
         "my parcel never came here",
-        "thank you for the quick",
+        "thank you for the quick help",
     ]
 
 
 def test_every_mask_has_its_fill(trained: Trained) -> None:
     tokens = [[fill["token"] for fill in row["fills"]] for row in trained.rows]
-    assert tokens == [["is"], ["parcel", "came"], ["thank"]]
+    assert tokens == [["is"], ["parcel", "came"], ["you"]]
 
 
 def test_the_pipeline_gives_the_same_candidates(trained: Trained) -> None:
@@ -224,7 +230,9 @@ def test_the_perplexity_is_that_of_the_hidden_tokens(trained: Trained) -> None:
 
     with own_cache(trained.run.parent):
         made = MaskedLMData(
-            test=str(trained.run.parent / "train.jsonl"), tokenizer=str(trained.model)
+            test=str(trained.run.parent / "train.jsonl"),
+            tokenizer=str(trained.model),
+            mask_probability=0.3,
         )
         batch = made.split("test")[range(90)]
     network = AutoModelForMaskedLM.from_pretrained(trained.model).eval()
@@ -248,12 +256,13 @@ def test_test_gives_the_numbers_of_the_fit(trained: Trained) -> None:
 def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    numbers = []
+    numbers, bert = [], save_bert(tmp_path / "bert")
     for name in ("whole", "stopped"):
         folder = tmp_path / name
         folder.mkdir()
         config = sections(folder, whole_word=True)
         config["model"]["architecture"].pop("hidden_dropout_prob")
+        config["data"]["tokenizer"] = str(bert)  # a fitted one may number its pieces otherwise
         trainer = {"max_epochs": 2}
         if name == "stopped":
             with monkeypatch.context() as patch:
