@@ -18,6 +18,8 @@ from tests.fitted import adamw, fit, own_cache, predicted, read_json, run_plcli,
 from tests.test_instructions import TEMPLATE, tokenizer
 from tests.tiny import bert_tokenizer, word_tokenizer
 
+PUBLIC = ("CausalLM", "CausalLMData")  # configs and checkpoints name them
+
 Command = Callable[..., Result]
 CLASSES = ("plcli.tasks.causal_lm.CausalLM", "plcli.tasks.causal_lm.CausalLMData")
 TINY = {"model_type": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 300}

@@ -15,6 +15,8 @@ from tests.conftest import TINY_BERT, Result, message, write_rows
 from tests.fitted import adamw, fit, own_cache, predicted, read_json, run_plcli, try_fit
 from tests.tiny import bert_tokenizer, save_bert
 
+PUBLIC = ("MaskedLM", "MaskedLMData")  # configs and checkpoints name them
+
 Command = Callable[..., Result]
 CLASSES = ("plcli.tasks.masked_lm.MaskedLM", "plcli.tasks.masked_lm.MaskedLMData")
 TEXTS = ["the invoice is wrong again", "my parcel never came here", "thank you for the quick help"]

@@ -32,6 +32,8 @@ from tests.fitted import (
 )
 from tests.tiny import WORDS, bert_tokenizer
 
+PUBLIC = ("SentenceEmbedder", "SentenceData")  # configs and checkpoints name them
+
 Command = Callable[..., Result]
 CLASSES = (
     "plcli.tasks.sentence_embedding.SentenceEmbedder",

@@ -28,6 +28,8 @@ from tests.fitted import (
     try_fit,
 )
 
+PUBLIC = ("Seq2SeqModel", "Seq2SeqData")  # configs and checkpoints name them
+
 CLASSES = ("plcli.tasks.seq2seq.Seq2SeqModel", "plcli.tasks.seq2seq.Seq2SeqData")
 TINY_T5 = {
     "model_type": "t5",
