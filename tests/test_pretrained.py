@@ -394,6 +394,17 @@ def test_a_fitted_tokenizer_is_the_same_once_saved_and_loaded() -> None:
     assert loaded("The invoices", "wrong")["input_ids"] == fitted("The invoices", "wrong").input_ids
 
 
+def test_a_fitted_tokenizer_is_the_same_wherever_it_is_fitted() -> None:
+    letters = "abcdefgh"
+    texts = [f"{a}{b}{c} {c}{a}{b}" for a in letters for b in letters for c in letters]
+    vocabularies = [fit(*texts, key=str(number), vocab_size=150).get_vocab() for number in range(4)]
+    assert vocabularies.count(vocabularies[0]) == 4  # of pairs alike frequent, the same are taken
+
+
+def test_a_fitted_tokenizer_takes_no_piece_within_a_word_for_a_special_token() -> None:
+    assert "##n" not in fit("the invoice # n").tokenize("invoice ##n")[-2:]
+
+
 def unread() -> Iterator[str]:
     """Texts that fail the test once they are read."""
     raise AssertionError("the texts were read")
