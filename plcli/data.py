@@ -58,7 +58,8 @@ class TextData(SplitData):
             on a GPU small pieces cost more than padding does.
         window: training batches whose rows are sorted by length together, cut into pieces of like
             length, and dealt out again at random, to save padding; 1 keeps batches random. By
-            default 50, and 1 in epochs of fewer than 100 batches.
+            default 50, and 1 in epochs of fewer than 100 batches or where the loss is a mean over
+            tokens, which batches of short rows would distort.
         validation_fraction: the part of the training rows that is cut off where no validation is
             given.
         num_workers: processes that prepare batches; 0 prepares them in the main process.
@@ -68,6 +69,7 @@ class TextData(SplitData):
     """
 
     fits: ClassVar[fitted_tokenizers.Kind] = "wordpiece"  # where there is no pretrained tokenizer
+    usual_window: ClassVar[int | None] = None  # chosen by the number of batches: docs/batches.md
 
     train: Source | None = None
     validation: Source | None = None
@@ -103,7 +105,7 @@ class TextData(SplitData):
             num_workers=self.num_workers,
             seed=self.seed,
             tokens_per_batch=self.tokens_per_batch,
-            window=self.window,
+            window=self.window or self.usual_window,
             pieces=self.pieces,
             encoding=self.encoding,
         )

@@ -216,6 +216,7 @@ class CausalLMData(TextData):
     """
 
     task = "text-generation"
+    usual_window = 1  # the loss is a mean over tokens
     fits = "bytes"
 
     text: str | None = None

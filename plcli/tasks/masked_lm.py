@@ -114,6 +114,7 @@ class MaskedLMData(TextData):
     """
 
     task = "fill-mask"
+    usual_window = 1  # the loss is a mean over tokens
 
     text: str = "text"
     mask_probability: float = 0.15

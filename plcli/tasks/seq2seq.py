@@ -197,6 +197,7 @@ class Seq2SeqData(TextData):
     """
 
     task = "seq2seq"
+    usual_window = 1  # the loss is a mean over tokens
     fits = "bytes-ended"
 
     source: str | None = None

@@ -166,6 +166,7 @@ class TokenClassificationData(TextData):
     """
 
     task = "token-classification"
+    usual_window = 1  # the loss is a mean over tokens
 
     words: str | None = None
     tags: str | None = None
