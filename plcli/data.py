@@ -14,7 +14,7 @@ row that was cut into windows it holds all of them.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -43,7 +43,8 @@ class TextData(SplitData):
 
     Args:
         train: training rows: a path, a glob, a list, s3://..., hf:NAME or package:NAME/FILE.
-        validation: validation rows; without them a stratified part of the training rows is cut off.
+        validation: validation rows; without them a part of the training rows is cut off, classes in
+            proportion.
         test: test rows.
         predict: rows to predict; no label column is needed.
         id: a column that names the rows in predictions; without it they are numbered from 0.
@@ -91,6 +92,10 @@ class TextData(SplitData):
 
     def __post_init__(self) -> None:
         """Check the values; a task sets `inputs` before."""
+        if not hasattr(self, "inputs"):
+            raise TypeError(
+                f"{type(self).__name__}: its __post_init__ has to set self.inputs first"
+            )
         super().__init__(
             sources={
                 "train": self.train,
@@ -245,7 +250,8 @@ class TextData(SplitData):
 
     def _check_empty(self, split: str) -> None:
         empty, source = self.empty(split), self.rows(split).source
-        columns = "' or '".join(self.input_columns(split))
+        inputs = self.input_columns(split)
+        columns = "' or '".join(inputs)
         if len(empty) and self.empty_text == "refuse":
             raise DataError(
                 f"{source}, row {empty[0] + 1}: column '{columns}' is empty, in {len(empty)} rows "
@@ -254,8 +260,18 @@ class TextData(SplitData):
         if split == "train" and len(empty) and len(empty) == len(self._training_rows()):
             raise DataError(
                 f"{source}: column '{columns}' is empty in all training rows. "
-                "Name another column with data.text."
+                f"Name another column with {' or '.join(self._keys_of(inputs))}."
             )
+
+    def _keys_of(self, columns: list[str]) -> list[str]:
+        """Return the keys of the config that name some columns, or a template of them."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return [
+            f"data.{key}"
+            for key, value in given.items()
+            if value in (*columns, columns)
+            or any(f"{{{column}}}" in str(value) for column in columns)
+        ]
 
     def _training_rows(self) -> Any:
         kept = self.subset("train")
