@@ -13,6 +13,7 @@ and plcli.json says under `base` where the pretrained weights were and what thei
 import copy
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ import torch
 from plcli import artefact, extras
 from plcli import pretrained as loading
 from plcli.errors import MachineError, ModelError, UsageError, listed
+
+logger = logging.getLogger(__name__)
 
 ADAPTER = "default"  # peft's name of the only one
 PREFIX = "base_model.model."  # of every name in peft's files
@@ -44,12 +47,12 @@ class Lora:
         alpha: updates are multiplied with alpha / rank; by default twice the rank.
         dropout: of an update's input.
         targets: names of the linear layers that are updated, or all-linear; by default those that
-            peft chooses for the architecture.
+            peft chooses for the architecture, and all-linear where it knows none.
         dora: whether direction and size of the weights are learnt apart (Liu et al. 2024).
         quantize: 4bit keeps the frozen weights in four bits, on a GPU (QLoRA, Dettmers et al.
-            2023).
+            2023), while it is trained; what was learnt is used beside the weights as they were.
         save: merged leaves an ordinary model; adapter the updates and the head alone, which need
-            the pretrained model where it was.
+            the pretrained model where it was; plcli and peft load it, others do not.
     """
 
     rank: int = 8
@@ -64,6 +67,8 @@ class Lora:
         """Check the values."""
         if self.rank < 1:
             raise UsageError(f"model.lora.rank: got {self.rank}, expected 1 or more.")
+        if self.alpha is not None and not self.alpha > 0:
+            raise UsageError(f"model.lora.alpha: got {self.alpha}, expected more than 0.")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"model.lora.dropout: got {self.dropout}, expected 0 to below 1.")
         if self.quantize and self.save == "merged":
@@ -83,7 +88,6 @@ def add(model: Any, lora: Lora, trained: set[str]) -> None:
 
     Raises:
         UsageError: if no layer has such a name.
-        ModelError: if peft has no default for the architecture.
         MachineError: if peft is not installed.
     """
     peft = extras.need("peft", extra="peft", purpose="model.lora")
@@ -110,13 +114,11 @@ def add(model: Any, lora: Lora, trained: set[str]) -> None:
     try:
         peft.LoraModel(model, config, ADAPTER)
     except ValueError as error:
-        if "target_modules" not in str(error):
+        if names is not None or "target_modules" not in str(error):
             raise
-        raise ModelError(
-            f"model.lora: peft has no default targets for {model.config.model_type}. Name them "
-            f"with model.lora.targets, for instance among {listed(_last_parts(linear))}, "
-            "or all-linear."
-        ) from None
+        logger.info("lora: updates all linear layers of the %s", model.config.model_type)
+        config.target_modules = "all-linear"
+        peft.LoraModel(model, config, ADAPTER)
     for name, parameter in model.named_parameters():
         if name in trained:
             parameter.requires_grad_(True)
@@ -130,10 +132,12 @@ def _owners(names: set[str]) -> set[str]:
 def _linear_names(model: Any, trained: set[str]) -> list[str]:
     from transformers.pytorch_utils import Conv1D
 
+    tied = getattr(model.get_input_embeddings(), "weight", None)  # an update would change both
     return [
         name
         for name, module in model.named_modules()
         if isinstance(module, (torch.nn.Linear, Conv1D)) and name not in _owners(trained)
+        if module.weight is not tied
     ]
 
 
@@ -206,15 +210,15 @@ def describe_base(name: str) -> dict[str, str]:
         return {"name": lasting, "sha256": _sha256(Path(folder))}
     from transformers import AutoConfig
 
-    revision = getattr(AutoConfig.from_pretrained(folder), "_commit_hash", None)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    revision = getattr(config, "_commit_hash", None)
     return {"name": name, "revision": str(revision or "main")}
 
 
 def _sha256(folder: Path) -> str:
-    """Return the sha256 of a folder's weights; of several files that of their hashes."""
-    files = sorted(folder.glob("*.safetensors"))
-    hashes = [artefact.sha256(file) for file in files]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    """Return the sha256 of the hashes of what a folder's outputs depend on."""
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    return hashlib.sha256("".join(map(artefact.sha256, files)).encode()).hexdigest()
 
 
 def save(model: Any, folder: Path, *, base: str) -> None:
@@ -271,7 +275,8 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
         config = AutoConfig.from_pretrained(folder)
         settings = {"id2label": config.id2label, "label2id": config.label2id}
         settings |= {"problem_type": config.problem_type} if config.problem_type else {}
-    model = load_model(auto_class, _checked_base(folder), **settings)
+    base, revision = _checked_base(folder)
+    model = load_model(auto_class, base, **settings, **revision)
     extras.need("peft", extra="peft", purpose=str(folder / artefact.ADAPTER))
     try:
         _inject(model, folder, load_file(folder / artefact.ADAPTER))
@@ -283,15 +288,15 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
     return model
 
 
-def _checked_base(folder: Path) -> str:
-    """Return where the pretrained weights of an adapter are.
+def _checked_base(folder: Path) -> tuple[str, dict[str, str]]:
+    """Return where the pretrained weights of an adapter are, and of the hub the revision.
 
     Raises:
         ModelError: if they are not there, or are not those that it was trained beside.
     """
     try:
         base = json.loads((folder / artefact.CARD).read_text(encoding="utf-8"))["base"]
-        name, expected = str(base["name"]), base.get("sha256")
+        name, expected, revision = str(base["name"]), base.get("sha256"), base.get("revision")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(
             f"{folder}: holds an adapter, but its {artefact.CARD} does not say beside which "
@@ -304,12 +309,14 @@ def _checked_base(folder: Path) -> str:
             f"{folder}: is an adapter beside the weights of {name}, which are not there. Put them "
             f"back, or train with model.lora.save: merged. ({error})"
         ) from None
-    if expected is not None and (not found.is_dir() or _sha256(found) != expected):
+    if found.is_dir() and found.resolve() == folder.resolve():
+        raise ModelError(f"{folder}: is an adapter beside itself. Copy the folder again.")
+    if _sha256(found) != expected if found.is_dir() else revision is None:
         raise ModelError(
             f"{folder}: is an adapter beside the weights of {name}, which have changed since "
             "(their sha256 differs). Put the former ones back."
         )
-    return name
+    return name, {} if found.is_dir() else {"revision": str(revision)}
 
 
 def _inject(model: Any, folder: Path, tensors: dict[str, torch.Tensor]) -> None:

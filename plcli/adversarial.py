@@ -122,11 +122,14 @@ class Attack:
             whole = target.norm() if self.kind == "awp" else 1.0
             self._kept.append((target, target.detach().clone()))
             moved = gradient * (self.size * whole / norm)
-            target.add_(torch.where(norm > 0, moved, 0.0))  # and not where there is no direction
+            known = (norm > 0) & norm.isfinite()  # else there is no direction to move in
+            target.add_(torch.where(known, moved, 0.0))
+        torch.clear_autocast_cache()  # of the weights in half precision, as they were before
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put the weights back, to the bit."""
         for target, kept in self._kept:
             target.copy_(kept)
+        torch.clear_autocast_cache()
         self._kept = []

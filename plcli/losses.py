@@ -4,6 +4,7 @@ Every loss is a mean over terms: labelled rows or tokens. A batch that is run in
 gradient of the whole if each piece counts as much as its terms weigh: see `total_weight`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -185,6 +186,9 @@ def class_weights(
             f"model.class_weights: got {len(given)} weights for {len(names)} labels: "
             f"{listed(names)}. Give one each, in this order, or by name."
         )
-    if min(given) < 0 or not max(given) > 0:
-        raise UsageError("model.class_weights: got a negative weight or zeros alone.")
+    if not given or not all(0 <= weight < math.inf for weight in given) or not max(given) > 0:
+        raise UsageError(
+            "model.class_weights: got no weight, a negative one, none that is finite or zeros "
+            "alone. Give numbers of 0 or more."
+        )
     return torch.tensor(given, dtype=torch.float32)

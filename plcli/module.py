@@ -30,11 +30,10 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import MeanMetric, MetricCollection
 
-from plcli import adapters, finetuning, hardware, losses, optimization
-from plcli import pretrained as loading
+from plcli import adapters, building, finetuning, losses, optimization
 from plcli.adapters import Lora
 from plcli.adversarial import Adversarial, Attack
-from plcli.errors import ModelError, UsageError, listed
+from plcli.errors import UsageError
 from plcli.finetuning import Freeze
 from plcli.losses import ClassWeights
 from plcli.optimization import Plateau, Schedule, WarmupPlateau
@@ -42,7 +41,6 @@ from plcli.optimization import Plateau, Schedule, WarmupPlateau
 logger = logging.getLogger(__name__)
 
 Architecture = dict[str, int | float | str]
-LOSS_OPTIONS = ("class_weights", "focal", "label_smoothing", "huber", "r_drop")
 MAX_GRADIENT_NORM = (
     1.0  # what BERT's authors clip at; `trainer.gradient_clip_val` overrides it, 0 turns it off
 )
@@ -82,7 +80,7 @@ class TransformerModule(LightningModule):
         layer_decay: what the learning rate is multiplied with from each layer to the one below it.
         schedule: of the learning rate after the warm-up, stepped every optimizer step.
         warmup: steps of rising learning rate; below 1, a part of all steps.
-        plateau: for `schedule: plateau`, which follows the metric that chooses the best epoch.
+        plateau: for `schedule: plateau`, which follows the task's own metric, such as val_f1.
         class_weights: of the classes in the loss: a list in their order, a mapping by name, or auto
             for the inverse of their frequency.
         focal: the exponent that makes little of what is right already; 0 is cross-entropy.
@@ -132,12 +130,7 @@ class TransformerModule(LightningModule):
     def __post_init__(self) -> None:
         """Check the values, and build or load the network; a task sets its own values before."""
         super().__init__()
-        if [self.pretrained, self.architecture, self.init_from].count(None) != 2:
-            raise UsageError(
-                "model: give either pretrained (weights to start from), init_from (a run to go on "
-                "from) or architecture (a model_type and sizes)."
-            )
-        self._check_craft()
+        building.check(self)
         self.weights_of_classes = losses.class_weights(
             self.class_weights,
             names=self.class_names,
@@ -145,99 +138,20 @@ class TransformerModule(LightningModule):
             several=self.several_labels,
         )
         self.results: dict[str, dict[str, Any]] = {}
-        self.model = self._build()
+        self.model, self.fresh_names = building.build(self)
         self._attack = Attack(self.model, self.adversarial) if self.adversarial else None
-        self._check_sizes()
+        self.check_sizes()
         self._metrics = torch.nn.ModuleDict({split: self.metrics() for split in ("val", "test")})
         self._losses = torch.nn.ModuleDict({split: MeanMetric() for split in ("val", "test")})
-
-    def _check_craft(self) -> None:
-        for name in LOSS_OPTIONS:
-            if getattr(self, name) and name not in self.loss_options:
-                takes = sorted(self.loss_options)
-                raise UsageError(
-                    f"model.{name}: the loss of {type(self).__name__} here has no use for it"
-                    f"{f'; it takes {listed(takes)}' if takes else ''}. Leave the key away."
-                )
-        for name, value, right, wanted in (
-            ("focal", self.focal, self.focal >= 0, "0 or more"),
-            (
-                "label_smoothing",
-                self.label_smoothing,
-                0 <= self.label_smoothing < 1,
-                "0 to below 1",
-            ),
-            ("huber", self.huber, (self.huber or 1) > 0, "more than 0"),
-            ("r_drop", self.r_drop, self.r_drop >= 0, "0 or more"),
-            ("head_lr", self.head_lr, (self.head_lr or 1) > 0, "more than 0"),
-            ("layer_decay", self.layer_decay, 0 < (self.layer_decay or 1) <= 1, "above 0, to 1"),
-        ):
-            if not right:
-                raise UsageError(f"model.{name}: got {value}, expected {wanted}.")
-        if self.plateau is not None and self.schedule != "plateau":
-            raise UsageError(
-                f"model.plateau: goes with schedule: plateau, but schedule is {self.schedule}."
-            )
-        if self.lora is None:
-            return
-        if self.architecture is not None:
-            raise UsageError(
-                "model.lora: beside random weights nothing can be learnt. "
-                "Give pretrained instead of architecture."
-            )
-        if self.freeze is not None:
-            raise UsageError("model: lora freezes all but the head; leave freeze away.")
-        if self.init_from is not None and self.lora.save == "adapter":
-            raise UsageError("model.lora.save: with init_from only merged is there.")
-
-    def _build(self) -> Any:
-        import transformers
-
-        auto_class = getattr(transformers, self.auto_class)
-        fresh: frozenset[str] = frozenset()
-        if self.init_from is not None:
-            model, fresh = finetuning.continue_from(auto_class, self.init_from, **self.settings())
-        elif self.pretrained is not None:
-            more = adapters.prepare_four_bits() if self.lora and self.lora.quantize else {}
-            model = adapters.load_model(auto_class, self.pretrained, **self.settings(), **more)
-            fresh = model.fresh_names
-        else:
-            known = {"vocab_size": self.vocab_size, "pad_token_id": self.pad_token_id}
-            sizes = {key: value for key, value in known.items() if value is not None}
-            model = loading.build_model(
-                auto_class, self.architecture or {}, **{**sizes, **self.settings()}
-            )
-        self.fresh_names = fresh
-        if self.lora is not None:
-            adapters.add(model, self.lora, finetuning.Parts(model, fresh).trained_whole())
-        if self.freeze is not None:
-            finetuning.Parts(model, fresh).freeze(self.freeze)
-        if self.gradient_checkpointing:
-            new_name = getattr(model, "activation_checkpointing_enable", None)
-            (new_name or model.gradient_checkpointing_enable)()
-        if self.compile:
-            hardware.check_compiler()
-            model.compile(dynamic=True)
-        return model
 
     @cached_property
     def parts(self) -> finetuning.Parts:
         """The parts of the network by depth."""
         return finetuning.Parts(self.model, self.fresh_names)
 
-    def _check_sizes(self) -> None:
-        limit, longest = loading.most_positions(self.model), self.max_length
-        if limit is not None and longest is not None and longest > limit:
-            raise ModelError(
-                f"data.max_length: {longest} tokens are more than the model's {limit} positions. "
-                f"Set it to {limit} or less."
-            )
-        known, pieces = loading.vocabulary(self.model), self.vocab_size
-        if known is not None and pieces is not None and pieces > known:
-            raise ModelError(
-                f"data.tokenizer: its {pieces} tokens are more than the {known} that the model "
-                "knows. Leave the key away, so that the tokenizer is the model's own."
-            )
+    def check_sizes(self) -> None:
+        """Check that the network can take the data's tokens."""
+        building.check_sizes(self.model, longest=self.max_length, pieces=self.vocab_size)
 
     # what a task gives
 
@@ -350,7 +264,9 @@ class TransformerModule(LightningModule):
                 self._piece_loss(piece) * (count / total)
                 for piece, count in zip(pieces, counts, strict=True)
                 if count
-            ] or [self(pieces[0])[0].sum() * 0.0]  # nothing to learn from
+            ] or [
+                parameter.sum() * 0.0 for parameter in self.model.parameters()
+            ]  # nothing to learn
             return torch.stack(parts).sum()
 
         if self._attack is None:
@@ -440,17 +356,13 @@ class TransformerModule(LightningModule):
 
         There is no decay on biases and norms.
         """
-        trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
-        by_part = self.head_lr is not None or self.layer_decay is not None
-        place = self.parts.place if by_part else None
-        optimizer = self.optimizer(optimization.parameter_groups(trained, place=place))
-        if by_part:
-            self._set_rates(optimizer)
-        for group in optimizer.param_groups:
-            if group.get("fused", False) is None and group.get("foreach") is None:
-                # one kernel for all parameters, wherever the optimizer has it and nothing was
-                # chosen
-                group["fused"] = True
+        optimizer = optimization.make_optimizer(
+            self.optimizer,
+            self.model,
+            parts=self.parts if self.head_lr or self.layer_decay else None,
+            head_lr=self.head_lr,
+            layer_decay=self.layer_decay,
+        )
         if self.schedule == "plateau" and not self.trainer.enable_validation:
             raise UsageError(
                 "model.schedule: plateau follows the validation, but there is none. "
@@ -460,7 +372,7 @@ class TransformerModule(LightningModule):
             self.schedule,
             optimizer,
             warmup=self.warmup,
-            total=int(self.trainer.estimated_stepping_batches),
+            total=self.trainer.estimated_stepping_batches,
             plateau=self.plateau,
             mode=self.monitor[1],
         )
@@ -468,26 +380,6 @@ class TransformerModule(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},
         }
-
-    def _set_rates(self, optimizer: Any) -> None:
-        """Set the learning rates of the layers and of the head.
-
-        The layer below another learns more slowly by the decay, the highest already so against the
-        head (Bao et al. 2022, https://arxiv.org/abs/2106.08254).
-        """
-        places = {group["part"] for group in optimizer.param_groups}
-        if self.head_lr is not None and "head" not in places:
-            raise UsageError(
-                f"model.head_lr: {type(self.model).__name__} has no head of its own that is "
-                "trained. Leave the key away."
-            )
-        above = len(self.parts.layers) + 1
-        factors = {
-            part: (self.layer_decay or 1.0) ** (above - depth)
-            for depth, part in enumerate(self.parts.names)
-        }
-        rates = {} if self.head_lr is None else {"head": self.head_lr}
-        optimization.set_rates(optimizer, factors, rates)
 
     def configure_gradient_clipping(
         self,

@@ -1,5 +1,6 @@
 """Parameter groups, and the learning rate over time."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from plcli.errors import UsageError
+from plcli.finetuning import Parts
 
 Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt", "plateau"]
 NAMES = {"constant": "constant_with_warmup"}  # of a schedule, as transformers has it
@@ -69,7 +71,7 @@ class WarmupPlateau(LRScheduler):
 
     def observe(self, value: float) -> bool:
         """Take a validation's value; returns whether the learning rate has fallen."""
-        if self.best is None or self.sign * value > self.sign * self.best:
+        if not math.isnan(value) and (self.best is None or self.sign * (value - self.best) > 0):
             self.best, self.waited = value, 0
             return False
         self.waited += 1
@@ -86,7 +88,7 @@ def schedule(
     optimizer: Optimizer,
     *,
     warmup: float,
-    total: int,
+    total: float,
     plateau: Plateau | None = None,
     mode: Literal["min", "max"] = "min",
 ) -> LRScheduler:
@@ -96,21 +98,75 @@ def schedule(
         name: what follows the warm-up.
         optimizer: whose learning rates are set.
         warmup: steps; below 1, a part of all steps.
-        total: all steps.
+        total: all steps; infinite where only time ends the training.
         plateau: for `plateau`.
         mode: of the value that `plateau` is told.
+
+    Raises:
+        UsageError: if the steps are needed and have no end.
     """
     from transformers import get_inverse_sqrt_schedule, get_scheduler
 
-    steps = int(warmup if warmup >= 1 else total * warmup)
+    if math.isinf(total) and (name in ("linear", "cosine") or 0 < warmup < 1):
+        raise UsageError(
+            f"model.schedule: {name} with a warmup of {warmup:g} needs to know how many steps "
+            "there will be. Set trainer.max_epochs or max_steps, or schedule: constant and "
+            "warmup: 0."
+        )
+    steps = int(warmup if warmup >= 1 or not warmup else total * warmup)
     made: LRScheduler
     if name == "plateau":
         made = WarmupPlateau(optimizer, warmup=steps, plateau=plateau or Plateau(), mode=mode)
     elif name == "inverse_sqrt":  # without a scale transformers takes 10,000 steps for it
         made = get_inverse_sqrt_schedule(optimizer, steps, timescale=max(1, steps))
     else:
-        made = get_scheduler(NAMES.get(name, name), optimizer, steps, total)
+        made = get_scheduler(
+            NAMES.get(name, name), optimizer, steps, None if math.isinf(total) else int(total)
+        )
     return made
+
+
+def make_optimizer(
+    make: Callable[[Any], Optimizer],
+    model: torch.nn.Module,
+    *,
+    parts: Parts | None,
+    head_lr: float | None,
+    layer_decay: float | None,
+) -> Optimizer:
+    """Make the optimizer of a network's parameters that are trained.
+
+    There is no decay on biases and norms. The layer below another learns more slowly by the decay,
+    the highest already so against the head (Bao et al. 2022, https://arxiv.org/abs/2106.08254).
+
+    Args:
+        make: takes the groups.
+        model: the network.
+        parts: of the network by depth; None makes one of all.
+        head_lr: the learning rate of the head; None leaves it at the optimizer's.
+        layer_decay: what the rate is multiplied with from each layer to the one below it.
+
+    Raises:
+        UsageError: if there is no head, or the optimizer has no learning rate.
+    """
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    optimizer = make(parameter_groups(trained, place=parts.place if parts else None))
+    if parts is not None:
+        if head_lr and all(group["part"] != "head" for group in optimizer.param_groups):
+            raise UsageError(
+                f"model.head_lr: {type(model).__name__} has no head of its own that is trained. "
+                "Leave the key away."
+            )
+        above = len(parts.layers) + 1
+        factors = {
+            part: (layer_decay or 1.0) ** (above - depth) for depth, part in enumerate(parts.names)
+        }
+        set_rates(optimizer, factors, {"head": head_lr} if head_lr else {})
+    for group in optimizer.param_groups:
+        if group.get("fused", False) is None and group.get("foreach") is None:
+            # one kernel for all parameters, wherever the optimizer has it and nothing was chosen
+            group["fused"] = True
+    return optimizer
 
 
 def parameter_groups(

@@ -23,6 +23,8 @@ WEIGHT_KEYS = (
     "class_path",
     "init_args.pretrained",
     "init_args.architecture",
+    "init_args.lora",
+    "init_args.freeze",
     "init_args.init_from",
 )  # of the model: what its weights depend on
 RESUME = ("auto", "never", "must", "allow-changes")

@@ -351,7 +351,8 @@ def gradient(problem: Any, pieces: int) -> torch.Tensor:
         problem=problem, pieces=pieces, batch_size=10,
     )  # fmt: skip
     torch.manual_seed(0)
-    module = TextClassifier(architecture={**TINY_BERT, **NO_DROPOUT}, **data.facts())
+    facts = {name: value for name, value in data.facts().items() if name != "stride"}
+    module = TextClassifier(architecture={**TINY_BERT, **NO_DROPOUT}, **facts)
     module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
     batch = next(iter(data.train_dataloader()))
     assert len(batch["pieces"]) == pieces

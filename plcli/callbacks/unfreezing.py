@@ -27,6 +27,7 @@ class GradualUnfreezing(Callback):
             if value < 1:
                 raise UsageError(f"GradualUnfreezing.{name}: got {value}, expected 1 or more.")
         self.every_n_epochs, self.layers = every_n_epochs, layers
+        self._trained: set[str] = set()
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Refuse what it does not work with."""
@@ -42,6 +43,7 @@ class GradualUnfreezing(Callback):
                 "GradualUnfreezing: works in one process; of several each would wait for gradients "
                 "that do not come. Use model.freeze, or one device."
             )
+        self._trained = {n for n, p in pl_module.model.named_parameters() if p.requires_grad}
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Freeze what does not learn yet, in an epoch that is gone on with, too."""
@@ -56,7 +58,7 @@ class GradualUnfreezing(Callback):
         lowest = max(0, len(parts.names) - 1 - self.layers * (epoch // self.every_n_epochs))
         changed = False
         for name, parameter in pl_module.model.named_parameters():
-            learns = parts.depths[name] >= lowest
+            learns = parts.depths[name] >= lowest and name in self._trained
             changed = changed or parameter.requires_grad != learns
             parameter.requires_grad_(learns)
             if not learns:

@@ -100,6 +100,10 @@ class SentenceEmbedder(TransformerModule):
                 f"{', '.join(get_args(Pooling))}. Choose one with model.pooling."
             )
         self.normalize = bool(normalized) if self.normalize is None else self.normalize
+        if self.lora is not None and self.lora.save == "adapter":
+            raise UsageError(
+                "model.lora.save: SentenceTransformer loads no adapter. Leave it at merged."
+            )
         super().__post_init__()
         if self.model.config.is_encoder_decoder:
             raise ModelError(
@@ -108,6 +112,8 @@ class SentenceEmbedder(TransformerModule):
             )
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler.requires_grad_(False)  # not used, so that no gradient would come
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise UsageError(f"model.freeze: {self.freeze} leaves nothing to train. Freeze less.")
         from sentence_transformers.sentence_transformer.modules import Pooling as TokenPooling
 
         self.pool = TokenPooling(self.model.config.hidden_size, pooling)

@@ -75,8 +75,9 @@ class Seq2SeqModel(TransformerModule):
         if not self.validation_generates:
             self._metrics["val"] = MetricCollection({})
 
-    def _check_sizes(self) -> None:
-        super()._check_sizes()
+    def check_sizes(self) -> None:
+        """Check that encoder and decoder can take the data's tokens."""
+        super().check_sizes()
         limit = loading.most_positions(self.model)
         for key, longest in (
             ("data.target_max_length", self.target_max_length),

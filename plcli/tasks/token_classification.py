@@ -33,7 +33,7 @@ class TokenClassifier(TransformerModule):
 
     task = "token-classification"
     auto_class = "AutoModelForTokenClassification"
-    aside = frozenset({"owner", "start", "end", "true"})
+    aside = frozenset({"owner", "start", "end", "true", "labels"})
 
     labels: list[str] | None = None
 
