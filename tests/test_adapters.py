@@ -12,7 +12,7 @@ import transformers
 
 from plcli import adapters, artefact, pretrained
 from plcli.adapters import Lora
-from plcli.errors import MachineError, ModelError, UsageError
+from plcli.errors import MachineError, UsageError
 from plcli.finetuning import Parts
 from plcli.tasks.text_classification import TextClassifier
 from tests.conftest import message_rows, write_rows
@@ -122,6 +122,7 @@ def test_dora_learns_sizes_as_well(base: Path) -> None:
     [
         ({"rank": 0}, r"model\.lora\.rank: got 0, expected 1 or more"),
         ({"dropout": 1.0}, r"model\.lora\.dropout: got 1\.0, expected 0 to below 1"),
+        ({"alpha": 0.0}, r"model\.lora\.alpha: got 0\.0, expected more than 0"),
         ({"targets": ["qery"]}, r"model\.lora\.targets: .* has no layer 'qery'\. There are: query"),
         ({"quantize": "4bit"}, r"four bits cannot hold .* Set model\.lora\.save: adapter"),
     ],
@@ -157,11 +158,20 @@ def test_without_peft_it_says_how_to_install_it(
         classifier(base)
 
 
-def test_an_architecture_that_peft_does_not_know_needs_targets() -> None:
+def test_of_an_architecture_that_peft_does_not_know_all_linear_layers_are_updated() -> None:
     sizes = {"model_type": "distilbert", "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
     model = pretrained.build_model(transformers.AutoModelForMaskedLM, sizes)
-    with pytest.raises(ModelError, match=r"peft has no default targets for distilbert\. .* q_lin"):
-        adapters.add(model, Lora(), set())
+    adapters.add(model, Lora(), set())
+    assert {name.split(".lora_")[0].rpartition(".")[2] for name in trained(model)} == {
+        *("q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2", "vocab_transform")
+    }
+
+
+def test_a_head_that_shares_the_table_of_embeddings_is_no_target(tmp_path: Path) -> None:
+    source = save_base(tmp_path / "base", TASKS["AutoModelForCausalLM"])
+    model = pretrained.load_model(transformers.AutoModelForCausalLM, str(source))
+    with pytest.raises(UsageError, match=r"has no layer 'lm_head'"):
+        adapters.add(model, Lora(targets=["lm_head"]), set())
 
 
 # saved and loaded, for every kind of task

@@ -81,6 +81,25 @@ def test_awp_moves_every_matrix_by_a_part_of_its_norm(module: TextClassifier) ->
         assert part == pytest.approx(0.01 if parameter.ndim >= 2 else 0.0, rel=1e-2), name
 
 
+def test_awp_moves_what_is_computed_in_half_precision_too(module: TextClassifier) -> None:
+    found = []
+
+    def noted() -> torch.Tensor:
+        found.append(passed(module))
+        return found[-1]
+
+    table(module).requires_grad_(False)  # whose copy in half precision would be made anew
+    with torch.autocast("cpu", torch.bfloat16):
+        Attack(module.model, Adversarial(kind="awp", size=0.3)).loss(noted)
+    assert float(found[1].detach()) != float(found[0].detach())
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing(module: TextClassifier) -> None:
+    start = table(module).detach().clone()
+    Attack(module.model, Adversarial()).loss(lambda: passed(module) * float("inf"))
+    assert torch.equal(table(module), start)
+
+
 @pytest.mark.parametrize("kind", ["fgm", "awp"])
 def test_weights_are_put_back_to_the_bit(module: TextClassifier, kind: Any) -> None:
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}

@@ -152,7 +152,8 @@ def test_labels_that_are_not_named_weigh_one() -> None:
     [
         ({"bb": 1.0}, r"model\.class_weights: no label 'bb'\. Did you mean 'b'\? There are: a, b"),
         ([1.0], "got 1 weights for 3 labels: a, b, c"),
-        ([1.0, -1.0, 1.0], "a negative weight or zeros alone"),
+        ([1.0, -1.0, 1.0], "got no weight, a negative one"),
+        ([1.0, float("nan"), 1.0], "none that is finite"),
         ("auto", "auto needs the frequencies of the labels"),
     ],
 )

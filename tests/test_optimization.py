@@ -92,6 +92,10 @@ def test_a_line_tells_parameters_rate_and_decay() -> None:
     [
         ({"layer_decay": 1.5}, r"model\.layer_decay: got 1\.5, expected above 0, to 1"),
         ({"head_lr": -1.0}, r"model\.head_lr: got -1\.0, expected more than 0"),
+        ({"head_lr": 0.0}, r"model\.head_lr: got 0\.0, expected more than 0"),
+        ({"layer_decay": 0.0}, r"model\.layer_decay: got 0\.0, expected above 0, to 1"),
+        ({"warmup": -1.0}, r"model\.warmup: got -1\.0, expected 0 or more"),
+        ({"huber": 0.0}, r"model\.huber: got 0\.0, expected more than 0"),
         ({"plateau": Plateau()}, r"model\.plateau: goes with schedule: plateau, but .* linear"),
     ],
 )
@@ -139,6 +143,20 @@ def test_a_plateau_lowers_the_rate_when_its_patience_is_over() -> None:
 
 def test_a_better_validation_makes_a_plateau_wait_anew() -> None:
     assert observed([0.1, 0.1, 0.2, 0.2, 0.2], patience=1) == [1, 1, 1, 1, 0.5]
+
+
+def test_a_validation_that_is_no_number_is_not_the_best() -> None:
+    assert observed([float("nan"), 0.1, 0.5, 0.8], patience=1) == [1, 1, 1, 1]
+
+
+def test_a_schedule_that_ends_needs_a_last_step() -> None:
+    with pytest.raises(UsageError, match=r"linear with a warmup of 0 needs to know how many steps"):
+        optimization.schedule("linear", one_weight(), warmup=0, total=float("inf"))
+
+
+def test_a_schedule_without_an_end_needs_no_last_step() -> None:
+    made = optimization.schedule("constant", one_weight(), warmup=0, total=float("inf"))
+    assert made.get_last_lr() == [1.0]
 
 
 def test_a_plateau_has_a_least_rate() -> None:
