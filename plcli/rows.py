@@ -38,6 +38,7 @@ class Kind(Enum):
     NAMES = "names"
     NUMBER = "number"
     WORDS = "words"  # a list of texts; in a cell of text: a JSON list, or with blanks between them
+    TEXTS = "texts"  # a list of texts; in a cell of text: a JSON list
     OBJECT = "object"  # a list or mapping, kept as JSON; the task looks at what it holds
 
 
@@ -47,6 +48,7 @@ ARROW_TYPES = {
     Kind.NAMES: pa.list_(pa.string()),
     Kind.NUMBER: pa.float64(),
     Kind.WORDS: pa.list_(pa.string()),
+    Kind.TEXTS: pa.list_(pa.string()),
     Kind.OBJECT: pa.string(),
 }
 
@@ -228,6 +230,8 @@ def _cell(value: Any, kind: Kind, where: str, column: str) -> Any:
         return _number(value, where, column)
     if kind is Kind.WORDS:
         return _words(value, where, column)
+    if kind is Kind.TEXTS:
+        return _texts(value, where, column)
     if kind is Kind.OBJECT:
         return _object(value, where, column)
     if isinstance(value, str):
@@ -285,6 +289,16 @@ def _words(value: Any, where: str, column: str) -> list[str]:
             'Write ["a", "b"], or words with blanks between them.'
         )
     return [_text(word, where, column) for word in value]
+
+
+def _texts(value: Any, where: str, column: str) -> list[str]:
+    found = _json(value) if isinstance(value, str) else value
+    if not isinstance(found, list):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, not a list of texts. "
+            'Write a JSON list, ["a", "b"] with double quotes.'
+        )
+    return [_text(text, where, column) for text in found]
 
 
 def _object(value: Any, where: str, column: str) -> str:

@@ -118,7 +118,7 @@ class MultipleChoiceData(TextData):
 
     def columns(self, split: str) -> dict[str, Kind]:
         """The choices as lists or texts, and the label, but for rows to predict."""
-        lists = {self.choices: Kind.WORDS} if isinstance(self.choices, str) else {}
+        lists = {self.choices: Kind.TEXTS} if isinstance(self.choices, str) else {}
         label = {} if split == "predict" else {self.label: Kind.TEXT}
         return super().columns(split) | lists | label
 
