@@ -196,7 +196,7 @@ class TokenClassificationData(TextData):
 
     def columns(self, split: str) -> dict[str, Kind]:
         """Words or a text, and but for rows to predict their tags or spans."""
-        kind, target = (Kind.WORDS, Kind.WORDS) if self.words else (Kind.TEXT, Kind.OBJECT)
+        kind, target = (Kind.WORDS, Kind.TAGS) if self.words else (Kind.TEXT, Kind.OBJECT)
         return {self.inputs[0]: kind} | ({} if split == "predict" else {self.target: target})
 
     def texts(self, cells: tuple[Any, ...]) -> Iterator[str]:
