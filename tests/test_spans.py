@@ -81,6 +81,11 @@ def test_spans_of_plain_tags_are_runs() -> None:
         assert named(tagging, row) == [(name, start, end + 1) for name, start, end in lenient]
 
 
+def test_a_type_without_an_inner_tag_has_the_first_for_all_words() -> None:
+    tagging = Tagging(["O", "B-p"])
+    assert [tagging.tag(0, first=True), tagging.tag(0, first=False)] == [1, 1]
+
+
 def test_tags_outside_of_every_span_are_counted() -> None:
     tagging, tags = Tagging(BIO), ["I-x", "B-x", "I-x", "I-y", "O", "I-x"]
     assert tagging.strays([tagging.ids[tag] for tag in tags]) == 3
