@@ -188,7 +188,7 @@ def _span(value: Any, text: str, where: str, column: str) -> tuple[int, int, str
             f"{where}: column '{column}' holds a span from {start} to {end}, but the text has "
             f"{len(text)} characters. Count characters, not bytes."
         )
-    return start, end, label
+    return start, end, label.strip()
 
 
 class SpanScores(Metric):

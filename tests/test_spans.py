@@ -127,6 +127,10 @@ def spelt(*values: Any) -> str:
     )  # fmt: skip
 
 
+def test_blanks_around_a_label_are_no_part_of_it() -> None:
+    assert spans.read(spelt((5, 9, " from ")), TEXT, "here", "s") == [(5, 9, "from")]
+
+
 def test_spans_are_read_in_order() -> None:
     cell = spelt((13, 17, "to"), (5, 9, "from"))
     assert spans.read(cell, TEXT, "here", "s") == [(5, 9, "from"), (13, 17, "to")]
