@@ -15,7 +15,7 @@ import torch
 from torchmetrics import MetricCollection
 
 from plcli import losses, scores, templates
-from plcli.data import TextData
+from plcli.data import TextData, check_labels
 from plcli.encoding import Encoded, Encoder, TextEncoder
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 from plcli.module import TransformerModule
@@ -231,6 +231,7 @@ class TextClassificationData(TextData):
 
     def __post_init__(self) -> None:
         """Check the columns and the windows."""
+        check_labels(self.labels)
         self.template = self.text if isinstance(self.text, str) and "{" in self.text else None
         if self.template is not None:
             self.inputs = templates.parse(self.template, key="data.text")

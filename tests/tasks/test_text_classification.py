@@ -468,6 +468,11 @@ def test_one_class_is_refused() -> None:
         data.facts()
 
 
+def test_a_label_name_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^data\.labels: names x more than once\."):
+        TextClassificationData(labels=["x", "x", "y"])
+
+
 def test_a_classifier_without_two_label_names_is_refused() -> None:
     with pytest.raises(UsageError, match=r"model\.labels: a classifier needs two label names"):
         classifier(labels=["spam"])
