@@ -255,6 +255,10 @@ class TextClassificationData(TextData):
             raise UsageError(f"data.max_windows: got {self.max_windows}, expected 1 or more.")
         super().__post_init__()
 
+    def text_columns(self, split: str) -> list[list[str]]:
+        """The inputs, which a template makes one text of."""
+        return super().text_columns(split) if self.template is None else [self.inputs]
+
     def encoder(self, split: str) -> Encoder:
         """Return what makes tokens of the inputs, cut or in windows.
 
