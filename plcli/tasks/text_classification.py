@@ -20,7 +20,7 @@ from plcli.encoding import Encoded, Encoder, TextEncoder
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 from plcli.module import TransformerModule
 from plcli.rows import Kind, Rows
-from plcli.splits import Batch
+from plcli.splits import Batch, put_back
 
 Problem = Literal["single_label", "multi_label", "regression"]
 Pooling = Literal["mean", "max", "first"]
@@ -352,17 +352,10 @@ class TextClassificationData(TextData):
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Cut the validation rows off; of several labels a row, none leaves the training rows."""
-        kept, cut = super().cut(rows)
+        parts = super().cut(rows)
         if self.problem != "multi_label":
-            return kept, cut
-        names = self._cells(rows).to_pylist()
-        learned = {name for row in kept for name in names[row]}
-        back = []
-        for row in cut:
-            if not learned.issuperset(names[row]):
-                learned.update(names[row])
-                back.append(row)
-        return np.sort(np.append(kept, back).astype(np.int64)), np.setdiff1d(cut, back)
+            return parts
+        return put_back(*parts, self._cells(rows).to_pylist())
 
     def facts(self) -> dict[str, Any]:
         """The labels, how often each stands, the kind of problem, and how a long text is read."""

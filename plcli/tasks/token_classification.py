@@ -17,7 +17,7 @@ from plcli.errors import UsageError, listed
 from plcli.module import TransformerModule
 from plcli.rows import Kind, Rows
 from plcli.spans import OUTSIDE, Span, SpanScores, Tagging
-from plcli.splits import Batch
+from plcli.splits import Batch, put_back
 from plcli.word_encoding import WordEncoder, Words, words_of
 
 
@@ -230,15 +230,7 @@ class TokenClassificationData(TextData):
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Cut the validation rows off; no tag leaves the training rows."""
-        kept, cut = super().cut(rows)
-        learned = set().union(*(self._names[row] for row in kept))
-        back = []
-        for row in cut:
-            if not learned.issuperset(self._names[row]):
-                learned |= self._names[row]
-                back.append(row)
-        back = back[: len(cut) - 1]  # one row is left to validate on
-        return np.sort(np.append(kept, back).astype(np.int64)), np.setdiff1d(cut, back)
+        return put_back(*super().cut(rows), self._names)
 
     @cached_property
     def tagging(self) -> Tagging:
