@@ -13,7 +13,8 @@ The rest stands here and in splits.py: tokenizer, encoding, batches. A batch hol
 row that was cut into windows it holds all of them.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,7 @@ import torch
 from plcli import fitted_tokenizers, pretrained
 from plcli.blocks import Blocks
 from plcli.encoding import Encoded, Encoder, TextEncoder, encode
-from plcli.errors import DataError, UsageError
+from plcli.errors import DataError, UsageError, listed
 from plcli.rows import Kind, Rows
 from plcli.splits import Batch, Source, Split, SplitData
 
@@ -235,33 +236,43 @@ class TextData(SplitData):
             )
         return self._encoded[split, rows.fingerprint]
 
+    def text_columns(self, split: str) -> list[list[str]]:
+        """Return the columns of each text that should not be empty; a template joins several."""
+        return [[column] for column in self.input_columns(split)]
+
     def empty(self, split: str) -> npt.NDArray[np.int64]:
         """Return the numbers of a split's rows that hold an empty text."""
-        found = np.zeros(len(self.rows(split)), bool)
-        for column in self.input_columns(split):
+        texts = [self._empty(split, columns) for columns in self.text_columns(split)]
+        return np.unique(np.concatenate(texts))
+
+    def _empty(self, split: str, columns: list[str]) -> npt.NDArray[np.int64]:
+        """Return the numbers of a split's rows where all of these columns are empty."""
+        found = np.ones(len(self.rows(split)), bool)
+        for column in columns:
             cells = self.rows(split).table.column(column)
             if pa.types.is_list(cells.type):
-                found |= pc.equal(pc.list_value_length(cells), 0).to_numpy()
+                found &= pc.equal(pc.list_value_length(cells), 0).to_numpy()
             else:
-                found |= pc.equal(pc.utf8_trim_whitespace(cells), "").to_numpy()
+                found &= pc.equal(pc.utf8_trim_whitespace(cells), "").to_numpy()
         numbers = np.flatnonzero(found)
         kept = self.subset(split)
         return numbers if kept is None else numbers[np.isin(numbers, kept)]
 
     def _check_empty(self, split: str) -> None:
-        empty, source = self.empty(split), self.rows(split).source
-        inputs = self.input_columns(split)
-        columns = "' or '".join(inputs)
-        if len(empty) and self.empty_text == "refuse":
-            raise DataError(
-                f"{source}, row {empty[0] + 1}: column '{columns}' is empty, in {len(empty)} rows "
-                "in all. Fill or remove them, or set data.empty_text: keep."
-            )
-        if split == "train" and len(empty) and len(empty) == len(self._training_rows()):
-            raise DataError(
-                f"{source}: column '{columns}' is empty in all training rows. "
-                f"Name another column with {' or '.join(self._keys_of(inputs))}."
-            )
+        source = self.rows(split).source
+        for columns in self.text_columns(split):
+            empty, named = self._empty(split, columns), "' and '".join(columns)
+            if len(empty) and self.empty_text == "refuse":
+                raise DataError(
+                    f"{source}, row {empty[0] + 1}: column '{named}' is empty, in {len(empty)} "
+                    "rows in all. Fill or remove them, or set data.empty_text: keep."
+                )
+            if split == "train" and len(empty) and len(empty) == len(self._training_rows()):
+                keys = self._keys_of(columns) or self._keys_of(self.input_columns(split))
+                raise DataError(
+                    f"{source}: column '{named}' is empty in all training rows. "
+                    f"Name another column with {' or '.join(keys)}."
+                )
 
     def _keys_of(self, columns: list[str]) -> list[str]:
         """Return the keys of the config that name some columns, or a template of them."""
@@ -337,3 +348,13 @@ class TextData(SplitData):
         """Save what a reader of the artefact needs of the data: the tokenizer."""
         self.loaded_tokenizer.model_max_length = self.longest
         self.loaded_tokenizer.save_pretrained(folder)
+
+
+def check_labels(labels: Sequence[str] | None) -> None:
+    """Refuse a name that stands twice in data.labels.
+
+    Raises:
+        UsageError: if one does.
+    """
+    if twice := [name for name, count in Counter(labels or ()).items() if count > 1]:
+        raise UsageError(f"data.labels: names {listed(twice)} more than once. Name each once.")

@@ -27,7 +27,7 @@ from plcli.sources import BATCH_ROWS
 
 IGNORED = "-100"  # the label id that torch's losses leave out; it would train nothing in silence
 _FRACTION = re.compile(r"[-+]?\d*\.\d+")
-VERSION = 2  # of the cache files' layout, and of what is refused
+VERSION = 3  # of the cache files' layout, and of what is refused
 
 
 class Kind(Enum):
@@ -38,6 +38,8 @@ class Kind(Enum):
     NAMES = "names"
     NUMBER = "number"
     WORDS = "words"  # a list of texts; in a cell of text: a JSON list, or with blanks between them
+    TAGS = "tags"  # words that never begin with a bracket, so that a torn JSON list is none
+    TEXTS = "texts"  # a list of texts; in a cell of text: a JSON list
     OBJECT = "object"  # a list or mapping, kept as JSON; the task looks at what it holds
 
 
@@ -47,6 +49,8 @@ ARROW_TYPES = {
     Kind.NAMES: pa.list_(pa.string()),
     Kind.NUMBER: pa.float64(),
     Kind.WORDS: pa.list_(pa.string()),
+    Kind.TAGS: pa.list_(pa.string()),
+    Kind.TEXTS: pa.list_(pa.string()),
     Kind.OBJECT: pa.string(),
 }
 
@@ -226,8 +230,10 @@ def _cell(value: Any, kind: Kind, where: str, column: str) -> Any:
         return _name(value, where, column)
     if kind is Kind.NUMBER:
         return _number(value, where, column)
-    if kind is Kind.WORDS:
-        return _words(value, where, column)
+    if kind in (Kind.WORDS, Kind.TAGS):
+        return _words(value, kind, where, column)
+    if kind is Kind.TEXTS:
+        return _texts(value, where, column)
     if kind is Kind.OBJECT:
         return _object(value, where, column)
     if isinstance(value, str):
@@ -274,17 +280,32 @@ def _names_in(text: str, where: str, column: str) -> list[Any]:
     return names
 
 
-def _words(value: Any, where: str, column: str) -> list[str]:
+def _words(value: Any, kind: Kind, where: str, column: str) -> list[str]:
     if isinstance(value, str):
-        text = value
-        value = _json(text) if text.lstrip().startswith("[") else text.split()
-        value = text.split() if value is None else value  # a text that begins with a bracket
+        text = value.strip()
+        found = _json(text) if text.startswith("[") else text.split()
+        if found is None and (kind is Kind.TAGS or text.endswith("]")):
+            raise DataError(
+                f"{where}: column '{column}' holds {value!r:.60}, which is no JSON list. "
+                'Write ["a", "b"] with double quotes, or words with blanks between them.'
+            )
+        value = text.split() if found is None else found  # a text that begins with a bracket
     if not isinstance(value, list):
         raise DataError(
             f"{where}: column '{column}' holds {value!r:.60}, not a list of words. "
             'Write ["a", "b"], or words with blanks between them.'
         )
     return [_text(word, where, column) for word in value]
+
+
+def _texts(value: Any, where: str, column: str) -> list[str]:
+    found = _json(value) if isinstance(value, str) else value
+    if not isinstance(found, list):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, not a list of texts. "
+            'Write a JSON list, ["a", "b"] with double quotes.'
+        )
+    return [_text(text, where, column) for text in found]
 
 
 def _object(value: Any, where: str, column: str) -> str:

@@ -65,9 +65,15 @@ class Tagging:
         return sum(self._types[label] >= 0 for label in label_ids) - inside
 
     def tag(self, type_: int, *, first: bool) -> int:
-        """Return the label id of a span's first word, or of another."""
+        """Return the label id of a span's first word, or of another.
+
+        Where the tags have one mark of a type only, it is that of all its words.
+        """
         name = self.types[type_]
-        return self.ids[f"{'B' if first else 'I'}-{name}" if self.bio else name]
+        if not self.bio:
+            return self.ids[name]
+        tags = [f"{mark}-{name}" for mark in ("BI" if first else "IB")]
+        return next(self.ids[tag] for tag in tags if tag in self.ids)
 
 
 def is_bio(name: str) -> bool:
@@ -182,7 +188,7 @@ def _span(value: Any, text: str, where: str, column: str) -> tuple[int, int, str
             f"{where}: column '{column}' holds a span from {start} to {end}, but the text has "
             f"{len(text)} characters. Count characters, not bytes."
         )
-    return start, end, label
+    return start, end, label.strip()
 
 
 class SpanScores(Metric):

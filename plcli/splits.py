@@ -8,7 +8,7 @@ model's constructor). Facts flow one way, from the training split to the model.
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -253,6 +253,12 @@ class SplitData(LightningDataModule):
     def split(self, name: str) -> Split:
         """Return a split, opened once."""
         if name not in self._splits:
+            subset = self.subset(name)
+            if name == "validation" and subset is not None and not len(subset):
+                raise DataError(
+                    f"{self.rows(name).source}: no row can be cut off for validation, as every "
+                    "label stands in one row only. Give data.validation a file, or add rows."
+                )
             opened = self.open(name)
             if name == "train" and len(opened) < 2:
                 raise DataError(
@@ -394,3 +400,25 @@ def stratified_cut(
         cut.append(members[: min(max(1, round(len(members) * fraction)), len(members) - 1)])
     cut_off = np.sort(np.concatenate(cut))
     return np.setdiff1d(np.arange(len(strata)), cut_off), cut_off
+
+
+def put_back(
+    kept: npt.NDArray[np.int64], cut: npt.NDArray[np.int64], names: Sequence[Collection[str]]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Put rows that were cut off back until all names are learned; one is left to validate on.
+
+    Args:
+        kept: the row numbers that stay for training.
+        cut: those that were cut off.
+        names: [all rows], what is to be learned of each.
+
+    Returns:
+        The row numbers that stay and those that are cut off, ascending.
+    """
+    learned = set().union(*(names[row] for row in kept))
+    back: list[int] = []
+    for row in cut:
+        if len(back) < len(cut) - 1 and not learned.issuperset(names[row]):
+            learned.update(names[row])
+            back.append(row)
+    return np.sort(np.append(kept, back).astype(np.int64)), np.setdiff1d(cut, back)

@@ -861,6 +861,16 @@ def test_label_names_in_a_cell_of_text_are_taken_apart(text: str) -> None:
     assert values.table.column("tags").to_pylist() == [["a", "b"]]
 
 
+@pytest.mark.parametrize("kind", [Kind.WORDS, Kind.TAGS])
+@pytest.mark.parametrize("text", ['["a", "b"]', " a  b "])
+def test_words_in_a_cell_of_text_are_taken_apart(text: str, kind: Kind) -> None:
+    assert cells([text], kind) == [["a", "b"]]
+
+
+def test_words_may_begin_with_a_bracket() -> None:
+    assert cells(["[ laughs ] she said"], Kind.WORDS) == [["[", "laughs", "]", "she", "said"]]
+
+
 def test_whole_numbers_as_text_and_as_numbers_are_the_same_labels() -> None:
     values = [{"label": 1}, {"label": "1"}, {"label": 2.0}]
     typed = rows.from_values(values, {"label": Kind.NAME}, source="here")
@@ -884,6 +894,17 @@ CELLS = {
         [{"c": "['a', 'b']"}],
         Kind.NAMES,
         "row 1: column 'c' holds \"['a', 'b']\", which is no JSON list.",
+    ),
+    "words as Python writes them": (
+        [{"c": "['Ann', 'Lee']"}],
+        Kind.WORDS,
+        "row 1: column 'c' holds \"['Ann', 'Lee']\", which is no JSON list. "
+        'Write ["a", "b"] with double quotes, or words with blanks between them.',
+    ),
+    "tags torn off": (
+        [{"c": '["O", "B-x'}],
+        Kind.TAGS,
+        "row 1: column 'c' holds '[\"O\", \"B-x', which is no JSON list.",
     ),
     "a NUL": ([{"c": "a\0b"}], Kind.TEXT, "row 1: column 'c' holds a NUL character"),
     "a decimal comma": (

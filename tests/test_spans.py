@@ -81,6 +81,11 @@ def test_spans_of_plain_tags_are_runs() -> None:
         assert named(tagging, row) == [(name, start, end + 1) for name, start, end in lenient]
 
 
+def test_a_type_without_an_inner_tag_has_the_first_for_all_words() -> None:
+    tagging = Tagging(["O", "B-p"])
+    assert [tagging.tag(0, first=True), tagging.tag(0, first=False)] == [1, 1]
+
+
 def test_tags_outside_of_every_span_are_counted() -> None:
     tagging, tags = Tagging(BIO), ["I-x", "B-x", "I-x", "I-y", "O", "I-x"]
     assert tagging.strays([tagging.ids[tag] for tag in tags]) == 3
@@ -120,6 +125,10 @@ def spelt(*values: Any) -> str:
         [dict(zip(("start", "end", "label"), v, strict=True)) if isinstance(v, tuple) else v
          for v in values]
     )  # fmt: skip
+
+
+def test_blanks_around_a_label_are_no_part_of_it() -> None:
+    assert spans.read(spelt((5, 9, " from ")), TEXT, "here", "s") == [(5, 9, "from")]
 
 
 def test_spans_are_read_in_order() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from plcli.errors import DataError, UsageError
-from plcli.splits import stratified_cut
+from plcli.splits import put_back, stratified_cut
 from plcli.tasks.linear_regression import TableData
 from plcli.tasks.text_classification import TextClassificationData
 from tests.conftest import message_rows, write_rows
@@ -227,6 +227,25 @@ def test_a_rare_label_among_several_is_learned_whatever_the_seed(labels: list[li
     everything = sorted({name for names in labels for name in names})
     learned = [text_data(rows, problem="multi_label", seed=seed).label_names for seed in range(20)]
     assert learned == [everything] * 20
+
+
+def test_rows_with_names_that_are_not_learned_are_put_back() -> None:
+    kept, cut_off = put_back(np.array([0]), np.array([1, 2, 3]), ["a", "a", "b", "ab"])
+    assert (kept.tolist(), cut_off.tolist()) == ([0, 2], [1, 3])
+
+
+def test_one_row_is_left_to_validate_on_though_its_name_is_not_learned() -> None:
+    kept, cut_off = put_back(np.array([0]), np.array([1, 2]), ["a", "b", "c"])
+    assert (kept.tolist(), cut_off.tolist()) == ([0, 1], [2])
+
+
+def test_a_validation_split_without_a_row_is_refused() -> None:
+    data = text_data([{"message": "hello", "intent": name} for name in "abcdefgh"])
+    with refused(
+        "train.jsonl: no row can be cut off for validation, as every label stands in one row only. "
+        "Give data.validation a file, or add rows."
+    ):
+        data.split("validation")
 
 
 def test_facts_come_from_the_training_split_alone() -> None:

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torchmetrics import MeanMetric, MetricCollection
 
@@ -118,7 +117,7 @@ class MultipleChoiceData(TextData):
 
     def columns(self, split: str) -> dict[str, Kind]:
         """The choices as lists or texts, and the label, but for rows to predict."""
-        lists = {self.choices: Kind.WORDS} if isinstance(self.choices, str) else {}
+        lists = {self.choices: Kind.TEXTS} if isinstance(self.choices, str) else {}
         label = {} if split == "predict" else {self.label: Kind.TEXT}
         return super().columns(split) | lists | label
 
@@ -128,12 +127,9 @@ class MultipleChoiceData(TextData):
         yield from prompt
         yield from choices[0] if isinstance(self.choices, str) else choices
 
-    def empty(self, split: str) -> npt.NDArray[np.int64]:
-        """Return the numbers of a split's rows whose context is empty; a choice may be."""
-        cells = self.rows(split).table.column(self.context)
-        numbers = np.flatnonzero(pc.equal(pc.utf8_trim_whitespace(cells), "").to_numpy())
-        kept = self.subset(split)
-        return numbers if kept is None else numbers[np.isin(numbers, kept)]
+    def text_columns(self, split: str) -> list[list[str]]:
+        """The context; a choice may be empty."""
+        return [[self.context]]
 
     def encoder(self, split: str) -> "_ChoiceEncoder":
         """Return what makes an entry of every choice."""

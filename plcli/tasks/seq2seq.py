@@ -250,6 +250,10 @@ class Seq2SeqData(TextData):
             **super().facts(),
         }
 
+    def text_columns(self, split: str) -> list[list[str]]:
+        """The inputs, which a template makes one text of."""
+        return super().text_columns(split) if self.template is None else [self.inputs]
+
     def encoder(self, split: str) -> SourceTargetEncoder:
         """Tokens of sources and, but for rows to predict, of targets."""
         return SourceTargetEncoder(

@@ -15,12 +15,12 @@ import torch
 from torchmetrics import MetricCollection
 
 from plcli import losses, scores, templates
-from plcli.data import TextData
+from plcli.data import TextData, check_labels
 from plcli.encoding import Encoded, Encoder, TextEncoder
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 from plcli.module import TransformerModule
 from plcli.rows import Kind, Rows
-from plcli.splits import Batch
+from plcli.splits import Batch, put_back
 
 Problem = Literal["single_label", "multi_label", "regression"]
 Pooling = Literal["mean", "max", "first"]
@@ -231,6 +231,7 @@ class TextClassificationData(TextData):
 
     def __post_init__(self) -> None:
         """Check the columns and the windows."""
+        check_labels(self.labels)
         self.template = self.text if isinstance(self.text, str) and "{" in self.text else None
         if self.template is not None:
             self.inputs = templates.parse(self.template, key="data.text")
@@ -253,6 +254,10 @@ class TextClassificationData(TextData):
         if self.max_windows < 1:
             raise UsageError(f"data.max_windows: got {self.max_windows}, expected 1 or more.")
         super().__post_init__()
+
+    def text_columns(self, split: str) -> list[list[str]]:
+        """The inputs, which a template makes one text of."""
+        return super().text_columns(split) if self.template is None else [self.inputs]
 
     def encoder(self, split: str) -> Encoder:
         """Return what makes tokens of the inputs, cut or in windows.
@@ -347,17 +352,10 @@ class TextClassificationData(TextData):
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Cut the validation rows off; of several labels a row, none leaves the training rows."""
-        kept, cut = super().cut(rows)
+        parts = super().cut(rows)
         if self.problem != "multi_label":
-            return kept, cut
-        names = self._cells(rows).to_pylist()
-        learned = {name for row in kept for name in names[row]}
-        back = []
-        for row in cut:
-            if not learned.issuperset(names[row]):
-                learned.update(names[row])
-                back.append(row)
-        return np.sort(np.append(kept, back).astype(np.int64)), np.setdiff1d(cut, back)
+            return parts
+        return put_back(*parts, self._cells(rows).to_pylist())
 
     def facts(self) -> dict[str, Any]:
         """The labels, how often each stands, the kind of problem, and how a long text is read."""

@@ -11,13 +11,13 @@ import torch
 from torchmetrics import MetricCollection
 
 from plcli import spans
-from plcli.data import TextData
+from plcli.data import TextData, check_labels
 from plcli.encoding import IGNORED, Encoded
 from plcli.errors import UsageError, listed
 from plcli.module import TransformerModule
 from plcli.rows import Kind, Rows
 from plcli.spans import OUTSIDE, Span, SpanScores, Tagging
-from plcli.splits import Batch
+from plcli.splits import Batch, put_back
 from plcli.word_encoding import WordEncoder, Words, words_of
 
 
@@ -185,6 +185,7 @@ class TokenClassificationData(TextData):
             )
         self.inputs = [self.words or self.text or ""]
         self.target = self.tags or self.spans or ""
+        check_labels(self.labels)
         if self.labels is not None and self.spans:
             wanted = spans.tags_of(Tagging(self.labels).types)
             if sorted(self.labels) != wanted:
@@ -196,7 +197,7 @@ class TokenClassificationData(TextData):
 
     def columns(self, split: str) -> dict[str, Kind]:
         """Words or a text, and but for rows to predict their tags or spans."""
-        kind, target = (Kind.WORDS, Kind.WORDS) if self.words else (Kind.TEXT, Kind.OBJECT)
+        kind, target = (Kind.WORDS, Kind.TAGS) if self.words else (Kind.TEXT, Kind.OBJECT)
         return {self.inputs[0]: kind} | ({} if split == "predict" else {self.target: target})
 
     def texts(self, cells: tuple[Any, ...]) -> Iterator[str]:
@@ -229,15 +230,7 @@ class TokenClassificationData(TextData):
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Cut the validation rows off; no tag leaves the training rows."""
-        kept, cut = super().cut(rows)
-        learned = set().union(*(self._names[row] for row in kept))
-        back = []
-        for row in cut:
-            if not learned.issuperset(self._names[row]):
-                learned |= self._names[row]
-                back.append(row)
-        back = back[: len(cut) - 1]  # one row is left to validate on
-        return np.sort(np.append(kept, back).astype(np.int64)), np.setdiff1d(cut, back)
+        return put_back(*super().cut(rows), self._names)
 
     @cached_property
     def tagging(self) -> Tagging:

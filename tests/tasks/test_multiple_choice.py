@@ -265,12 +265,20 @@ def test_a_label_that_is_no_choice_is_refused(
         (["a"], "column 'choices': 1 choice; two or more are needed"),
         ([], "column 'choices': 0 choice; two or more are needed"),
         (["a", " "], r"column 'choices': choice 1 \(from 0\) is empty"),
-        (5, "column 'choices' holds 5, not a list of words"),
+        (5, "column 'choices' holds 5, not a list of texts"),
+        (
+            "a cat, a dog",
+            "column 'choices' holds 'a cat, a dog', not a list of texts. Write a JSON",
+        ),
     ],
 )
 def test_choices_that_are_none_are_refused(tmp_path: Path, choices: Any, said: str) -> None:
     with pytest.raises(DataError, match=rf"train\.jsonl, row 2: {said}"):
         data(tmp_path, one(choices, 0)).encoded("train")
+
+
+def test_choices_in_a_cell_of_text_are_a_json_list(tmp_path: Path) -> None:
+    assert labels(tmp_path, one('["a cat", "a dog"]', "a dog")) == [0, 1]
 
 
 def test_a_gap_between_columns_is_refused(tmp_path: Path) -> None:

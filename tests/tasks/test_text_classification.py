@@ -468,6 +468,48 @@ def test_one_class_is_refused() -> None:
         data.facts()
 
 
+def with_empty_columns(text: Any, *rows: tuple[str, str]) -> TextClassificationData:
+    """Return a data module over rows of the columns a and b."""
+    table = [{"a": a, "b": b, "label": "xy"[i % 2]} for i, (a, b) in enumerate(rows)]
+    write_rows(Path("train.jsonl"), table)
+    return TextClassificationData(train="train.jsonl", text=text, validation_fraction=0)
+
+
+def test_a_row_of_a_template_is_empty_where_all_its_columns_are() -> None:
+    data = with_empty_columns("{a} {b}", ("", "up"), ("", " "), ("", "down"))
+    data.split("train")  # though a is empty in all rows
+    assert data.empty("train").tolist() == [1]
+
+
+def test_a_row_of_a_pair_is_empty_where_one_column_is() -> None:
+    data = with_empty_columns(["a", "b"], ("", "up"), ("down", ""), ("up", "down"))
+    assert data.empty("train").tolist() == [0, 1]
+
+
+def test_a_pair_whose_columns_are_empty_in_turn_is_trained_on() -> None:
+    assert len(with_empty_columns(["a", "b"], ("", "up"), ("down", "")).split("train")) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "named"),
+    [
+        (["a", "b"], [("up", ""), ("down", " ")], "'b'"),
+        ("{a} {b}", [("", ""), ("", " ")], "'a' and 'b'"),
+    ],
+)
+def test_columns_that_are_empty_in_all_rows_are_refused(
+    text: Any, rows: list[tuple[str, str]], named: str
+) -> None:
+    said = rf"column {named} is empty in all training rows\. Name another column with data\.text\."
+    with pytest.raises(DataError, match=said):
+        with_empty_columns(text, *rows).split("train")
+
+
+def test_a_label_name_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^data\.labels: names x more than once\."):
+        TextClassificationData(labels=["x", "x", "y"])
+
+
 def test_a_classifier_without_two_label_names_is_refused() -> None:
     with pytest.raises(UsageError, match=r"model\.labels: a classifier needs two label names"):
         classifier(labels=["spam"])

@@ -614,6 +614,13 @@ def test_a_missing_stride_is_a_quarter_of_a_window() -> None:
         (
             ROWS,
             "words",
+            {"labels": ["O", "x", "y", "x"]},
+            UsageError,
+            "data.labels: names x more than once. Name each once.",
+        ),
+        (
+            ROWS,
+            "words",
             {"stride": 40, "max_length": 20},
             UsageError,
             "data.stride: got 40, expected 0 or more and below 18",
