@@ -36,6 +36,7 @@ from plcli.adapters import Lora
 from plcli.adversarial import Adversarial, Attack
 from plcli.errors import ModelError, UsageError, listed
 from plcli.finetuning import Freeze
+from plcli.init_from import continue_from
 from plcli.losses import ClassWeights
 from plcli.optimization import Plateau, Schedule, WarmupPlateau
 
@@ -196,7 +197,7 @@ class TransformerModule(LightningModule):
         auto_class = getattr(transformers, self.auto_class)
         fresh: frozenset[str] = frozenset()
         if self.init_from is not None:
-            model, fresh = finetuning.continue_from(auto_class, self.init_from, **self.settings())
+            model, fresh = continue_from(auto_class, self.init_from, **self.settings())
         elif self.pretrained is not None:
             more = adapters.prepare_four_bits() if self.lora and self.lora.quantize else {}
             model = adapters.load_model(auto_class, self.pretrained, **self.settings(), **more)
