@@ -200,6 +200,17 @@ def test_a_classifier_takes_encoder_and_decoder(
     assert {key.split(".")[0] for key in fresh} == {"classification_head"}
 
 
+def test_an_embedding_model_pools_and_normalizes_as_the_run(embedder: Path) -> None:
+    facts = task(SentenceEmbedder, init_from=str(embedder)).artefact_facts()
+    assert (facts["pooling"], facts["normalize"]) == ("cls", True)
+
+
+def test_an_embedding_models_own_choice_stands_before_the_runs(embedder: Path) -> None:
+    module = task(SentenceEmbedder, init_from=str(embedder), pooling="max", normalize=False)
+    facts = module.artefact_facts()
+    assert (facts["pooling"], facts["normalize"]) == ("max", False)
+
+
 def test_weights_that_are_saved_without_a_class_are_an_encoder(
     changed_config: Callable[..., Path],
 ) -> None:
