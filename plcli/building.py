@@ -7,6 +7,7 @@ from typing import Any
 from plcli import adapters, finetuning, hardware
 from plcli import pretrained as loading
 from plcli.errors import ModelError, UsageError, listed
+from plcli.init_from import continue_from
 
 LOSS_OPTIONS = ("class_weights", "focal", "label_smoothing", "huber", "r_drop")
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # what is wanted, and whether it is
@@ -75,7 +76,7 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
     auto_class = getattr(transformers, module.auto_class)
     fresh: frozenset[str] = frozenset()
     if module.init_from is not None:
-        model, fresh = finetuning.continue_from(auto_class, module.init_from, **module.settings())
+        model, fresh = continue_from(auto_class, module.init_from, **module.settings())
     elif module.pretrained is not None:
         more = adapters.prepare_four_bits() if module.lora and module.lora.quantize else {}
         model = adapters.load_model(auto_class, module.pretrained, **module.settings(), **more)

@@ -26,7 +26,6 @@ from plcli import (
     checkpoint_files,
     classes,
     config,
-    finetuning,
     hardware,
     log,
     outcome,
@@ -43,6 +42,7 @@ from plcli.classes import parameters
 from plcli.errors import MachineError, ModelError, PlcliError, UsageError, below
 from plcli.exact import ExactFitLoop
 from plcli.fitting import Fit
+from plcli.init_from import artefact_folder
 from plcli.metrics_csv import MetricsCsv
 from plcli.plan import Plan
 from plcli.predictions import Lines, Sink
@@ -476,7 +476,7 @@ class PlCLI(LightningCLI):
 
 def _tokenizer_of(run: str | None) -> str | None:
     """Return the folder of a run's tokenizer."""
-    return None if run is None else str(finetuning.artefact_folder(run))
+    return None if run is None else str(artefact_folder(run))
 
 
 def _namespace(**sections: Any) -> Namespace:

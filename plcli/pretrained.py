@@ -152,6 +152,19 @@ def quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(level)
 
 
+def load_config(name: str) -> Any:
+    """Load the config of a pretrained model in a folder.
+
+    Raises:
+        ModelError: if there is none, it is damaged or names code, or its kind is not known.
+    """
+    from transformers import AutoConfig
+
+    folder = resolve(name)
+    with _explained(folder):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
 def load_tokenizer(name: str) -> Any:
     """Load the tokenizer of a pretrained model.
 

@@ -1,21 +1,15 @@
-"""Parts by depth over many architectures, freezing, and going on from another run's weights."""
+"""Parts by depth over many architectures, and freezing."""
 
-import logging
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
 
-from plcli import artefact, finetuning, pretrained
+from plcli import pretrained
 from plcli.errors import ModelError, UsageError
 from plcli.finetuning import Parts
 from plcli.tasks.text_classification import TextClassifier
-from tests.conftest import message_rows, write_rows
-from tests.fitted import fit, run_plcli
-from tests.tiny import bert_tokenizer
 
 TWO_LAYERS: dict[str, dict[str, Any]] = {
     name: {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -46,10 +40,8 @@ def trained(model: Any) -> set[str]:
 
 
 def classifier(**arguments: Any) -> TextClassifier:
-    arguments = {"labels": ["a", "b", "c"], "vocab_size": 40, "pad_token_id": 0, **arguments}
-    if "init_from" not in arguments:
-        arguments["architecture"] = BERT
-    return TextClassifier(**arguments)
+    known = {"labels": ["a", "b", "c"], "vocab_size": 40, "pad_token_id": 0}
+    return TextClassifier(architecture=BERT, **known, **arguments)
 
 
 # parts
@@ -118,100 +110,3 @@ def test_a_network_is_not_frozen_whole() -> None:
     model = build("gpt2", TWO_LAYERS["gpt2"], "AutoModelForCausalLM")
     with pytest.raises(UsageError, match=r"model\.freeze: all leaves nothing to train"):
         Parts(model).freeze("all")
-
-
-# another run's weights
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a classifier of a, b and c."""
-    run = tmp_path_factory.mktemp("other") / "run"
-    run.mkdir()
-    torch.manual_seed(1)
-    card = {"facts": {}, "labels": ["a", "b", "c"]}
-    artefact.save(run / "model", model=classifier(), data=None, card=card)
-    bert_tokenizer().save_pretrained(run / "model")
-    return run
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(path / "model" / "model.safetensors")
-
-
-def test_the_weights_of_another_run_are_taken(other: Path) -> None:
-    state = classifier(init_from=str(other)).model.state_dict()
-    assert all(torch.equal(state[name], tensor) for name, tensor in weights(other).items())
-
-
-def test_the_model_folder_may_be_named(other: Path) -> None:
-    state = classifier(init_from=str(other / "model")).model.state_dict()
-    assert torch.equal(state["classifier.weight"], weights(other)["classifier.weight"])
-
-
-def test_the_heads_rows_follow_the_names_of_the_labels(other: Path) -> None:
-    state = classifier(init_from=str(other), labels=["c", "new", "a"]).model.state_dict()
-    before = weights(other)["classifier.weight"]
-    assert torch.equal(state["classifier.weight"][[0, 2]], before[[2, 0]])
-    assert not any(torch.equal(state["classifier.weight"][1], row) for row in before)
-
-
-def test_labels_may_be_fewer(other: Path) -> None:
-    state = classifier(init_from=str(other), labels=["b", "c"]).model.state_dict()
-    assert torch.equal(state["classifier.weight"], weights(other)["classifier.weight"][1:])
-
-
-def test_what_becomes_of_the_labels_is_said(other: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        classifier(init_from=str(other), labels=["c", "new", "a"])
-    assert f"init_from {other}: known labels c, a, new new, gone b" in caplog.text
-
-
-@pytest.mark.parametrize(
-    "kind", ["AutoModelForTokenClassification", "AutoModelForQuestionAnswering"]
-)
-def test_of_another_task_the_encoder_alone_is_taken(other: Path, kind: str) -> None:
-    settings = {"id2label": dict(enumerate("abc"))} if "Token" in kind else {}
-    model, fresh = finetuning.continue_from(getattr(transformers, kind), str(other), **settings)
-    before, state = weights(other), model.state_dict()
-    assert torch.equal(
-        state["bert.encoder.layer.1.output.dense.weight"],
-        before["bert.encoder.layer.1.output.dense.weight"],
-    )
-    assert fresh == {name for name in state if not name.startswith("bert.")}
-    assert model.training
-
-
-def test_numbers_after_classes_have_a_fresh_head(other: Path) -> None:
-    module = classifier(init_from=str(other), problem="regression", labels=None)
-    assert module.model.classifier.out_features == 1
-    assert module.model.config.problem_type == "regression"
-
-
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"model\.init_from: .* is neither a finished run nor"):
-        classifier(init_from=str(tmp_path))
-
-
-def test_a_damaged_run_is_refused(other: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(other, tmp_path / "run"))
-    with open(run / "model" / "model.safetensors", "r+b") as file:
-        file.write(b"x")
-    with pytest.raises(ModelError, match="is not the file that was written"):
-        classifier(init_from=str(run))
-
-
-def test_a_run_that_went_on_from_another_is_used_and_resumed_by_itself(
-    other: Path, tmp_path: Path
-) -> None:
-    first = Path(shutil.copytree(other, tmp_path / "first"))
-    rows = str(write_rows(tmp_path / "rows.jsonl", message_rows(1)))
-    data = {"train": rows, "validation": rows, "test": rows, "text": "message", "label": "intent"}
-    run = fit(tmp_path, model={"init_from": str(first)}, data=data)
-    shutil.rmtree(run / "model")  # as if it had been stopped at its very end
-    resumed = run_plcli("fit", "--run", run)
-    assert resumed.code == 0, resumed.err
-    shutil.rmtree(first)
-    assert run_plcli("test", "--run", run).code == 0

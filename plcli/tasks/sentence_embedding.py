@@ -23,6 +23,7 @@ from plcli.data import TextData
 from plcli.encoding import Encoded, Encoder, TextEncoder
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.extras import need
+from plcli.init_from import artefact_folder
 from plcli.module import TransformerModule
 from plcli.retrieval import Retrieval
 from plcli.rows import Kind, Rows
@@ -50,10 +51,10 @@ class SentenceEmbedder(TransformerModule):
     tokens before they are pooled. The arguments not named here are those of TransformerModule.
 
     Args:
-        pooling: what makes one vector of a text's tokens; by default what the pretrained model
-            says, else mean.
-        normalize: whether vectors are brought to length 1; by default what the pretrained model
-            says, else not. Losses and metrics compare by cosine in any case.
+        pooling: what makes one vector of a text's tokens; by default what the pretrained model, or
+            the run of init_from, says, else mean.
+        normalize: whether vectors are brought to length 1; by default what the pretrained model, or
+            the run of init_from, says, else not. Losses and metrics compare by cosine in any case.
         objective: the loss: for scored pairs cosent (the default), angle or cosine; for pairs and
             triplets multiple_negatives (the default) or multiple_negatives_symmetric, for which the
             other rows of a batch are negatives, or for triplets triplet; for margins margin_mse.
@@ -91,12 +92,15 @@ class SentenceEmbedder(TransformerModule):
             raise UsageError(f"model.scale: got {self.scale}, expected more than 0.")
         need("sentence_transformers", extra="embedding", purpose=f"model: {type(self).__name__}")
         found, normalized = None, None
-        if self.pretrained is not None:
-            found, normalized = sentence_modules.read(pretrained.resolve(self.pretrained))
+        source = self.pretrained and pretrained.resolve(self.pretrained)
+        if self.init_from is not None:
+            source = str(artefact_folder(self.init_from))
+        if source is not None:
+            found, normalized = sentence_modules.read(source)
         pooling = self.pooling or found or "mean"
         if pooling not in get_args(Pooling):
             raise ModelError(
-                f"pretrained: {self.pretrained} pools by {pooling}; plcli has "
+                f"pretrained: {source} pools by {pooling}; plcli has "
                 f"{', '.join(get_args(Pooling))}. Choose one with model.pooling."
             )
         self.normalize = bool(normalized) if self.normalize is None else self.normalize
