@@ -256,8 +256,8 @@ class SplitData(LightningDataModule):
             subset = self.subset(name)
             if name == "validation" and subset is not None and not len(subset):
                 raise DataError(
-                    f"{self.rows(name).source}: no row can be cut off for validation, as every "
-                    "label stands in one row only. Give data.validation a file, or add rows."
+                    f"{self.rows(name).source}: no row can be cut off for validation: there is one "
+                    "alone, or one of each label. Give data.validation a file, or add rows."
                 )
             opened = self.open(name)
             if name == "train" and len(opened) < 2:

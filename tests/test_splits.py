@@ -242,8 +242,8 @@ def test_one_row_is_left_to_validate_on_though_its_name_is_not_learned() -> None
 def test_a_validation_split_without_a_row_is_refused() -> None:
     data = text_data([{"message": "hello", "intent": name} for name in "abcdefgh"])
     with refused(
-        "train.jsonl: no row can be cut off for validation, as every label stands in one row only. "
-        "Give data.validation a file, or add rows."
+        "train.jsonl: no row can be cut off for validation: there is one alone, or one of each "
+        "label. Give data.validation a file, or add rows."
     ):
         data.split("validation")
 
