@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from plcli import templates
@@ -109,6 +110,13 @@ class Encoded:
         """Return what a column of lists holds for an entry."""
         self._count(1)
         return self._ragged[name][entry]
+
+    def flat(self, name: str, rows: npt.NDArray[np.int64] | None) -> npt.NDArray[Any]:
+        """Return what a column of lists holds for some entries, or all, one after the other."""
+        column = self._file.table.column(name)
+        taken = column if rows is None else column.take(pa.array(rows))
+        values: npt.NDArray[Any] = pc.list_flatten(taken).to_numpy()
+        return values
 
     def entries(
         self, rows: Sequence[int] | npt.NDArray[np.int64]

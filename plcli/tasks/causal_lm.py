@@ -19,7 +19,7 @@ from plcli import pretrained as loading
 from plcli.blocks import Blocks, DocumentEncoder, attention_mask, padded
 from plcli.data import TextData
 from plcli.encoding import IGNORED, Encoded, Encoder
-from plcli.errors import ModelError, UsageError
+from plcli.errors import DataError, ModelError, UsageError
 from plcli.instructions import ConversationEncoder, PromptEncoder, ResponseEncoder
 from plcli.module import TransformerModule
 from plcli.rows import Kind
@@ -283,14 +283,32 @@ class CausalLMData(TextData):
         """Cut the rows into blocks; those to predict stay whole."""
         if split == "predict":
             return None
-        return Blocks(
-            self.encoded(split).lengths,
-            self.subset(split),
+        encoded, rows = self.encoded(split), self.subset(split)
+        blocks = Blocks(
+            encoded.lengths,
+            rows,
             size=self.longest,
             joined=self.cross_documents,
             whole=self._has_answers,
             least=2,  # of a single token nothing is predicted
+            learnt=encoded.flat("learnt", rows) if self._has_answers else None,
         )
+        if blocks.num_unlearnt and not len(blocks):
+            raise DataError(
+                f"{self.rows(split).source}: of the {split} split no answer begins within the "
+                f"first {self.longest} tokens, so that there is nothing to learn. "
+                "Raise data.max_length, or shorten the prompts."
+            )
+        return blocks
+
+    def describe(self, split: str) -> str:
+        """Rows, their blocks, and what of them is left out."""
+        said, blocks = super().describe(split), self.blocks(split)
+        if blocks is None or not blocks.num_unlearnt:
+            return said
+        if self.cross_documents:
+            return f"{said}, {blocks.num_unlearnt} blocks that hold no answer left out"
+        return f"{said}, {blocks.num_unlearnt} whose answer is cut away whole (data.max_length)"
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
         """Make a batch of blocks, or of prompts that are padded at the left."""

@@ -315,6 +315,35 @@ def test_a_long_answer_is_cut_and_that_is_said(tmp_path: Path) -> None:
     assert made.describe("validation").startswith(said)
 
 
+LONG = {"ask": "the invoice is wrong", "answer": "late you"}  # its prompt alone is 4 tokens
+SHORT = {"ask": "the", "answer": "parcel"}
+
+
+def test_a_row_whose_answer_is_cut_away_is_left_out_and_that_is_said(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [LONG, SHORT, LONG])
+    made = data(source, prompt="ask", response="answer", max_length=4)
+    assert blocks(made) == ["the parcel </s>"]
+    assert made.split("validation").row_numbers.tolist() == [1]
+    assert made.describe("validation").endswith(
+        ", 2 cut to 4 tokens (data.max_length), 2 whose answer is cut away whole (data.max_length)"
+    )
+
+
+def test_a_joined_block_without_an_answer_is_left_out_and_that_is_said(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [LONG, SHORT])
+    made = data(source, prompt="ask", response="answer", max_length=4, cross_documents=True)
+    assert blocks(made) == ["late you </s> the", "parcel </s>"]
+    assert ", 1 blocks that hold no answer left out" in made.describe("validation")
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_whose_answers_are_all_cut_away_is_refused(tmp_path: Path, split: str) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [LONG, LONG])
+    made = data(source, prompt="ask", response="answer", max_length=4)
+    with pytest.raises(DataError, match=rf"of the {split} split no answer begins within the first"):
+        made.split(split)
+
+
 def test_a_model_answers_prompts_as_it_has_learnt(tmp_path: Path) -> None:
     config = sections(tmp_path, TASKS * 20, prompt="ask", response="answer")
     run = fit(tmp_path, **config, trainer={"max_epochs": 6})
