@@ -64,12 +64,13 @@ def settle(model: Any, options: Mapping[str, Any], *, most: int | None) -> None:
     if settled.max_new_tokens is None:
         settled.max_new_tokens = most or pretrained.most_positions(model)
     settled.max_length = None  # transformers' own limit, of the start token and the rest
+    settled.num_return_sequences = None  # a row to predict has one text
     for name, used, needed in (
         ("temperature", settled.do_sample, "do_sample: true"),
         ("top_p", settled.do_sample, "do_sample: true"),
         ("length_penalty", (settled.num_beams or 1) > 1, "num_beams: 4, or another number"),
     ):
-        if options[name] is not None and not used:
+        if options.get(name) is not None and not used:
             raise UsageError(
                 f"model.{name}: {options[name]} changes nothing here. "
                 f"Set model.{needed}, or leave it away."

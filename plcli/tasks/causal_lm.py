@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MeanMetric, MetricCollection
 
+from plcli import generation
 from plcli import pretrained as loading
 from plcli.blocks import Blocks, DocumentEncoder, attention_mask, padded
 from plcli.data import TextData
@@ -34,7 +35,10 @@ logger = logging.getLogger(__name__)
 class CausalLM(TransformerModule):
     """A language model that goes on from what it has read, as `AutoModelForCausalLM` loads it.
 
-    The arguments not named here are those of TransformerModule.
+    Its generation options are kept with the artefact. What they do not say, such as a
+    repetition_penalty, is what the pretrained model's generation_config.json says; but a row has
+    one continuation, whatever its num_return_sequences. The arguments not named here are those of
+    TransformerModule.
 
     Args:
         max_new_tokens: of a continuation, at most.
@@ -86,6 +90,17 @@ class CausalLM(TransformerModule):
                 f"model.max_new_tokens: {self.max_new_tokens} leave no room for a prompt within "
                 f"the model's {limit} positions. Set it below {limit}."
             )
+        self._settle_generation()
+
+    def _settle_generation(self) -> None:
+        options: dict[str, Any] = {
+            "max_new_tokens": self.max_new_tokens,
+            "num_beams": self.num_beams,
+            "do_sample": bool(self.temperature),
+        }
+        if self.temperature:
+            options |= {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}  # 0: all
+        generation.settle(self.model, options, most=None)
 
     def _check_direction(self) -> None:
         from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES

@@ -156,6 +156,37 @@ def test_beams_are_what_transformers_finds(trained: Trained) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"num_beams": 3}, {"num_beams": 3, "do_sample": False}),
+        ({"temperature": 0.7, "top_p": 0.9}, {"temperature": 0.7, "top_p": 0.9, "do_sample": True}),
+    ],
+    ids=["beams", "sampling"],
+)
+def test_what_is_said_of_generation_is_kept_with_the_model(
+    tmp_path: Path, settings: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    model = CausalLM(architecture=TINY, vocab_size=20, max_new_tokens=7, **settings)
+    model.save_pretrained(tmp_path)
+    assert {**kept, "max_new_tokens": 7}.items() <= read_json(
+        tmp_path / "generation_config.json"
+    ).items()
+
+
+def test_of_a_pretrained_generation_config_the_rest_is_taken_over(tmp_path: Path) -> None:
+    CausalLM(architecture=TINY, vocab_size=20).save_pretrained(tmp_path)
+    file = tmp_path / "generation_config.json"
+    theirs = {"num_beams": 2, "num_return_sequences": 2, "repetition_penalty": 1.3}
+    file.write_text(json.dumps(read_json(file) | theirs))
+    model = CausalLM(pretrained=str(tmp_path), max_new_tokens=2, num_beams=2).eval()
+    model.tokenizer = word_tokenizer(pad_token="</s>", eos_token="</s>")
+    ids = torch.tensor([[2, 3]])
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "id": [0], "index": [0]}
+    assert len(model.predict_step(batch, 0)) == 1
+    assert model.model.generation_config.repetition_penalty == 1.3
+
+
 def test_an_empty_prompt_is_continued(trained: Trained) -> None:
     with own_cache(trained.run.parent):
         result = run_plcli("predict", "--run", trained.run, "")
