@@ -28,11 +28,14 @@ class Blocks:
         whole: whether only the first block of a document is used, as of one that cannot go on
             without its beginning.
         least: tokens a block at least; what is left of a document and shorter is left out.
+        learnt: uint8 [tokens of the split], which are to be learnt; a block that has none but its
+            first, which nothing stands before, is left out. By default all are.
 
     Attributes:
         lengths: int32 [blocks].
         rows: int64 [blocks], the row in which each begins.
         num_cut: documents whose end is left out.
+        num_unlearnt: blocks that are left out as nothing of them is learnt.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Blocks:
         joined: bool = False,
         whole: bool = False,
         least: int = 1,
+        learnt: npt.NDArray[np.uint8] | None = None,
     ) -> None:
         self.size, self.least = size, least
         self._used = np.arange(len(lengths)) if rows is None else rows
@@ -63,10 +67,19 @@ class Blocks:
             within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
             self._first = self._starts[owners] + within * size
             self._stop = np.minimum(self._first + size, (self._starts + sizes)[owners])
-        enough = self._stop - self._first >= least
-        self._first, self._stop = self._first[enough], self._stop[enough]
+        self._keep(self._stop - self._first >= least)
+        self.num_unlearnt = 0
+        if learnt is not None and len(self._first):
+            ranges = np.stack([self._first + 1, self._stop], 1).ravel()  # reduced in turn
+            teaches = np.maximum.reduceat(np.append(learnt, [0, 0]), ranges)[::2] > 0
+            teaches &= self._stop - self._first > 1
+            self.num_unlearnt = int((~teaches).sum())
+            self._keep(teaches)
         self.lengths = (self._stop - self._first).astype(np.int32)
         self.rows = self._used[np.searchsorted(self._ends, self._first, side="right")]
+
+    def _keep(self, wanted: npt.NDArray[np.bool_]) -> None:
+        self._first, self._stop = self._first[wanted], self._stop[wanted]
 
     def __len__(self) -> int:
         return len(self.lengths)

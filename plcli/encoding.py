@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from plcli import templates
@@ -110,6 +111,13 @@ class Encoded:
         self._count(1)
         return self._ragged[name][entry]
 
+    def flat(self, name: str, rows: npt.NDArray[np.int64] | None) -> npt.NDArray[Any]:
+        """Return what a column of lists holds for some entries, or all, one after the other."""
+        column = self._file.table.column(name)
+        taken = column if rows is None else column.take(pa.array(rows))
+        values: npt.NDArray[Any] = pc.list_flatten(taken).to_numpy()
+        return values
+
     def entries(
         self, rows: Sequence[int] | npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -122,28 +130,25 @@ class Encoded:
         within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
         return self.first[rows][owners] + within, owners
 
-    def batch(
-        self, indices: Sequence[int] | npt.NDArray[np.int64], ids: str = "input_ids"
-    ) -> dict[str, torch.Tensor]:
+    def batch(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
         """Take entries out as one padded batch.
 
         Args:
             indices: the entries.
-            ids: the column that holds the token ids.
 
         Returns:
             input_ids and attention_mask, int64 [entries, longest entry], and token_type_ids where
             the model takes them.
         """
         self._count(len(indices))
-        cells = self._ragged[ids]
+        cells = self._ragged["input_ids"]
         width = int(cells.lengths[list(indices)].max())
         batch = {
             "input_ids": self._padded(cells, indices, width, self._pad),
             "attention_mask": self._mask(cells, indices, width),
         }
         if self._takes_type_ids:
-            types = self._ragged.get("token_type_ids") if ids == "input_ids" else None
+            types = self._ragged.get("token_type_ids")
             batch["token_type_ids"] = (
                 self._padded(types, indices, width, 0)
                 if types
@@ -276,7 +281,6 @@ class TextEncoder:
         template: joins the columns to one text; see plcli.templates.
         stride: tokens that a window repeats of the one before it; None cuts the row instead.
         max_windows: windows a row at most; what follows them is cut.
-        special: whether the tokenizer's special tokens are added.
 
     Raises:
         ModelError: if windows are asked for and the tokenizer is not a fast one.
@@ -291,12 +295,11 @@ class TextEncoder:
         template: str | None = None,
         stride: int | None = None,
         max_windows: int | None = None,
-        special: bool = True,
     ) -> None:
         self.tokenizer, self.max_length = tokenizer, max_length
-        self.stride, self.max_windows, self.special = stride, max_windows, special
+        self.stride, self.max_windows = stride, max_windows
         self.template = template
-        self.key = [max_length, stride, max_windows, special, template]
+        self.key = [max_length, stride, max_windows, template]
         columns = {"input_ids": IDS, "truncated": pa.bool_()}
         if pairs:
             columns["token_type_ids"] = pa.list_(pa.uint8())
@@ -316,9 +319,7 @@ class TextEncoder:
 
     def _fast(self, texts: Sequence[Any]) -> dict[str, Sequence[Any]]:
         set_truncation(self.tokenizer, self.max_length, stride=self.stride or 0)
-        encodings = self.tokenizer.backend_tokenizer.encode_batch_fast(
-            texts, add_special_tokens=self.special
-        )
+        encodings = self.tokenizer.backend_tokenizer.encode_batch_fast(texts)
         values: dict[str, Sequence[Any]] = {}
         if self.stride is None:
             values["truncated"] = [bool(encoding.overflowing) for encoding in encodings]
@@ -334,7 +335,7 @@ class TextEncoder:
     def _slow(self, texts: Sequence[Any]) -> dict[str, Sequence[Any]]:
         pairs = "token_type_ids" in self.columns
         first, second = zip(*texts, strict=True) if pairs else (texts, None)
-        settings = {"return_token_type_ids": True, "add_special_tokens": self.special}
+        settings = {"return_token_type_ids": True}
         both = (list(first), list(second) if second else None)
         whole = self.tokenizer(*both, **settings, verbose=False)
         cut = self.tokenizer(*both, truncation=True, max_length=self.max_length, **settings)

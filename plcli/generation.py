@@ -19,6 +19,11 @@ OPTIONS = (  # named as transformers names them
     *("max_new_tokens", "num_beams", "length_penalty", "no_repeat_ngram_size"),
     *("do_sample", "temperature", "top_p"),
 )
+OF_BEAMS = ("length_penalty", "early_stopping")  # which mean nothing without beams
+OF_SAMPLING = (
+    *("temperature", "top_p", "top_k", "min_p", "top_h", "typical_p"),
+    *("epsilon_cutoff", "eta_cutoff"),
+)
 
 
 def check(options: Mapping[str, Any]) -> None:
@@ -41,13 +46,16 @@ def check(options: Mapping[str, Any]) -> None:
 def settle(model: Any, options: Mapping[str, Any], *, most: int | None) -> None:
     """Put options into a model's generation config.
 
+    What the model itself says of beams or of sampling is dropped where there is none: transformers
+    would refuse to save it beside the weights, once all is trained.
+
     Args:
         model: of transformers.
         options: those that are not None replace the model's own.
         most: new tokens, where neither options nor model say it.
 
     Raises:
-        UsageError: if an option changes nothing without another.
+        UsageError: if an option changes nothing without another, or they contradict the model's.
     """
     settled = model.generation_config
     for name, value in options.items():
@@ -56,16 +64,30 @@ def settle(model: Any, options: Mapping[str, Any], *, most: int | None) -> None:
     if settled.max_new_tokens is None:
         settled.max_new_tokens = most or pretrained.most_positions(model)
     settled.max_length = None  # transformers' own limit, of the start token and the rest
+    settled.num_return_sequences = None  # a row to predict has one text
     for name, used, needed in (
         ("temperature", settled.do_sample, "do_sample: true"),
         ("top_p", settled.do_sample, "do_sample: true"),
         ("length_penalty", (settled.num_beams or 1) > 1, "num_beams: 4, or another number"),
     ):
-        if options[name] is not None and not used:
+        if options.get(name) is not None and not used:
             raise UsageError(
                 f"model.{name}: {options[name]} changes nothing here. "
                 f"Set model.{needed}, or leave it away."
             )
+    unused = (
+        *(() if settled.do_sample else OF_SAMPLING),
+        *(OF_BEAMS if (settled.num_beams or 1) == 1 else ()),
+    )
+    for name in unused:
+        setattr(settled, name, None)
+    try:
+        settled.validate(strict=True)
+    except ValueError as error:
+        said = " ".join(str(error).split())
+        raise UsageError(
+            f"pretrained: its generation_config.json cannot be kept: {said} Mend that file."
+        ) from None
 
 
 def generate(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:

@@ -61,14 +61,16 @@ class Retrieval(Metric):
         relevant = torch.unique(query_of * len(documents) + document_of)
         wanted = torch.bincount(relevant // len(documents), minlength=len(queries))
         depth = min(DEEPEST, len(documents))
-        numbers, hits = torch.arange(len(documents), device=queries.device), []
-        for part in torch.split(torch.arange(len(queries), device=queries.device), PART):
-            places = part[:, None] * len(documents) + numbers
-            belongs = torch.isin(places, relevant)
-            itself = query_keys[part, None] == document_keys
+        numbers, hits = torch.arange(len(queries), device=queries.device), []
+        itself = torch.searchsorted(document_keys, query_keys).clamp(max=len(documents) - 1)
+        left_out = (document_keys[itself] == query_keys) & ~torch.isin(
+            numbers * len(documents) + itself, relevant
+        )
+        for part in torch.split(numbers, PART):
             cosines = queries[part] @ documents.T
-            best = cosines.masked_fill(itself & ~belongs, -torch.inf).topk(depth).indices
-            hits.append(belongs.gather(1, best))
+            cosines[left_out[part], itself[part][left_out[part]]] = -torch.inf
+            best = cosines.topk(depth).indices
+            hits.append(torch.isin(part[:, None] * len(documents) + best, relevant))
         found = torch.cat(hits).double()  # [queries, depth], whether a place holds what belongs
         ranks = torch.arange(1, depth + 1, device=queries.device)
         gains = (ranks + 1).double().log2().reciprocal()
@@ -81,7 +83,7 @@ class Retrieval(Metric):
 
 
 def _distinct(vectors: Any, keys: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return a vector for every distinct key, these keys, and which of them each row has."""
+    """Return a vector for every distinct key, these keys in order, and which of them a row has."""
     vectors, keys = dim_zero_cat(vectors), dim_zero_cat(keys)
     distinct, inverse = keys.unique(return_inverse=True)
     rows = torch.arange(len(keys), device=keys.device)

@@ -52,6 +52,13 @@ def test_what_is_too_short_is_left_out() -> None:
     assert cut(size=2, least=2) == [(0, 2), (0, 2), (2, 2)]
 
 
+def test_a_block_of_which_nothing_but_the_first_token_is_learnt_is_left_out() -> None:
+    learnt = np.zeros(LENGTHS.sum(), np.uint8)
+    learnt[[2, 6]] = 1  # the first token of a block, and the second of another
+    blocks = Blocks(LENGTHS, None, size=2, learnt=learnt)
+    assert (blocks.rows.tolist(), blocks.num_unlearnt) == ([2], 5)
+
+
 def test_only_the_rows_of_the_split_are_cut() -> None:
     assert cut(size=4, rows=np.array([2, 3])) == [(2, 3), (3, 1)]
 

@@ -109,6 +109,18 @@ def test_more_queries_than_are_in_memory_together(monkeypatch: pytest.MonkeyPatc
     assert measured(*sample) == pytest.approx(whole)
 
 
+def test_not_every_pair_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up, whole = [], torch.isin
+
+    def isin(elements: torch.Tensor, tests: torch.Tensor) -> torch.Tensor:
+        looked_up.append(elements.numel())
+        return whole(elements, tests)
+
+    monkeypatch.setattr(torch, "isin", isin)
+    measured(*pairs(400, texts=1400, documents=3900))
+    assert sum(looked_up) <= 400 * (10 + 1)  # the places of a ranking and the text itself
+
+
 def test_a_document_that_is_the_text_of_the_query_is_left_out() -> None:
     queries, documents = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 1.0], [1, 0]])
     found = measured(queries, documents, torch.tensor([1, 2]), torch.tensor([3, 1]), parts=1)

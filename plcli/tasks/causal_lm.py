@@ -15,11 +15,12 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MeanMetric, MetricCollection
 
+from plcli import generation
 from plcli import pretrained as loading
 from plcli.blocks import Blocks, DocumentEncoder, attention_mask, padded
 from plcli.data import TextData
 from plcli.encoding import IGNORED, Encoded, Encoder
-from plcli.errors import ModelError, UsageError
+from plcli.errors import DataError, ModelError, UsageError
 from plcli.instructions import ConversationEncoder, PromptEncoder, ResponseEncoder
 from plcli.module import TransformerModule
 from plcli.rows import Kind
@@ -34,7 +35,10 @@ logger = logging.getLogger(__name__)
 class CausalLM(TransformerModule):
     """A language model that goes on from what it has read, as `AutoModelForCausalLM` loads it.
 
-    The arguments not named here are those of TransformerModule.
+    Its generation options are kept with the artefact. What they do not say, such as a
+    repetition_penalty, is what the pretrained model's generation_config.json says; but a row has
+    one continuation, whatever its num_return_sequences. The arguments not named here are those of
+    TransformerModule.
 
     Args:
         max_new_tokens: of a continuation, at most.
@@ -86,6 +90,17 @@ class CausalLM(TransformerModule):
                 f"model.max_new_tokens: {self.max_new_tokens} leave no room for a prompt within "
                 f"the model's {limit} positions. Set it below {limit}."
             )
+        self._settle_generation()
+
+    def _settle_generation(self) -> None:
+        options: dict[str, Any] = {
+            "max_new_tokens": self.max_new_tokens,
+            "num_beams": self.num_beams,
+            "do_sample": bool(self.temperature),
+        }
+        if self.temperature:
+            options |= {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}  # 0: all
+        generation.settle(self.model, options, most=None)
 
     def _check_direction(self) -> None:
         from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -283,14 +298,32 @@ class CausalLMData(TextData):
         """Cut the rows into blocks; those to predict stay whole."""
         if split == "predict":
             return None
-        return Blocks(
-            self.encoded(split).lengths,
-            self.subset(split),
+        encoded, rows = self.encoded(split), self.subset(split)
+        blocks = Blocks(
+            encoded.lengths,
+            rows,
             size=self.longest,
             joined=self.cross_documents,
             whole=self._has_answers,
             least=2,  # of a single token nothing is predicted
+            learnt=encoded.flat("learnt", rows) if self._has_answers else None,
         )
+        if blocks.num_unlearnt and not len(blocks):
+            raise DataError(
+                f"{self.rows(split).source}: of the {split} split no answer begins within the "
+                f"first {self.longest} tokens, so that there is nothing to learn. "
+                "Raise data.max_length, or shorten the prompts."
+            )
+        return blocks
+
+    def describe(self, split: str) -> str:
+        """Rows, their blocks, and what of them is left out."""
+        said, blocks = super().describe(split), self.blocks(split)
+        if blocks is None or not blocks.num_unlearnt:
+            return said
+        if self.cross_documents:
+            return f"{said}, {blocks.num_unlearnt} blocks that hold no answer left out"
+        return f"{said}, {blocks.num_unlearnt} whose answer is cut away whole (data.max_length)"
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
         """Make a batch of blocks, or of prompts that are padded at the left."""

@@ -7,6 +7,7 @@ validation and test they are chosen by the block's number, so that scores can be
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -91,10 +92,24 @@ class MaskedLM(TransformerModule):
                 }
                 for tokens, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)
             ]
-            for fill in fills:
-                text = text.replace(tokenizer.mask_token, fill["token"].strip(), 1)
-            rows.append({"id": id, "text": text, "fills": fills})
+            filled = fill_in(tokenizer, text, [fill["token"].strip() for fill in fills])
+            rows.append({"id": id, "text": filled, "fills": fills})
         return rows
+
+
+def fill_in(tokenizer: Any, text: str, fills: Sequence[str]) -> str:
+    """Put fills in the places of a text's masks; masks that were cut away stay.
+
+    What a wordpiece tokenizer marks as going on a word, such as ##s, is joined to what it follows.
+    """
+    model = tokenizer.backend_tokenizer.model
+    goes_on = getattr(model, "continuing_subword_prefix", None) or None
+    filled, *rest = text.split(tokenizer.mask_token)
+    for part, fill in zip_longest(rest, fills[: len(rest)], fillvalue=tokenizer.mask_token):
+        if goes_on and fill.startswith(goes_on):
+            filled, fill = filled.rstrip(), fill.removeprefix(goes_on)
+        filled += fill + part
+    return filled
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -156,6 +156,37 @@ def test_beams_are_what_transformers_finds(trained: Trained) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"num_beams": 3}, {"num_beams": 3, "do_sample": False}),
+        ({"temperature": 0.7, "top_p": 0.9}, {"temperature": 0.7, "top_p": 0.9, "do_sample": True}),
+    ],
+    ids=["beams", "sampling"],
+)
+def test_what_is_said_of_generation_is_kept_with_the_model(
+    tmp_path: Path, settings: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    model = CausalLM(architecture=TINY, vocab_size=20, max_new_tokens=7, **settings)
+    model.save_pretrained(tmp_path)
+    assert {**kept, "max_new_tokens": 7}.items() <= read_json(
+        tmp_path / "generation_config.json"
+    ).items()
+
+
+def test_of_a_pretrained_generation_config_the_rest_is_taken_over(tmp_path: Path) -> None:
+    CausalLM(architecture=TINY, vocab_size=20).save_pretrained(tmp_path)
+    file = tmp_path / "generation_config.json"
+    theirs = {"num_beams": 2, "num_return_sequences": 2, "repetition_penalty": 1.3}
+    file.write_text(json.dumps(read_json(file) | theirs))
+    model = CausalLM(pretrained=str(tmp_path), max_new_tokens=2, num_beams=2).eval()
+    model.tokenizer = word_tokenizer(pad_token="</s>", eos_token="</s>")
+    ids = torch.tensor([[2, 3]])
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "id": [0], "index": [0]}
+    assert len(model.predict_step(batch, 0)) == 1
+    assert model.model.generation_config.repetition_penalty == 1.3
+
+
 def test_an_empty_prompt_is_continued(trained: Trained) -> None:
     with own_cache(trained.run.parent):
         result = run_plcli("predict", "--run", trained.run, "")
@@ -313,6 +344,35 @@ def test_a_long_answer_is_cut_and_that_is_said(tmp_path: Path) -> None:
     made = data(source, prompt="ask", response="answer", max_length=4)
     said = "validation: 1 rows in 1 blocks of at most 4 tokens, 4 in all, 1 cut to 4 tokens"
     assert made.describe("validation").startswith(said)
+
+
+LONG = {"ask": "the invoice is wrong", "answer": "late you"}  # its prompt alone is 4 tokens
+SHORT = {"ask": "the", "answer": "parcel"}
+
+
+def test_a_row_whose_answer_is_cut_away_is_left_out_and_that_is_said(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [LONG, SHORT, LONG])
+    made = data(source, prompt="ask", response="answer", max_length=4)
+    assert blocks(made) == ["the parcel </s>"]
+    assert made.split("validation").row_numbers.tolist() == [1]
+    assert made.describe("validation").endswith(
+        ", 2 cut to 4 tokens (data.max_length), 2 whose answer is cut away whole (data.max_length)"
+    )
+
+
+def test_a_joined_block_without_an_answer_is_left_out_and_that_is_said(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [LONG, SHORT])
+    made = data(source, prompt="ask", response="answer", max_length=4, cross_documents=True)
+    assert blocks(made) == ["late you </s> the", "parcel </s>"]
+    assert ", 1 blocks that hold no answer left out" in made.describe("validation")
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_whose_answers_are_all_cut_away_is_refused(tmp_path: Path, split: str) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [LONG, LONG])
+    made = data(source, prompt="ask", response="answer", max_length=4)
+    with pytest.raises(DataError, match=rf"of the {split} split no answer begins within the first"):
+        made.split(split)
 
 
 def test_a_model_answers_prompts_as_it_has_learnt(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from plcli.errors import DataError, ModelError, UsageError
-from plcli.tasks.masked_lm import MaskedLM, MaskedLMData
+from plcli.tasks.masked_lm import MaskedLM, MaskedLMData, fill_in
 from tests.conftest import TINY_BERT, Result, message, write_rows
 from tests.fitted import adamw, fit, own_cache, predicted, read_json, run_plcli, try_fit
 from tests.tiny import bert_tokenizer, save_bert
@@ -121,6 +122,31 @@ def test_the_pipeline_gives_the_same_candidates(trained: Trained) -> None:
         assert [c["score"] for mask in ours for c in mask] == pytest.approx(
             [c["score"] for mask in found for c in mask], rel=1e-4
         )
+
+
+@pytest.mark.parametrize(
+    ("text", "fills", "filled"),
+    [
+        ("the [MASK] is [MASK]", ["[MASK]", "late"], "the [MASK] is late"),
+        ("the invoice [MASK] late", ["##s"], "the invoices late"),
+        ("the invoice[MASK] late", ["##s"], "the invoices late"),
+        ("[MASK] is late", ["##s"], "s is late"),
+        ("the [MASK] is [MASK]", ["parcel"], "the parcel is [MASK]"),
+    ],
+    ids=["a mask", "a piece", "a piece without a blank", "a piece at the beginning", "cut away"],
+)
+def test_a_fill_stands_in_the_place_of_its_mask(text: str, fills: list[str], filled: str) -> None:
+    assert fill_in(bert_tokenizer(), text, fills) == filled
+
+
+def test_a_predicted_mask_is_not_filled_again() -> None:
+    made = MaskedLM(architecture=TINY_BERT, vocab_size=15, pad_token_id=0)
+    made.tokenizer = bert_tokenizer()
+    logits = torch.zeros(1, 2, 15)
+    logits[0, 0, 4] = logits[0, 1, 5] = 9.0  # [MASK], the
+    batch = {"id": [0], "text": ["[MASK] [MASK]"], "input_ids": torch.tensor([[4, 4]])}
+    rows = made.predict_rows(SimpleNamespace(logits=logits), batch)
+    assert rows[0]["text"] == "[MASK] the"
 
 
 def test_so_many_candidates_are_given(trained: Trained) -> None:

@@ -423,6 +423,38 @@ def test_what_is_not_said_of_generation_is_the_pretrained_models(tmp_path: Path)
     assert (generation.num_beams, generation.max_new_tokens) == (3, 6)
 
 
+def generating(folder: Path, **settings: Any) -> str:
+    """Save a tiny model whose generation_config.json says this, as other tools write it."""
+    model().save_pretrained(folder)
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps(read_json(file) | settings))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("inherited", "settings"),
+    [
+        ({"num_beams": 4, "early_stopping": True, "length_penalty": 2.0}, {"num_beams": 1}),
+        ({"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 20}, {"do_sample": False}),
+    ],
+    ids=["beams", "sampling"],
+)
+def test_what_a_pretrained_model_says_in_vain_is_not_kept(
+    inherited: dict[str, Any], settings: dict[str, Any], tmp_path: Path
+) -> None:
+    module = Seq2SeqModel(pretrained=generating(tmp_path / "old", **inherited), **settings)
+    module.save_pretrained(tmp_path / "new")  # transformers would refuse it
+    kept = read_json(tmp_path / "new" / "generation_config.json")
+    unused = inherited.keys() - settings.keys()
+    assert {name: kept.get(name) for name in unused} == dict.fromkeys(unused)
+
+
+def test_a_generation_config_that_transformers_does_not_save_is_refused(tmp_path: Path) -> None:
+    folder = generating(tmp_path, output_scores=True)
+    with pytest.raises(UsageError, match=r"pretrained: its generation_config\.json cannot be ke"):
+        Seq2SeqModel(pretrained=folder)
+
+
 def test_no_n_gram_stands_twice_if_that_is_asked_for(trained: Trained) -> None:
     source = trained.folder / "test.jsonl"
     rows = predicted(trained.run, source, "--model.no_repeat_ngram_size", 1)
