@@ -217,6 +217,9 @@ def test_a_run_with_an_adapter_goes_on_exactly(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+)  # torch's compiler looks at it
 def test_a_compiled_network_takes_the_options(tmp_path: Path) -> None:
     model = {**OPTIONS, "architecture": TINY_BERT, "compile": True, "adversarial": {"kind": "awp"}}
     fit_messages(

@@ -78,8 +78,10 @@ COMMAND_LINES = {
     ),
     "a misspelt class name": (
         ["fit", "--model", "TextClasifier"],
-        "no task has a class 'TextClasifier'. Did you mean 'TextClassifier'? There are: "
-        "SimpleLinearModel, TableData, TextClassificationData, TextClassifier.",
+        "no task has a class 'TextClasifier'. Did you mean 'TextClassifier'? There are: CausalLM, "
+        "CausalLMData, MaskedLM, MaskedLMData, MultipleChoiceData, MultipleChoiceModel, "
+        "QuestionAnswerer, QuestionAnsweringData, SentenceData, SentenceEmbedder, Seq2SeqData, "
+        "Seq2SeqModel, ... (6 more).",
     ),
 }
 
@@ -365,8 +367,8 @@ def test_a_classifier_without_weights_and_architecture_is_refused(
     result = plcli("fit", "-c", text_config, "-c", "child.yaml")
     assert (result.code, message(result)) == (
         2,
-        "plcli: model: give either pretrained (weights to start from) or architecture "
-        "(a model_type and sizes).\n",
+        "plcli: model: give either pretrained (weights to start from), init_from (a run to go on "
+        "from) or architecture (a model_type and sizes).\n",
     )
 
 
