@@ -272,7 +272,7 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
     from transformers import AutoConfig
 
     if not settings:  # the head as it was
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         settings = {"id2label": config.id2label, "label2id": config.label2id}
         settings |= {"problem_type": config.problem_type} if config.problem_type else {}
     base, revision = _checked_base(folder)
