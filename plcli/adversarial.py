@@ -96,7 +96,7 @@ class Attack:
         self._move((target, gradients[target]) for target in targets)
         second = passed()
         known = [gradients[each] for each in trained]
-        again: torch.Tensor = _Again.apply(known, scale, *trained)  # type: ignore[no-untyped-call]
+        again: torch.Tensor = _Again.apply(known, scale, *trained)  # type: ignore[no-untyped-call]  # torch's apply
         return (second + first.detach() + again) / 2
 
     def _targets(self) -> list[torch.nn.Parameter]:

@@ -308,8 +308,8 @@ class TransformerModule(LightningModule):
         """Add a batch to the metrics of val or test, and return the network's outputs."""
         outputs = self(batch)
         if count := self.count(batch):
-            self._losses[split].update(self.loss(outputs, batch), weight=count)  # type: ignore[operator]
-        self.update(self._metrics[split], outputs, batch)  # type: ignore[arg-type]
+            self._losses[split].update(self.loss(outputs, batch), weight=count)  # type: ignore[operator]  # a ModuleDict's
+        self.update(self._metrics[split], outputs, batch)  # type: ignore[arg-type]  # a ModuleDict's
         return outputs
 
     def on_validation_epoch_end(self) -> None:

@@ -288,7 +288,7 @@ def test_the_merged_folder_is_an_ordinary_model_of_a_pipeline(base: Path, tmp_pa
     assert pipe("the invoice")[0]["label"] in "abc"
 
 
-@pytest.mark.parametrize("change", ["gone", "changed"])
+@pytest.mark.parametrize("change", ["gone", "changed", "another config"])
 def test_an_adapter_beside_other_weights_is_refused(run: Path, tmp_path: Path, change: str) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     card = read_json(copy / "model" / "plcli.json")
@@ -298,13 +298,31 @@ def test_an_adapter_beside_other_weights_is_refused(run: Path, tmp_path: Path, c
     )
     if change == "gone":
         shutil.rmtree(own)
+    elif change == "another config":
+        config = read_json(own / "config.json")
+        (own / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
     else:
         with open(own / "model.safetensors", "r+b") as file:
             file.seek(-1, 2)
             file.write(b"\x01")
     result = run_plcli("test", "--run", copy)
-    said = {"gone": "which are not there. Put them back", "changed": "have changed since"}[change]
+    said = "which are not there. Put them back" if change == "gone" else "have changed since"
     assert (result.code, said in result.err) == (4, True), result.err
+
+
+def test_an_adapter_beside_itself_is_refused(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    card = read_json(copy / "model" / "plcli.json")
+    itself = {"base": {"name": str(copy / "model")}}
+    (copy / "model" / "plcli.json").write_text(json.dumps(card | itself))
+    result = run_plcli("test", "--run", copy)
+    assert (result.code, "is an adapter beside itself" in result.err) == (4, True), result.err
+
+
+def test_other_updates_than_those_of_the_weights_are_refused(run: Path) -> None:
+    result = run_plcli("test", "--run", run, "--model.lora.rank", 64)
+    said = "model.init_args.lora.rank: 64 is asked for, but the weights of"
+    assert (result.code, said in result.err) == (2, True), result.err
 
 
 def test_an_adapter_is_gone_on_from(run: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from plcli.callbacks import averaging
 from plcli.errors import UsageError
+from plcli.tasks.text_classification import TextClassifier
 from tests.conftest import TINY_BERT, Result, message_rows, write_rows
 from tests.fitted import RECORDER, Recorder, adamw, read_json, run_plcli, try_fit
 
@@ -231,6 +232,12 @@ def test_a_compiled_network_takes_the_options(tmp_path: Path) -> None:
         num_sanity_val_steps=0,
         **TRAINER,
     )
+
+
+def test_r_drop_of_a_network_without_dropout_is_refused() -> None:
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    with pytest.raises(UsageError, match=r"model\.r_drop: this bert has no dropout"):
+        TextClassifier(architecture={**TINY_BERT, **still}, labels=["a", "b"], r_drop=1.0)
 
 
 @pytest.mark.parametrize("name", ["r_drop", "adversarial", "class_weights", "focal"])

@@ -165,7 +165,7 @@ class CausalLM(TransformerModule):
 
     def on_predict_start(self) -> None:
         """Take the tokenizer, which turns generated tokens into text."""
-        self.tokenizer = self.trainer.datamodule.loaded_tokenizer  # type: ignore[attr-defined]
+        self.tokenizer = self.trainer.datamodule.loaded_tokenizer  # type: ignore[attr-defined]  # set while it runs
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """Continue each prompt, int64 [rows, tokens], padded at the left."""

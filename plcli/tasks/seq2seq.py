@@ -91,7 +91,7 @@ class Seq2SeqModel(TransformerModule):
 
     def setup(self, stage: str) -> None:
         """Take the tokenizer, which turns generated tokens into text."""
-        self.tokenizer = self.trainer.datamodule.loaded_tokenizer  # type: ignore[attr-defined]
+        self.tokenizer = self.trainer.datamodule.loaded_tokenizer  # type: ignore[attr-defined]  # set while it runs
 
     def settings(self) -> dict[str, Any]:
         """Give a model from scratch the ids of its tokenizer instead of those of its kind."""

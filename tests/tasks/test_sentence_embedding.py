@@ -15,6 +15,7 @@ import pytest
 import torch
 from scipy import stats
 
+from plcli.adapters import Lora
 from plcli.errors import DataError, MachineError, ModelError, UsageError
 from plcli.sentence_losses import OBJECTIVES, false_negatives
 from plcli.tasks.sentence_embedding import SentenceData, SentenceEmbedder
@@ -177,6 +178,17 @@ def loaded(folder: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
     return SentenceTransformer(folder, device="cpu")
+
+
+def test_freezing_all_that_makes_the_vectors_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"model\.freeze: .*leaves nothing to train"):
+        embedder(freeze=1)
+
+
+def test_an_adapter_is_refused_as_sentence_transformers_loads_none(tmp_path: Path) -> None:
+    folder = saved(embedder(), tmp_path / "base")
+    with pytest.raises(UsageError, match=r"lora\.save: SentenceTransformer loads no adapter"):
+        SentenceEmbedder(pretrained=folder, lora=Lora(save="adapter"))
 
 
 TEXTS = [" ".join(WORDS[first : first + count]) for count in (1, 3, 6) for first in range(3)]

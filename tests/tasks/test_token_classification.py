@@ -412,6 +412,14 @@ def tagger(**options: Any) -> TokenClassifier:
     )
 
 
+def test_a_batch_without_a_labelled_word_has_a_loss_of_nothing() -> None:
+    module = tagger()
+    ids, none = torch.tensor([[2, 3]]), torch.full((1, 2), IGNORED)
+    piece = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": none}
+    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    assert float(module.training_step({"pieces": [piece]}, 0).detach()) == 0.0
+
+
 LOGITS = torch.tensor([[[2.0, 0.0, 1.0], [0.0, 1.0, 3.0], [1.0, 1.0, 0.0], [9.0, 0.0, 0.0]]])
 LABEL_IDS = torch.tensor([[0, 2, 1, -100]])
 
