@@ -127,7 +127,7 @@ def main() -> None:
                 lr_scheduler_type="linear",
                 warmup_steps=0.1,  # a part of all steps
                 max_grad_norm=1.0,
-                train_sampling_strategy="group_by_length",
+                # not group_by_length: it reorders evaluation too, and windows are matched by place
                 eval_strategy="epoch",
                 save_strategy="epoch",
                 save_only_model=True,

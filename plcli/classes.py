@@ -326,9 +326,17 @@ def _wrong_type(key: str, block: str, error: str) -> str:
             ", such as torch.optim.AdamW" if "optim" in key else " of the kind that belongs here"
         )
         wanted = {f"a class{example}": None}
+        if kinds := re.findall(r"Subtypes: .*?<class '(plcli\.[\w.]+)'>", block):
+            wanted = {f"a mapping, such as {_example(import_class(kinds[-1], key))}": None}
     if "Unable to load config" in error:
         wanted = {"a mapping of keys": None}
         value = "".join(re.findall(r"Unable to load config ['\"](.*?)['\"]", error)[:1])
     if wanted:
         return f"{key}: got '{value}', expected {' or '.join(wanted)}."
     return f"{key}: " + " ".join(line.strip() for line in error.splitlines()[1:4])[:300]
+
+
+def _example(cls: type) -> str:
+    """Return a mapping that gives a dataclass, with the default of its first field."""
+    name, parameter = next(iter(parameters(cls).items()))
+    return f"{{{name}: {parameter.default}}}"

@@ -33,7 +33,7 @@ def check(options: Mapping[str, Any]) -> None:
         UsageError: if one is out of its range.
     """
     for name, least in (("max_new_tokens", 1), ("num_beams", 1), ("no_repeat_ngram_size", 0)):
-        value = options[name]
+        value = options.get(name)
         if value is not None and value < least:
             raise UsageError(f"model.{name}: got {value}, expected {least} or more.")
     temperature, top_p = options["temperature"], options["top_p"]

@@ -270,13 +270,13 @@ def words_of(values: torch.Tensor, batch: Mapping[str, Any]) -> list[Words]:
 
     Args:
         values: [windows, tokens].
-        batch: start and end, int64 [windows, tokens], as they are encoded; owner, int64 [windows],
+        batch: start and end, int64 [windows, tokens], as they are encoded; owners, int64 [windows],
             the position of each window's row, ascending.
     """
     counted = batch["start"] != IGNORED
-    owners = batch["owner"][:, None].expand_as(counted)[counted].cpu().numpy()
+    owners = batch["owners"][:, None].expand_as(counted)[counted].cpu().numpy()
     columns = [part[counted].cpu().numpy() for part in (batch["start"], batch["end"], values)]
-    bounds = np.searchsorted(owners, np.arange(int(batch["owner"][-1]) + 2))
+    bounds = np.searchsorted(owners, np.arange(int(batch["owners"][-1]) + 2))
     return [
         Words(*(column[first:last].tolist() for column in columns))
         for first, last in zip(bounds[:-1], bounds[1:], strict=True)

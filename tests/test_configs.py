@@ -31,9 +31,8 @@ def test_a_smoke_config_trains_and_its_run_is_scored_and_predicts(
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_config_runs_one_batch_of_everything(plcli: Command, name: str) -> None:
     config = CONFIGS / f"{name}.yaml"
-    result = plcli(
-        "fit", "-c", config, "--trainer.fast_dev_run", "true", "-c", CONFIGS / "hardware/cpu.yaml"
-    )
+    words = ("--trainer.fast_dev_run", "true", "--data.batch_size", 4)
+    result = plcli("fit", "-c", config, *words, "-c", CONFIGS / "hardware/cpu.yaml")
     assert result.code == 0, result.err
 
 

@@ -252,6 +252,18 @@ def test_a_message_does_not_expect_null_where_null_is_no_help(
     assert "expected null" not in result.err
 
 
+@pytest.mark.parametrize(
+    ("key", "example"),
+    [("lora", "{rank: 8}"), ("adversarial", "{kind: fgm}"), ("plateau", "{factor: 0.5}")],
+)
+def test_a_value_in_place_of_a_mapping_is_told_with_an_example(
+    plcli: Command, text_config: Path, key: str, example: str
+) -> None:
+    result = plcli("fit", "-c", text_config, f"--model.{key}", "true")
+    expected = f"plcli: model.{key}: got 'True', expected a mapping, such as {example}.\n"
+    assert (result.code, message(result)) == (2, expected)
+
+
 def test_an_error_before_training_leaves_no_run_folder(plcli: Command, linear_config: Path) -> None:
     plcli("fit", "-c", linear_config, "--run", "here", "--data.features", "[a, c]")
     assert not Path("here").exists()

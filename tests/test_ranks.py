@@ -3,10 +3,17 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from tests.conftest import Result
 
-def test_two_processes_train_into_one_folder_and_score_every_row_once(linear_config: Path) -> None:
+Command = Callable[..., Result]
+
+
+def test_two_processes_train_into_one_folder_and_score_every_row_once(
+    plcli: Command, linear_config: Path
+) -> None:
     words = ["fit", "-c", str(linear_config), "--trainer.devices=2", "--trainer.strategy=ddp"]
     done = subprocess.run(
         [sys.executable, "-m", "plcli", *words], capture_output=True, text=True, timeout=200
@@ -14,10 +21,4 @@ def test_two_processes_train_into_one_folder_and_score_every_row_once(linear_con
     assert done.returncode == 0, done.stderr[-2000:]
     assert [path.name for path in Path("runs").iterdir()] == ["table-1"]
     two = json.loads(Path("runs/table-1/metrics.json").read_text())["test"]
-    again = subprocess.run(
-        [sys.executable, "-m", "plcli", "test", "--run", "runs/table-1"],
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert f"{two['rmse']:.4f}" in again.stdout
+    assert f"{two['rmse']:.4f}" in plcli("test", "--run", "runs/table-1").out

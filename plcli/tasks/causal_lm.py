@@ -42,9 +42,10 @@ class CausalLM(TransformerModule):
 
     Args:
         max_new_tokens: of a continuation, at most.
-        temperature: of sampling: below 1 likely tokens are preferred; at 0 the likeliest is taken.
-        top_p: tokens are sampled among the likeliest that have this probability together.
         num_beams: continuations that are pursued side by side, to find the likeliest.
+        do_sample: whether tokens are drawn; else the likeliest is taken each time.
+        temperature: of drawn tokens: below 1 the likely ones are drawn more often.
+        top_p: draws from the likeliest tokens that have this probability together.
         eos_token_id: a fact of the data: the token that ends a text.
         bos_token_id: a fact of the data: the token that begins one.
     """
@@ -54,32 +55,22 @@ class CausalLM(TransformerModule):
     aside = frozenset({"bytes"})
 
     max_new_tokens: int = 64
-    temperature: float = 0.0
-    top_p: float = 1.0
     num_beams: int = 1
+    do_sample: bool = False
+    temperature: float | None = None
+    top_p: float | None = None
     eos_token_id: int | None = None
     bos_token_id: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values and build."""
-        for name, value, least in (
-            ("max_new_tokens", self.max_new_tokens, 1),
-            ("num_beams", self.num_beams, 1),
-            ("temperature", self.temperature, 0),
-        ):
-            if value < least:
-                raise UsageError(f"model.{name}: got {value}, expected {least} or more.")
-        if not 0 < self.top_p <= 1:
-            raise UsageError(f"model.top_p: got {self.top_p}, expected above 0 and at most 1.")
-        if self.top_p < 1 and not self.temperature:
-            raise UsageError(
-                f"model.top_p: {self.top_p} is for sampling, but model.temperature is 0, which "
-                "takes the likeliest token. Set a temperature, such as 1.0, or leave top_p away."
-            )
-        if self.num_beams > 1 and self.temperature:
+        names = ("max_new_tokens", "num_beams", "do_sample", "temperature", "top_p")
+        options = {name: getattr(self, name) for name in names}
+        generation.check(options)
+        if self.num_beams > 1 and self.do_sample:
             raise UsageError(
                 f"model.num_beams: {self.num_beams} look for the likeliest continuation, "
-                f"model.temperature: {self.temperature} samples one. Leave one of them away."
+                "model.do_sample: true draws one. Leave one of them away."
             )
         super().__post_init__()
         loading.tell_of_fresh_weights(self.model, self.pretrained)
@@ -90,16 +81,9 @@ class CausalLM(TransformerModule):
                 f"model.max_new_tokens: {self.max_new_tokens} leave no room for a prompt within "
                 f"the model's {limit} positions. Set it below {limit}."
             )
-        self._settle_generation()
-
-    def _settle_generation(self) -> None:
-        options: dict[str, Any] = {
-            "max_new_tokens": self.max_new_tokens,
-            "num_beams": self.num_beams,
-            "do_sample": bool(self.temperature),
-        }
-        if self.temperature:
-            options |= {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}  # 0: all
+        if self.do_sample:  # from all tokens, whatever the pretrained model says
+            defaults = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
+            options |= {name: options.get(name) or value for name, value in defaults.items()}
         generation.settle(self.model, options, most=None)
 
     def _check_direction(self) -> None:
@@ -173,7 +157,9 @@ class CausalLM(TransformerModule):
 
         ids, tokenizer = self._with_room(batch), self.tokenizer
         width = ids["input_ids"].shape[1]
-        sampling = [Sampling(self.temperature, self.top_p, batch["index"])]
+        settled, draws = self.model.generation_config, None
+        if self.do_sample:
+            draws = [Sampling(settled.temperature, settled.top_p, batch["index"])]
         with loading.quiet():  # it asks for a mask where all rows are full
             written = self.model.generate(
                 **ids,
@@ -183,9 +169,9 @@ class CausalLM(TransformerModule):
                     do_sample=False,  # it is Sampling that samples
                     pad_token_id=tokenizer.pad_token_id,
                 ),
-                logits_processor=sampling if self.temperature else None,
+                logits_processor=draws,
             )
-        ends = self.model.generation_config.eos_token_id
+        ends = settled.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends])
         rows = []
         for id, tokens in zip(batch["id"], written[:, width:].tolist(), strict=True):

@@ -48,7 +48,7 @@ class TextClassifier(TransformerModule):
 
     task = "text-classification"
     auto_class = "AutoModelForSequenceClassification"
-    aside = frozenset({"owner"})
+    aside = frozenset({"owners"})
 
     threshold: float = 0.5
     pooling: Pooling = "mean"
@@ -120,17 +120,17 @@ class TextClassifier(TransformerModule):
     def forward(self, batch: Mapping[str, Any]) -> Any:
         """Run the network on a batch and pool the logits of windows.
 
-        Of a batch of windows, owner int64 [entries] is the position of each one's row, ascending.
+        Of a batch of windows, owners int64 [entries] is the position of each one's row, ascending.
         """
-        if "owner" not in batch:
+        if "owners" not in batch:
             return super().forward(batch)
-        inputs, owner = {key: batch[key] for key in batch if key != "labels"}, batch["owner"]
+        inputs, owners = {key: batch[key] for key in batch if key != "labels"}, batch["owners"]
         if self.pooling == "first":
-            first = owner.diff(prepend=owner.new_tensor([-1])) > 0
+            first = owners.diff(prepend=owners.new_tensor([-1])) > 0
             inputs = {key: v[first] for key, v in inputs.items() if isinstance(v, torch.Tensor)}
-            owner = owner[first]
+            owners = owners[first]
         outputs = super().forward(inputs)
-        outputs.logits = pooled(outputs.logits, owner, self.pooling)
+        outputs.logits = pooled(outputs.logits, owners, self.pooling)
         return outputs
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
@@ -186,18 +186,18 @@ class TextClassifier(TransformerModule):
         return {"thresholds": thresholds, "temperature": 1.0, "pooling": self.pooling}
 
 
-def pooled(logits: torch.Tensor, owner: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+def pooled(logits: torch.Tensor, owners: torch.Tensor, pooling: Pooling) -> torch.Tensor:
     """Return the logits of rows, [rows, labels], from those of their windows, [windows, labels].
 
     Args:
         logits: of the windows.
-        owner: int64 [windows], the position of each one's row; every row has a window.
+        owners: int64 [windows], the position of each one's row; every row has a window.
         pooling: mean, or max, or the sole window of each row as it is.
     """
     if pooling == "first":
         return logits
-    rows = logits.new_zeros(int(owner[-1]) + 1, logits.shape[1])
-    index = owner[:, None].expand_as(logits)
+    rows = logits.new_zeros(int(owners[-1]) + 1, logits.shape[1])
+    index = owners[:, None].expand_as(logits)
     how = "amax" if pooling == "max" else "mean"
     return rows.scatter_reduce(0, index, logits, how, include_self=False)
 
@@ -293,11 +293,11 @@ class TextClassificationData(TextData):
         return self.template
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
-        """Make a batch of whole rows; of windows with owner, int64 [entries], each one's row."""
+        """Make a batch of whole rows; of windows with owners, int64 [entries], each one's row."""
         if self.stride is None:
             return super().collate(split, encoded, indices)
-        entries, owner = encoded.entries(indices)
-        return {**encoded.batch(entries), "owner": torch.from_numpy(owner)}
+        entries, owners = encoded.entries(indices)
+        return {**encoded.batch(entries), "owners": torch.from_numpy(owners)}
 
     @property
     def limit(self) -> str:

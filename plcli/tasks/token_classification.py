@@ -33,7 +33,7 @@ class TokenClassifier(TransformerModule):
 
     task = "token-classification"
     auto_class = "AutoModelForTokenClassification"
-    aside = frozenset({"owner", "start", "end", "true", "labels"})
+    aside = frozenset({"owners", "start", "end", "true", "labels"})
 
     labels: list[str] | None = None
 
@@ -280,11 +280,11 @@ class TokenClassificationData(TextData):
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
         """Make a batch of all windows of some rows.
 
-        Beside the tokens it holds owner, int64 [windows], the position of each one's row; start and
+        Beside the tokens it holds owners, int64 [windows], each one's row; start and
         end, int64 [windows, tokens]; labels alike; and the true spans, [spans, row and span].
         """
         entries, owners = encoded.entries(indices)
-        batch: Batch = encoded.batch(entries) | {"owner": torch.from_numpy(owners)}
+        batch: Batch = encoded.batch(entries) | {"owners": torch.from_numpy(owners)}
         batch |= {name: encoded.padded(name, entries) for name in ("start", "end")}
         if split == "predict":
             cells = self.rows(split).table.column(self.inputs[0]).take(indices)

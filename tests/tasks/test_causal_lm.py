@@ -124,18 +124,18 @@ def test_batches_do_not_change_a_continuation(trained: Trained) -> None:
 
 
 def test_a_sampled_continuation_does_not_depend_on_its_batch(trained: Trained) -> None:
-    hot = ("--model.temperature", "3")
+    hot = ("--model.do_sample", "true", "--model.temperature", "3")
     alone, together = (trained.texts(*hot, "--data.batch_size", size) for size in ("1", "4"))
     assert (alone, alone == WHOLE) == (together, False)
 
 
 def test_another_seed_gives_another_sample(trained: Trained) -> None:
-    hot = ("--model.temperature", "3")
+    hot = ("--model.do_sample", "true", "--model.temperature", "3")
     assert trained.texts(*hot) != trained.texts(*hot, "--seed_everything", "7")
 
 
 def test_sampling_among_the_likeliest_takes_the_likeliest(trained: Trained) -> None:
-    assert trained.texts("--model.temperature", "1", "--model.top_p", "0.01") == WHOLE
+    assert trained.texts("--model.do_sample", "true", "--model.top_p", "0.01") == WHOLE
 
 
 def test_beams_find_a_likelier_continuation_or_the_same(trained: Trained) -> None:
@@ -160,7 +160,7 @@ def test_beams_are_what_transformers_finds(trained: Trained) -> None:
     ("settings", "kept"),
     [
         ({"num_beams": 3}, {"num_beams": 3, "do_sample": False}),
-        ({"temperature": 0.7, "top_p": 0.9}, {"temperature": 0.7, "top_p": 0.9, "do_sample": True}),
+        ({"do_sample": True, "top_p": 0.9}, {"do_sample": True, "temperature": 1.0, "top_p": 0.9}),
     ],
     ids=["beams", "sampling"],
 )
@@ -457,10 +457,11 @@ def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(
     [
         ({"max_new_tokens": 0}, r"model.max_new_tokens: got 0, expected 1 or more"),
         ({"num_beams": 0}, r"model.num_beams: got 0, expected 1 or more"),
-        ({"temperature": -1.0}, r"model.temperature: got -1.0, expected 0 or more"),
-        ({"top_p": 0.0}, r"model.top_p: got 0.0, expected above 0 and at most 1"),
-        ({"top_p": 0.9}, r"model.top_p: 0.9 is for sampling, but model.temperature is 0"),
-        ({"num_beams": 2, "temperature": 1.0}, r"model.num_beams: 2 look for the likeliest"),
+        ({"temperature": 0.0}, r"model.temperature: got 0.0, expected more than 0"),
+        ({"top_p": 0.0}, r"model.top_p: got 0.0, expected more than 0 and 1 at most"),
+        ({"top_p": 0.9}, r"model.top_p: 0.9 changes nothing here. Set model.do_sample: true, or"),
+        ({"temperature": 0.5}, r"model.temperature: 0.5 changes nothing here. Set model.do_sam"),
+        ({"num_beams": 2, "do_sample": True}, r"model.num_beams: 2 look for the likeliest"),
         ({"max_new_tokens": 300}, r"300 leave no room for a prompt within the model's 300 positio"),
     ],
 )

@@ -64,9 +64,8 @@ class Trained:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("masked")
-    run = fit(
-        folder, **sections(folder, times=30, mask_probability=0.3), trainer={"max_epochs": 12}
-    )
+    config = sections(folder, times=30, mask_probability=0.3)
+    run = fit(folder, **config, trainer={"max_epochs": 12, "check_val_every_n_epoch": 6})
     return Trained(run, write_rows(folder / "gaps.jsonl", [{"text": text} for text in GAPS]))
 
 

@@ -112,7 +112,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
             "max_length": 24,
             "batch_size": 5,
         },
-        trainer={"max_epochs": 50},
+        trainer={"max_epochs": 50, "check_val_every_n_epoch": 25},
         classes=CLASSES,
     )
     return trained
