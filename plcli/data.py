@@ -13,8 +13,7 @@ The rest stands here and in splits.py: tokenizer, encoding, batches. A batch hol
 row that was cut into windows it holds all of them.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +28,7 @@ import torch
 from plcli import fitted_tokenizers, pretrained
 from plcli.blocks import Blocks
 from plcli.encoding import Encoded, Encoder, TextEncoder, encode
-from plcli.errors import DataError, UsageError, listed
+from plcli.errors import DataError, UsageError
 from plcli.rows import Kind, Rows
 from plcli.splits import Batch, Source, Split, SplitData
 
@@ -348,13 +347,3 @@ class TextData(SplitData):
         """Save what a reader of the artefact needs of the data: the tokenizer."""
         self.loaded_tokenizer.model_max_length = self.longest
         self.loaded_tokenizer.save_pretrained(folder)
-
-
-def check_labels(labels: Sequence[str] | None) -> None:
-    """Refuse a name that stands twice in data.labels.
-
-    Raises:
-        UsageError: if one does.
-    """
-    if twice := [name for name, count in Counter(labels or ()).items() if count > 1]:
-        raise UsageError(f"data.labels: names {listed(twice)} more than once. Name each once.")

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MetricCollection
 
-from plcli import losses, scores, templates
-from plcli.data import TextData, check_labels
+from plcli import labels, losses, scores, templates
+from plcli.data import TextData
 from plcli.encoding import Encoded, Encoder, TextEncoder
-from plcli.errors import DataError, UsageError, did_you_mean, listed
+from plcli.errors import UsageError
 from plcli.module import TransformerModule
 from plcli.rows import Kind, Rows
 from plcli.splits import Batch, put_back
@@ -231,7 +231,7 @@ class TextClassificationData(TextData):
 
     def __post_init__(self) -> None:
         """Check the columns and the windows."""
-        check_labels(self.labels)
+        labels.check(self.labels)
         self.template = self.text if isinstance(self.text, str) and "{" in self.text else None
         if self.template is not None:
             self.inputs = templates.parse(self.template, key="data.text")
@@ -320,35 +320,17 @@ class TextClassificationData(TextData):
             return self.labels
         if self.problem == "regression":
             return []
-        cells = self.training_column(self.label)
-        found = sorted(
-            (cells.flatten() if self.problem == "multi_label" else cells).unique().to_pylist()
-        )
-        if len(found) < 2:
-            raise DataError(
-                f"{self.rows('train').source}: column '{self.label}' holds {len(found)} label "
-                f"({listed(found)}); two or more are needed. Name another column with data.label, "
-                "or add rows."
-            )
-        return found
+        source = self.rows("train").source
+        return labels.found(self.training_column(self.label), source=source, column=self.label)
 
     def _cells(self, rows: Rows) -> Any:
-        return rows.table.column(self.label)
+        return rows.table.column(self.label).combine_chunks()
 
     def strata(self, rows: Rows) -> npt.NDArray[Any]:
         """Return each row's label; of several the rarest, so that none leaves the training rows."""
         if self.problem == "regression":
             return super().strata(rows)
-        cells = self._cells(rows).combine_chunks()
-        if self.problem == "single_label":
-            codes: npt.NDArray[Any] = cells.dictionary_encode().indices.to_numpy()
-            return codes
-        names = cells.flatten().dictionary_encode().indices.to_numpy()
-        rarest = np.argsort(np.argsort(np.bincount(names), kind="stable"), kind="stable")
-        strata = np.full(len(cells), len(rarest))
-        row_of = np.repeat(np.arange(len(cells)), cells.value_lengths().to_numpy())
-        np.minimum.at(strata, row_of, rarest[names])
-        return strata
+        return labels.strata(self._cells(rows))
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Cut the validation rows off; of several labels a row, none leaves the training rows."""
@@ -388,28 +370,8 @@ class TextClassificationData(TextData):
         if self.problem == "regression":
             scores: npt.NDArray[Any] = cells.to_numpy().astype(np.float32)
             return scores
-        cells = cells.combine_chunks()
-        if self.problem == "single_label":
-            return self._ids(cells, rows, np.arange(len(rows)))
-        row_of = np.repeat(np.arange(len(rows)), cells.value_lengths().to_numpy())
-        indicators = np.zeros((len(rows), len(self.label_names)), np.float32)
-        indicators[row_of, self._ids(cells.flatten(), rows, row_of)] = 1
-        return indicators
-
-    def _ids(self, names: Any, rows: Rows, row_of: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Turn an Arrow array of names into label ids; row_of says in which row each stands."""
-        encoded = names.dictionary_encode()
-        known = {name: index for index, name in enumerate(self.label_names)}
-        table = np.array([known.get(name, -1) for name in encoded.dictionary.to_pylist()], np.int64)
-        ids: npt.NDArray[np.int64] = table[encoded.indices.to_numpy()]
-        if (ids < 0).any():
-            first = int(np.argmax(ids < 0))
-            name = names[first].as_py()
-            raise DataError(
-                f"{rows.source}, row {row_of[first] + 1}: label '{name}' is not one of "
-                f"{listed(known)}.{did_you_mean(name, known) or ' Mend it, or remove the row.'}"
-            )
-        return ids
+        give = labels.indicators if self.problem == "multi_label" else labels.ids
+        return give(cells, self.label_names, source=rows.source)
 
     def describe(self, split: str) -> str:
         """Rows, truncated rows, windows, and how often each label stands."""

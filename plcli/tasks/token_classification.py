@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MetricCollection
 
-from plcli import spans
-from plcli.data import TextData, check_labels
+from plcli import labels, spans
+from plcli.data import TextData
 from plcli.encoding import IGNORED, Encoded
 from plcli.errors import UsageError, listed
 from plcli.module import TransformerModule
@@ -185,7 +185,7 @@ class TokenClassificationData(TextData):
             )
         self.inputs = [self.words or self.text or ""]
         self.target = self.tags or self.spans or ""
-        check_labels(self.labels)
+        labels.check(self.labels)
         if self.labels is not None and self.spans:
             wanted = spans.tags_of(Tagging(self.labels).types)
             if sorted(self.labels) != wanted:

@@ -1,0 +1,95 @@
+"""Columns of label names: the names they hold, their ids, and what a validation cut is to keep."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from plcli.errors import DataError, UsageError, did_you_mean, listed
+
+
+def check(labels: Sequence[str] | None) -> None:
+    """Refuse a name that stands twice in data.labels.
+
+    Raises:
+        UsageError: if one does.
+    """
+    if twice := [name for name, count in Counter(labels or ()).items() if count > 1]:
+        raise UsageError(f"data.labels: names {listed(twice)} more than once. Name each once.")
+
+
+def several(cells: Any) -> bool:
+    """Whether a cell of an Arrow array holds a list of names instead of one."""
+    return bool(pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type))
+
+
+def found(cells: Any, *, source: str, column: str) -> list[str]:
+    """Return the names of an Arrow array of names or of lists of names, sorted.
+
+    Raises:
+        DataError: if there are less than two.
+    """
+    names = sorted((cells.flatten() if several(cells) else cells).unique().to_pylist())
+    if len(names) < 2:
+        raise DataError(
+            f"{source}: column '{column}' holds {len(names)} label ({listed(names)}); two or more "
+            "are needed. Name another column with data.label, or add rows."
+        )
+    return names
+
+
+def ids(
+    cells: Any, names: Sequence[str], *, source: str, row_of: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.int64]:
+    """Return the place of each name of an Arrow array among the label names, int64 [cells].
+
+    Args:
+        cells: the array.
+        names: the label names.
+        source: of the rows, for a message.
+        row_of: [cells], the row that each stands in; by default one a row.
+
+    Raises:
+        DataError: if a name is not among them.
+    """
+    encoded = cells.dictionary_encode()
+    known = {name: index for index, name in enumerate(names)}
+    table = np.array([known.get(name, -1) for name in encoded.dictionary.to_pylist()], np.int64)
+    places: npt.NDArray[np.int64] = table[encoded.indices.to_numpy()]
+    if (places < 0).any():
+        first = int(np.argmax(places < 0))
+        name = cells[first].as_py()
+        row = first if row_of is None else row_of[first]
+        raise DataError(
+            f"{source}, row {row + 1}: label '{name}' is not one of "
+            f"{listed(known)}.{did_you_mean(name, known) or ' Mend it, or remove the row.'}"
+        )
+    return places
+
+
+def indicators(cells: Any, names: Sequence[str], *, source: str) -> npt.NDArray[np.float32]:
+    """Return ones where a row of an Arrow array of lists has a label, float32 [rows, labels].
+
+    Raises:
+        DataError: if a name is not among the label names.
+    """
+    row_of = np.repeat(np.arange(len(cells)), cells.value_lengths().to_numpy())
+    table = np.zeros((len(cells), len(names)), np.float32)
+    table[row_of, ids(cells.flatten(), names, source=source, row_of=row_of)] = 1
+    return table
+
+
+def strata(cells: Any) -> npt.NDArray[Any]:
+    """Return the label of each row, int [rows]; of several the rarest, of none one of its own."""
+    if not several(cells):
+        codes: npt.NDArray[Any] = cells.dictionary_encode().indices.to_numpy()
+        return codes
+    names = cells.flatten().dictionary_encode().indices.to_numpy()
+    rarest = np.argsort(np.argsort(np.bincount(names), kind="stable"), kind="stable")
+    rows = np.full(len(cells), len(rarest))
+    row_of = np.repeat(np.arange(len(cells)), cells.value_lengths().to_numpy())
+    np.minimum.at(rows, row_of, rarest[names])
+    return rows
