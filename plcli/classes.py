@@ -326,8 +326,9 @@ def _wrong_type(key: str, block: str, error: str) -> str:
             ", such as torch.optim.AdamW" if "optim" in key else " of the kind that belongs here"
         )
         wanted = {f"a class{example}": None}
-        if kinds := re.findall(r"Subtypes: .*?<class '(plcli\.[\w.]+)'>", block):
-            wanted = {f"a mapping, such as {_example(import_class(kinds[-1], key))}": None}
+        kinds = re.findall(r"Subtypes: .*?<class '(plcli\.[\w.]+)'>", block)
+        if kinds and is_dataclass(cls := import_class(kinds[-1], key)):
+            wanted = {f"a mapping, such as {_example(cls)}": None}
     if "Unable to load config" in error:
         wanted = {"a mapping of keys": None}
         value = "".join(re.findall(r"Unable to load config ['\"](.*?)['\"]", error)[:1])

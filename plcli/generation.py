@@ -27,10 +27,10 @@ OF_SAMPLING = (
 
 
 def check(options: Mapping[str, Any]) -> None:
-    """Check the values of options; None stands for what the model says.
+    """Check the values of options; None stands for one that is not given.
 
     Raises:
-        UsageError: if one is out of its range.
+        UsageError: if one is out of its range, or changes nothing.
     """
     for name, least in (("max_new_tokens", 1), ("num_beams", 1), ("no_repeat_ngram_size", 0)):
         value = options.get(name)
@@ -38,9 +38,24 @@ def check(options: Mapping[str, Any]) -> None:
             raise UsageError(f"model.{name}: got {value}, expected {least} or more.")
     temperature, top_p = options["temperature"], options["top_p"]
     if temperature is not None and not 0 < temperature < math.inf:
-        raise UsageError(f"model.temperature: got {temperature}, expected more than 0.")
+        raise UsageError(
+            f"model.temperature: got {temperature}, expected more than 0. For the likeliest token "
+            "set model.do_sample: false and model.temperature: null."
+        )
     if top_p is not None and not 0 < top_p <= 1:
         raise UsageError(f"model.top_p: got {top_p}, expected more than 0 and 1 at most.")
+    if options["do_sample"] is False:
+        _refuse(options, "temperature", "do_sample: true")
+        _refuse(options, "top_p", "do_sample: true")
+
+
+def _refuse(options: Mapping[str, Any], name: str, needed: str) -> None:
+    """Refuse an option that changes nothing without another."""
+    if options.get(name) is not None:
+        raise UsageError(
+            f"model.{name}: {options[name]} changes nothing without model.{needed}. "
+            f"Set that, or model.{name}: null."
+        )
 
 
 def settle(model: Any, options: Mapping[str, Any], *, most: int | None) -> None:
@@ -70,11 +85,8 @@ def settle(model: Any, options: Mapping[str, Any], *, most: int | None) -> None:
         ("top_p", settled.do_sample, "do_sample: true"),
         ("length_penalty", (settled.num_beams or 1) > 1, "num_beams: 4, or another number"),
     ):
-        if options.get(name) is not None and not used:
-            raise UsageError(
-                f"model.{name}: {options[name]} changes nothing here. "
-                f"Set model.{needed}, or leave it away."
-            )
+        if not used:
+            _refuse(options, name, needed)
     unused = (
         *(() if settled.do_sample else OF_SAMPLING),
         *(OF_BEAMS if (settled.num_beams or 1) == 1 else ()),

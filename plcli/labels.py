@@ -26,17 +26,17 @@ def several(cells: Any) -> bool:
     return bool(pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type))
 
 
-def found(cells: Any, *, source: str, column: str) -> list[str]:
+def found(cells: Any, *, source: str, column: str, key: str = "data.label") -> list[str]:
     """Return the names of an Arrow array of names or of lists of names, sorted.
 
     Raises:
-        DataError: if there are less than two.
+        DataError: if there are fewer than two.
     """
     names = sorted((cells.flatten() if several(cells) else cells).unique().to_pylist())
     if len(names) < 2:
         raise DataError(
             f"{source}: column '{column}' holds {len(names)} label ({listed(names)}); two or more "
-            "are needed. Name another column with data.label, or add rows."
+            f"are needed. Name another column with {key}, or add rows."
         )
     return names
 

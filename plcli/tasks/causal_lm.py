@@ -43,9 +43,10 @@ class CausalLM(TransformerModule):
     Args:
         max_new_tokens: of a continuation, at most.
         num_beams: continuations that are pursued side by side, to find the likeliest.
-        do_sample: whether tokens are drawn; else the likeliest is taken each time.
-        temperature: of drawn tokens: below 1 the likely ones are drawn more often.
-        top_p: draws from the likeliest tokens that have this probability together.
+        do_sample: whether tokens are drawn, whatever the pretrained model says; else the likeliest
+            is taken each time, or looked for by beams.
+        temperature: of drawn tokens, by default 1: below it the likely ones are drawn more often.
+        top_p: draws from the likeliest tokens that have this probability together; by default all.
         eos_token_id: a fact of the data: the token that ends a text.
         bos_token_id: a fact of the data: the token that begins one.
     """
@@ -70,7 +71,8 @@ class CausalLM(TransformerModule):
         if self.num_beams > 1 and self.do_sample:
             raise UsageError(
                 f"model.num_beams: {self.num_beams} look for the likeliest continuation, "
-                "model.do_sample: true draws one. Leave one of them away."
+                "model.do_sample: true draws one. Set model.num_beams: 1, or else "
+                "model.do_sample: false and temperature and top_p: null."
             )
         super().__post_init__()
         loading.tell_of_fresh_weights(self.model, self.pretrained)
@@ -82,6 +84,8 @@ class CausalLM(TransformerModule):
                 f"the model's {limit} positions. Set it below {limit}."
             )
         if self.do_sample:  # from all tokens, whatever the pretrained model says
+            for name in generation.OF_SAMPLING:
+                setattr(self.model.generation_config, name, None)
             defaults = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
             options |= {name: options.get(name) or value for name, value in defaults.items()}
         generation.settle(self.model, options, most=None)

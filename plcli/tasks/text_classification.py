@@ -293,7 +293,7 @@ class TextClassificationData(TextData):
         return self.template
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
-        """Make a batch of whole rows; of windows with owners, int64 [entries], each one's row."""
+        """Make a batch of whole rows; of windows with owners, each one's row, int64 [entries]."""
         if self.stride is None:
             return super().collate(split, encoded, indices)
         entries, owners = encoded.entries(indices)

@@ -280,8 +280,9 @@ class TokenClassificationData(TextData):
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
         """Make a batch of all windows of some rows.
 
-        Beside the tokens it holds owners, int64 [windows], each one's row; start and
-        end, int64 [windows, tokens]; labels alike; and the true spans, [spans, row and span].
+        Beside the tokens it holds owners, int64 [windows], the position of each one's row in the
+        batch; start and end, int64 [windows, tokens]; labels alike; and the true spans, [spans, row
+        and span].
         """
         entries, owners = encoded.entries(indices)
         batch: Batch = encoded.batch(entries) | {"owners": torch.from_numpy(owners)}

@@ -161,8 +161,9 @@ def test_beams_are_what_transformers_finds(trained: Trained) -> None:
     [
         ({"num_beams": 3}, {"num_beams": 3, "do_sample": False}),
         ({"do_sample": True, "top_p": 0.9}, {"do_sample": True, "temperature": 1.0, "top_p": 0.9}),
+        ({"do_sample": True, "temperature": 0.7}, {"temperature": 0.7, "top_p": 1.0, "top_k": 0}),
     ],
-    ids=["beams", "sampling"],
+    ids=["beams", "of the likeliest", "sampling"],
 )
 def test_what_is_said_of_generation_is_kept_with_the_model(
     tmp_path: Path, settings: dict[str, Any], kept: dict[str, Any]
@@ -185,6 +186,31 @@ def test_of_a_pretrained_generation_config_the_rest_is_taken_over(tmp_path: Path
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "id": [0], "index": [0]}
     assert len(model.predict_step(batch, 0)) == 1
     assert model.model.generation_config.repetition_penalty == 1.3
+
+
+@pytest.mark.parametrize(
+    ("draws", "kept"), [(True, (1.0, 1.0, 0, None)), (False, (None, None, None, None))]
+)
+def test_how_a_pretrained_model_samples_is_not_taken_over(
+    tmp_path: Path, draws: bool, kept: Any
+) -> None:
+    CausalLM(architecture=TINY, vocab_size=20).save_pretrained(tmp_path)
+    file = tmp_path / "generation_config.json"
+    theirs = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 20, "min_p": 0.1}
+    file.write_text(json.dumps(read_json(file) | theirs))
+    settled = CausalLM(pretrained=str(tmp_path), do_sample=draws).model.generation_config
+    found = tuple(getattr(settled, name) for name in ("temperature", "top_p", "top_k", "min_p"))
+    assert (settled.do_sample, found) == (draws, kept)
+
+
+def test_a_model_that_draws_is_told_how_not_to(tmp_path: Path, plcli: Command) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", [{"text": text} for text in WHOLE])
+    drawing = {"architecture": TINY, "do_sample": True, "temperature": 0.7}
+    source = {"train": str(file), "validation": str(file)}
+    run = fit(tmp_path, model=drawing, data=source, classes=CLASSES)
+    words = ("predict", "--run", run, "late", "--model.do_sample", "false")
+    assert "Set that, or model.temperature: null." in plcli(*words).err
+    assert plcli(*words, "--model.temperature", "null").code == 0
 
 
 def test_an_empty_prompt_is_continued(trained: Trained) -> None:
@@ -459,8 +485,8 @@ def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(
         ({"num_beams": 0}, r"model.num_beams: got 0, expected 1 or more"),
         ({"temperature": 0.0}, r"model.temperature: got 0.0, expected more than 0"),
         ({"top_p": 0.0}, r"model.top_p: got 0.0, expected more than 0 and 1 at most"),
-        ({"top_p": 0.9}, r"model.top_p: 0.9 changes nothing here. Set model.do_sample: true, or"),
-        ({"temperature": 0.5}, r"model.temperature: 0.5 changes nothing here. Set model.do_sam"),
+        ({"top_p": 0.9}, r"model.top_p: 0.9 changes nothing without model.do_sample: true. Set"),
+        ({"temperature": 0.5}, r"model.temperature: 0.5 changes nothing without model.do_sample"),
         ({"num_beams": 2, "do_sample": True}, r"model.num_beams: 2 look for the likeliest"),
         ({"max_new_tokens": 300}, r"300 leave no room for a prompt within the model's 300 positio"),
     ],

@@ -122,7 +122,7 @@ def train(form: str, folder: Path, *words: object, epochs: int = 30, **model: An
         },
         data={"train": source, "validation": source, "test": source, "batch_size": 6}
         | COLUMNS[form],
-        trainer={"max_epochs": epochs, "check_val_every_n_epoch": epochs // 2},
+        trainer={"max_epochs": epochs, "check_val_every_n_epoch": max(1, epochs // 2)},
         classes=CLASSES,
     )
     return Trained(form, folder, rows)
