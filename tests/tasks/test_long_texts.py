@@ -84,7 +84,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         },
         data={"train": source, "validation": source, "test": source, "text": "message"}
         | {"label": "intent", "batch_size": 4, **WINDOWS},
-        trainer={"max_epochs": 25},
+        trainer={"max_epochs": 25, "check_val_every_n_epoch": 5},
     )
     return Trained(folder, rows)
 

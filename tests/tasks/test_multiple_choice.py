@@ -74,7 +74,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
             "test": str(folder / "test.jsonl"),
             "batch_size": 3,
         },
-        trainer={"max_epochs": 30},
+        trainer={"max_epochs": 30, "check_val_every_n_epoch": 10},
         classes=CLASSES,
     )
     return Trained(folder, test)

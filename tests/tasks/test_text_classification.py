@@ -125,7 +125,10 @@ def train(problem: str, folder: Path) -> Trained:
             "problem": "single_label" if problem == "pair" else problem,
             "batch_size": 3,
         },
-        trainer={"max_epochs": 30 if problem == "regression" else 20},
+        trainer={
+            "max_epochs": 30 if problem == "regression" else 20,
+            "check_val_every_n_epoch": 10,
+        },
     )
     return trained
 

@@ -143,7 +143,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
             folder = tmp_path_factory.mktemp(form)
             known[form] = Trained(form, folder, write_files(folder))
             data = data_of(folder, form)
-            fit(folder, model=MODEL, data=data, trainer={"max_epochs": 20}, classes=CLASSES)
+            trainer = {"max_epochs": 20, "check_val_every_n_epoch": 10}
+            fit(folder, model=MODEL, data=data, trainer=trainer, classes=CLASSES)
         return known[form]
 
     return get
