@@ -81,7 +81,7 @@ def write_sealed(
         before_it_is_replaced()
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except BaseException as error:
+    except BaseException as error:  # a signal too must leave no temporary file
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -166,7 +166,7 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # a signal too must leave no temporary file
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise

@@ -26,7 +26,7 @@ def several(cells: Any) -> bool:
     return bool(pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type))
 
 
-def found(cells: Any, *, source: str, column: str, key: str = "data.label") -> list[str]:
+def found(cells: Any, *, source: str, column: str) -> list[str]:
     """Return the names of an Arrow array of names or of lists of names, sorted.
 
     Raises:
@@ -36,7 +36,7 @@ def found(cells: Any, *, source: str, column: str, key: str = "data.label") -> l
     if len(names) < 2:
         raise DataError(
             f"{source}: column '{column}' holds {len(names)} label ({listed(names)}); two or more "
-            f"are needed. Name another column with {key}, or add rows."
+            "are needed. Name another column with data.label, or add rows."
         )
     return names
 

@@ -1,6 +1,8 @@
 """What a machine lacks is told before any data is read."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -162,10 +164,11 @@ def test_no_threads_at_all_are_refused(plcli: Command, linear_config: Path, key:
     assert (result.code, result.err) == (2, f"plcli: {key}: got 0, expected 1 or more.\n")
 
 
-def test_threads_side_by_side_are_set_before_the_first_operation(
-    plcli: Command, linear_config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []  # of torch, which allows it once a process
-    monkeypatch.setattr(torch, "set_num_interop_threads", asked.append)
-    assert plcli("fit", "-c", linear_config, "--interop_threads", 3).code == 0
-    assert asked == [3]
+def test_threads_side_by_side_are_set_in_a_new_process(linear_config: Path) -> None:
+    code = (
+        "import sys, torch; from plcli.__main__ import main; main(sys.argv[1:]); "
+        "print(torch.get_num_interop_threads())"
+    )
+    words = ["fit", "-c", str(linear_config), "--interop_threads", "3"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "3", done.stderr
