@@ -25,7 +25,8 @@ with open(source, "w", encoding="utf-8") as file:
 
 
 if options.tool == "plcli":
-    from plcli import encoding, rows
+    from plcli.data import rows
+    from plcli.data import token_cache as encoding
 
     table = rows.load(str(source), {"text": rows.Kind.TEXT}, cache=folder)
     start = time.perf_counter()

@@ -60,9 +60,10 @@ if options.tool == "prepare":
     if not run.exists():
         make_run()
 elif options.tool in ("encode", "second"):
-    from plcli import encoding, rows
-    from plcli.pretrained import load_tokenizer
-    from plcli.rows import Kind
+    from plcli.data import rows
+    from plcli.data import token_cache as encoding
+    from plcli.data.rows import Kind
+    from plcli.pretrained.loading import load_tokenizer
 
     tokenizer = load_tokenizer(common.minilm())
     start = time.perf_counter()

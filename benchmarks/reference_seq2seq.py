@@ -18,8 +18,8 @@ import torch
 from torchmetrics.text import CHRFScore
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, get_scheduler
 
-from plcli import fitted_tokenizers
-from plcli.batching import ShuffledBatches
+from plcli.data.samplers import ShuffledBatches
+from plcli.pretrained import fitted_tokenizers
 
 VOCABULARY, MAX_LENGTH, TARGET_MAX_LENGTH = 1000, 64, 64
 BATCH, EPOCHS, LEARNING_RATE, WARMUP = 32, 15, 2e-3, 0.1

@@ -10,7 +10,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_scheduler  # noqa: E402
 
-from plcli.batching import ShuffledBatches  # noqa: E402
+from plcli.data.samplers import ShuffledBatches  # noqa: E402
 
 torch.set_num_threads(options.threads)
 train, test = (

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from plcli import __version__
-from plcli.arguments import COMMANDS
+from plcli.cli.arguments import COMMANDS
 from plcli.errors import PlcliError, Terminated, UsageError, did_you_mean
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -58,7 +58,7 @@ def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         from rich.console import Console
 
-        from plcli import help
+        from plcli.cli import help_pages as help
 
         help.overview(Console())
         return 0 if arguments else UsageError.exit_code
@@ -71,7 +71,7 @@ def _run(arguments: list[str]) -> int:
             f"unknown command '{command}'.{did_you_mean(command, COMMANDS)} "
             "`plcli --help` lists them."
         )
-    from plcli import launch
+    from plcli.cli import dispatch as launch
 
     return launch.run(command, arguments[1:])
 

@@ -21,8 +21,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-import plcli.cli  # so that forks have it
-from plcli import durable
+import plcli.cli.lightning_cli  # so that forks have it
+from plcli.runs import atomic_files as durable
 from tests import crash
 
 TRUSTED = ("--allow-import", "tests")  # the model and the data of tests/crash.py
@@ -297,5 +297,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    assert plcli.cli
+    assert plcli.cli.lightning_cli
     sys.exit(main())

@@ -10,10 +10,12 @@ import pytest
 import torch
 import transformers
 
-from plcli import adapters, artefact, pretrained
-from plcli.adapters import Lora
 from plcli.errors import MachineError, UsageError
-from plcli.finetuning import Parts
+from plcli.models import lora as adapters
+from plcli.models.layers import Parts
+from plcli.models.lora import Lora
+from plcli.pretrained import loading as pretrained
+from plcli.runs import artefact
 from plcli.tasks.text_classification import TextClassifier
 from tests.conftest import message_rows, write_rows
 from tests.fitted import adamw, fit, predicted, read_json, run_plcli, try_fit

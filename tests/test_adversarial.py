@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from plcli.adversarial import Adversarial, Attack
 from plcli.errors import ModelError, UsageError
+from plcli.models.adversarial import Adversarial, Attack
 from plcli.tasks.text_classification import TextClassifier
 from tests.conftest import TINY_BERT
 

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from plcli.answers import ContextEncoder, Fate, best_spans, choose, no_answer_scores, parse
-from plcli.answers import Span as Found
+from plcli.data.encoders.contexts import (
+    ContextEncoder,
+    Fate,
+    best_spans,
+    choose,
+    no_answer_scores,
+    parse,
+)
+from plcli.data.encoders.contexts import Span as Found
 from plcli.errors import DataError, ModelError, UsageError
 from tests.tiny import bert_tokenizer, word_tokenizer
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import plcli as package
-from plcli import artefact
 from plcli.errors import MachineError, ModelError
+from plcli.runs import artefact
 from plcli.tasks.linear_regression import SimpleLinearModel
 from tests.conftest import TINY_BERT, Result, message_rows, write_rows
 from tests.fitted import (

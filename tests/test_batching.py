@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from plcli.batching import LengthOrderedBatches, ShuffledBatches
+from plcli.data.samplers import LengthOrderedBatches, ShuffledBatches
 
 RANKS = pytest.mark.parametrize("world_size", [1, 2, 3])
 BATCH_SIZES = pytest.mark.parametrize("batch_size", [1, 2, 4, 50])

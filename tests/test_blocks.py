@@ -6,11 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plcli.blocks import Blocks, DocumentEncoder, attention_mask, byte_counts, padded
-from plcli.encoding import Encoded, encode
+from plcli.data.encoders.documents import (
+    Blocks,
+    DocumentEncoder,
+    attention_mask,
+    byte_counts,
+    padded,
+)
+from plcli.data.rows import Kind, from_values, load
+from plcli.data.token_cache import Encoded, encode
 from plcli.errors import DataError, ModelError, UsageError
-from plcli.fitted_tokenizers import fit
-from plcli.rows import Kind, from_values, load
+from plcli.pretrained.fitted_tokenizers import fit
 from tests.tiny import bert_tokenizer, word_tokenizer
 
 LENGTHS = np.array([5, 0, 3, 1], np.int32)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from plcli.artefact import sha256
-from plcli.pretrained import resolve
+from plcli.pretrained.loading import resolve
+from plcli.runs.artefact import sha256
 from tests.conftest import ROOT, Result
 
 Command = Callable[..., Result]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from plcli import rows
-from plcli.encoding import Encoded, encode
-from plcli.rows import Kind, Rows
+from plcli.data import rows
+from plcli.data.rows import Kind, Rows
+from plcli.data.token_cache import Encoded, encode
 from tests.tiny import bert_tokenizer, word_tokenizer
 
 FIRST = ["the invoices is wrong", "", "late", "thank you the parcel is late late late", "THE é xyz"]

@@ -6,9 +6,9 @@ import pytest
 import torch
 import transformers
 
-from plcli import pretrained
 from plcli.errors import ModelError, UsageError
-from plcli.finetuning import Parts
+from plcli.models.layers import Parts
+from plcli.pretrained import loading as pretrained
 from plcli.tasks.text_classification import TextClassifier
 
 TWO_LAYERS: dict[str, dict[str, Any]] = {

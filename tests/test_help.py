@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from plcli import __version__
-from plcli.arguments import COMMANDS, OPTIONS
+from plcli.cli.arguments import COMMANDS, OPTIONS
 from plcli.tasks.linear_regression import SimpleLinearModel, TableData
 from plcli.tasks.text_classification import TextClassificationData, TextClassifier
 from tests.conftest import ROOT, Result

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import torch
 
-import plcli.cli  # so that no command is charged for the start-up
-from plcli import allowlist, config
+import plcli.cli.lightning_cli  # so that no command is charged for the start-up
+from plcli.config import allowlist
+from plcli.config import files as config
 from plcli.errors import UsageError
 from tests.conftest import FinishedRun, Result, message
 from tests.tiny import save_bert
@@ -37,7 +38,7 @@ def _note(event: str, arguments: tuple[Any, ...]) -> None:
         WATCHED.append((event, ".".join(map(str, arguments))))
 
 
-assert plcli.cli
+assert plcli.cli.lightning_cli
 watching = False
 sys.addaudithook(_note)  # it stays for the life of the process, but notes only while asked to
 
@@ -104,7 +105,7 @@ PATHS = {
     "a main module": "torch.distributed.run.main",
     "os, seen through torch": "torch.serialization.os.system",
     "os, seen through lightning": "lightning.pytorch.trainer.trainer.os.system",
-    "subprocess, seen through plcli": "plcli.runs.subprocess.Popen",
+    "subprocess, seen through plcli": "plcli.runs.folder.subprocess.Popen",
     "jsonargparse": "jsonargparse.set_parsing_settings",
     "a callback that calls anything": "lightning.pytorch.callbacks.LambdaCallback",
     "a function that is allowed": "torch.manual_seed",
@@ -252,7 +253,7 @@ def test_a_file_that_could_run_code_is_refused(attack: Command, stolen: Path, na
 
 
 def test_weights_that_are_a_pickle_are_refused(attack: Command, stolen: Path) -> None:
-    from plcli.artefact import sha256
+    from plcli.runs.artefact import sha256
 
     weights, card = stolen / "model.safetensors", stolen / "plcli.json"
     weights.write_bytes(pickle.dumps(Bomb()))

@@ -139,7 +139,7 @@ def test_a_task_has_no_public_class_that_its_test_does_not_pin(task: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["plcli.__main__", "plcli.arguments", "plcli.errors", "plcli.help"]
+    "name", ["plcli.__main__", "plcli.cli.arguments", "plcli.errors", "plcli.cli.help_pages"]
 )
 def test_what_answers_at_once_imports_no_model_library_at_its_top(name: str) -> None:
     tops = ast.parse(MODULES[name].read_text(encoding="utf-8")).body

@@ -11,9 +11,10 @@ import pytest
 import torch
 import transformers
 
-from plcli import artefact, pretrained
 from plcli.errors import ModelError
-from plcli.init_from import continue_from
+from plcli.models.init_from import continue_from
+from plcli.pretrained import loading as pretrained
+from plcli.runs import artefact
 from plcli.tasks.masked_lm import MaskedLM
 from plcli.tasks.sentence_embedding import SentenceEmbedder
 from plcli.tasks.text_classification import TextClassifier

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from plcli.data.encoders.conversations import ConversationEncoder, PromptEncoder, ResponseEncoder
 from plcli.errors import DataError, ModelError
-from plcli.fitted_tokenizers import fit
-from plcli.instructions import ConversationEncoder, PromptEncoder, ResponseEncoder
+from plcli.pretrained.fitted_tokenizers import fit
 
 TEMPLATE = (
     "{% for message in messages %}<{{ message.role }}>{{ message.content }}{{ eos_token }}\n"

@@ -8,8 +8,8 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
-from plcli import losses
 from plcli.errors import UsageError
+from plcli.models import losses
 from plcli.tasks.text_classification import TextClassifier
 from tests.conftest import TINY_BERT
 

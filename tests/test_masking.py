@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plcli.encoding import IGNORED
-from plcli.masking import mask
+from plcli.data.masking import mask
+from plcli.data.token_cache import IGNORED
 
 MASK, SIZE = 4, 1000
 IDS = np.arange(100, 1100)

@@ -403,7 +403,7 @@ Order = list[tuple[int, ...]]
 @pytest.fixture(scope="module")
 def orders(tmp_path_factory: pytest.TempPathFactory) -> list[Order]:
     """The order of the rows in three epochs of a fit, then that of their file."""
-    from plcli import pretrained
+    from plcli.pretrained import loading as pretrained
 
     Recorder.clear()
     run = fit_messages(tmp_path_factory.mktemp("orders"), data={"pieces": 1}, max_epochs=3)

@@ -9,11 +9,14 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from plcli import classes, config, launch, rows
-from plcli.arguments import Arguments
 from plcli.callbacks.checkpoints import Checkpoints
+from plcli.cli import dispatch as launch
+from plcli.cli.arguments import Arguments
+from plcli.config import classes
+from plcli.config import files as config
+from plcli.data import rows
+from plcli.data.rows import Kind
 from plcli.errors import DataError, PlcliError, UsageError
-from plcli.rows import Kind
 from tests.conftest import ROOT
 
 CONFIG = (ROOT / "configs" / "bert.yaml").read_text(encoding="utf-8")

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from plcli import optimization
 from plcli.errors import UsageError
-from plcli.optimization import Plateau, WarmupPlateau
+from plcli.models import optimization
+from plcli.models.optimization import Plateau, WarmupPlateau
 from plcli.tasks.text_classification import TextClassifier
 from tests.conftest import TINY_BERT
 

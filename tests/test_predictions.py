@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from plcli import predictions
-from plcli.predictions import Sink
+from plcli.runs import predictions
+from plcli.runs.predictions import Sink
 
 SPAN = {"label": "Ort", "text": "Köln, am Rhein", "start": 3, "score": 0.5}
 ROWS: list[dict[str, Any]] = [

@@ -11,8 +11,9 @@ import pytest
 import torch
 import transformers
 
-from plcli import fitted_tokenizers, pretrained
 from plcli.errors import MachineError, ModelError
+from plcli.pretrained import fitted_tokenizers
+from plcli.pretrained import loading as pretrained
 from tests.tiny import bert_classifier, bert_tokenizer, save_bert, word_tokenizer
 
 CLASSIFIER = transformers.AutoModelForSequenceClassification

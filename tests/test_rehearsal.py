@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from plcli import overlap, rows
-from plcli.artefact import sha256
-from plcli.callbacks.rehearsal import Rehearsal
-from plcli.rows import Kind
+from plcli.callbacks.sanity import Rehearsal
+from plcli.data import leakage as overlap
+from plcli.data import rows
+from plcli.data.rows import Kind
+from plcli.runs.artefact import sha256
 from plcli.tasks.linear_regression import SimpleLinearModel
 from tests.conftest import Result, message, message_rows, write_rows
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from plcli import durable
+from plcli.runs import atomic_files as durable
 from plcli.tasks.linear_regression import SimpleLinearModel
 from tests import crash
 from tests.conftest import FinishedRun, Result, message

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import ndcg_score
 from torchmetrics.retrieval import RetrievalMRR, RetrievalNormalizedDCG, RetrievalRecall
 
-from plcli.retrieval import Retrieval
+from plcli.metrics.retrieval import Retrieval
 
 
 def pairs(count: int, *, texts: int, documents: int) -> tuple[torch.Tensor, ...]:
@@ -105,7 +105,7 @@ def test_rows_in_another_order_have_the_same_numbers() -> None:
 def test_more_queries_than_are_in_memory_together(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = pairs(60, texts=40, documents=15)
     whole = measured(*sample)
-    monkeypatch.setattr("plcli.retrieval.PART", 7)
+    monkeypatch.setattr("plcli.metrics.retrieval.PART", 7)
     assert measured(*sample) == pytest.approx(whole)
 
 

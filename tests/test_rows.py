@@ -13,9 +13,9 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
-from plcli import rows
+from plcli.data import rows
+from plcli.data.rows import Kind
 from plcli.errors import DataError, MachineError
-from plcli.rows import Kind
 
 TEXT = {"text": Kind.TEXT}
 TEXT_AND_LABEL = {"text": Kind.TEXT, "label": Kind.NAME}
@@ -702,7 +702,7 @@ def test_a_cache_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch)
 BUILDER = """
 import sys, time
 from pathlib import Path
-from plcli.cache import build_once
+from plcli.data.cache import build_once
 
 def write(path):
     Path(f"built-{sys.argv[1]}").touch()
@@ -797,7 +797,7 @@ def test_broken_json_where_two_columns_are_read_is_told() -> None:
 def test_reading_and_encoding_import_no_pandas() -> None:
     Path("rows.jsonl").write_text('{"a": "x", "b": 1, "c": ["y"], "d": "z"}\n')
     code = (
-        "import sys; from plcli.rows import Kind, load; "
+        "import sys; from plcli.data.rows import Kind, load; "
         "kinds = {'a': Kind.TEXT, 'b': Kind.NUMBER, 'c': Kind.NAMES, 'd': Kind.NAME}; "
         "print(load('rows.jsonl', kinds).table.to_pylist(), 'pandas' in sys.modules)"
     )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from plcli.sampling import Sampling
+from plcli.models.sampling import Sampling
 
 SCORES = torch.tensor([[0.5, 0.3, 0.2]]).log()
 NO_IDS = torch.zeros(0)

@@ -12,11 +12,11 @@ from seqeval.metrics import classification_report, f1_score, precision_score, re
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, Entities
 
-from plcli import spans
-from plcli.encoding import IGNORED
+from plcli.data.encoders.words import WordEncoder
+from plcli.data.token_cache import IGNORED
 from plcli.errors import DataError, UsageError
-from plcli.spans import SpanScores, Tagging
-from plcli.word_encoding import WordEncoder
+from plcli.metrics import spans
+from plcli.metrics.spans import SpanScores, Tagging
 from tests.tiny import bert_tokenizer, word_tokenizer
 
 BIO = ["B-x", "B-y", "I-x", "I-y", "O"]

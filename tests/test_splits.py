@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from plcli.data.split_data import put_back, stratified_cut
 from plcli.errors import DataError, UsageError
-from plcli.splits import put_back, stratified_cut
 from plcli.tasks.linear_regression import TableData
 from plcli.tasks.text_classification import TextClassificationData
 from tests.conftest import message_rows, write_rows

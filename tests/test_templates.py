@@ -2,8 +2,8 @@
 
 import pytest
 
+from plcli.data.templates import parse, render
 from plcli.errors import UsageError
-from plcli.templates import parse, render
 
 
 @pytest.mark.parametrize(

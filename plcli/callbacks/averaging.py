@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from torch.optim.swa_utils import get_swa_avg_fn
 
-from plcli import allowlist
+from plcli.config import allowlist
 from plcli.errors import UsageError
 
 

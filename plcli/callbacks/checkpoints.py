@@ -9,9 +9,10 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from plcli import exact, outcome
 from plcli.errors import Terminated, UsageError, did_you_mean, listed
-from plcli.signals import signals
+from plcli.runs import results as outcome
+from plcli.training import loops as exact
+from plcli.training.signals import signals
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ class Checkpoints(Checkpoint):
             value > self.best_value if self.mode == "max" else value < self.best_value
         )
 
-    # the last moment: called by the loops of plcli.exact
+    # the last moment: called by the loops of plcli.training.loops
 
     def batch_is_done(self, trainer: Any) -> None:
         """Save if it is time to, and end the fit after a signal."""

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
-from plcli import exact
 from plcli.errors import DataError, UsageError, listed
+from plcli.training import loops as exact
 
 logger = logging.getLogger(__name__)
 

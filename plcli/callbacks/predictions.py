@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
-from plcli.predictions import Lines, Sink
+from plcli.runs.predictions import Lines, Sink
 
 
 class PredictionWriter(Callback):

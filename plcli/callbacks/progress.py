@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import RichProgressBar
 
-from plcli import optimization
+from plcli.models import optimization
 
 logger = logging.getLogger(__name__)
 

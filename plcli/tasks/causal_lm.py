@@ -15,18 +15,18 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MeanMetric, MetricCollection
 
-from plcli import generation
-from plcli import pretrained as loading
-from plcli.blocks import Blocks, DocumentEncoder, attention_mask, padded
-from plcli.data import TextData
-from plcli.encoding import IGNORED, Encoded, Encoder
+from plcli.data.encoders.conversations import ConversationEncoder, PromptEncoder, ResponseEncoder
+from plcli.data.encoders.documents import Blocks, DocumentEncoder, attention_mask, padded
+from plcli.data.rows import Kind
+from plcli.data.sources import Documents
+from plcli.data.split_data import Batch
+from plcli.data.text_data import TextData
+from plcli.data.token_cache import IGNORED, Encoded, Encoder
 from plcli.errors import DataError, ModelError, UsageError
-from plcli.instructions import ConversationEncoder, PromptEncoder, ResponseEncoder
-from plcli.module import TransformerModule
-from plcli.rows import Kind
-from plcli.sampling import Sampling
-from plcli.sources import Documents
-from plcli.splits import Batch
+from plcli.models import generation
+from plcli.models.sampling import Sampling
+from plcli.models.transformer_module import TransformerModule
+from plcli.pretrained import loading
 
 logger = logging.getLogger(__name__)
 

@@ -15,15 +15,15 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MeanMetric, MetricCollection
 
-from plcli import pretrained as loading
-from plcli.blocks import Blocks, DocumentEncoder, attention_mask, padded
-from plcli.data import TextData
-from plcli.encoding import IGNORED, Encoded, Encoder, TextEncoder
+from plcli.data.encoders.documents import Blocks, DocumentEncoder, attention_mask, padded
+from plcli.data.masking import mask
+from plcli.data.sources import Documents
+from plcli.data.split_data import Batch
+from plcli.data.text_data import TextData
+from plcli.data.token_cache import IGNORED, Encoded, Encoder, TextEncoder
 from plcli.errors import DataError, ModelError, UsageError
-from plcli.masking import mask
-from plcli.module import TransformerModule
-from plcli.sources import Documents
-from plcli.splits import Batch
+from plcli.models.transformer_module import TransformerModule
+from plcli.pretrained import loading
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -204,7 +204,7 @@ class MaskedLMData(TextData):
         before, behind = self._around
         seen, labels = [], []
         for block in indices:
-            # numpy's global numbers are those of the training batch: see plcli.exact
+            # numpy's global numbers are those of the training batch: see plcli.training.loops
             seed = np.random.randint(2**31) if split == "train" else int(block)
             ids, label_ids = self._hide(blocks, encoded, block, np.random.default_rng(seed))
             seen.append(np.concatenate([before, ids, behind]))

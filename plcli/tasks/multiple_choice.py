@@ -10,12 +10,12 @@ import pyarrow as pa
 import torch
 from torchmetrics import MeanMetric, MetricCollection
 
-from plcli.data import TextData
-from plcli.encoding import Encoded, TextEncoder
+from plcli.data.rows import Kind, Rows
+from plcli.data.split_data import Batch
+from plcli.data.text_data import TextData
+from plcli.data.token_cache import Encoded, TextEncoder
 from plcli.errors import DataError, UsageError, did_you_mean, listed
-from plcli.module import TransformerModule
-from plcli.rows import Kind, Rows
-from plcli.splits import Batch
+from plcli.models.transformer_module import TransformerModule
 
 LabelForm = Literal["index", "text"]
 

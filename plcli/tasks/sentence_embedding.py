@@ -18,16 +18,14 @@ import torch
 import torch.nn.functional as functional
 from torchmetrics import MeanMetric, MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
 
-from plcli import pretrained, sentence_modules
-from plcli.data import TextData
-from plcli.encoding import Encoded, Encoder, TextEncoder
+from plcli.data.rows import Kind, Rows
+from plcli.data.split_data import Batch
+from plcli.data.text_data import TextData
+from plcli.data.token_cache import Encoded, Encoder, TextEncoder
 from plcli.errors import DataError, ModelError, UsageError
-from plcli.extras import need
-from plcli.init_from import artefact_folder
-from plcli.module import TransformerModule
-from plcli.retrieval import Retrieval
-from plcli.rows import Kind, Rows
-from plcli.sentence_losses import (
+from plcli.metrics.retrieval import Retrieval
+from plcli.models.init_from import artefact_folder
+from plcli.models.sentence_losses import (
     OBJECTIVES,
     RANKING,
     Form,
@@ -37,7 +35,10 @@ from plcli.sentence_losses import (
     false_negatives,
     masked_cosines,
 )
-from plcli.splits import Batch
+from plcli.models.transformer_module import TransformerModule
+from plcli.packages import need
+from plcli.pretrained import loading as pretrained
+from plcli.pretrained import sentence_modules
 
 Pooling = Literal["mean", "cls", "max"]
 PARTS = 4  # of like length that a batch's texts are run in on a CPU, to save padding

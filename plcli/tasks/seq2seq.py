@@ -14,15 +14,17 @@ import pyarrow.compute as pc
 import torch
 from torchmetrics import MetricCollection
 
-from plcli import generation, templates, text_scores
-from plcli import pretrained as loading
-from plcli.data import TextData
-from plcli.encoding import IGNORED, Encoded
+from plcli.data import templates
+from plcli.data.encoders.source_target import SourceTargetEncoder
+from plcli.data.rows import Kind
+from plcli.data.split_data import Batch, Split
+from plcli.data.text_data import TextData
+from plcli.data.token_cache import IGNORED, Encoded
 from plcli.errors import DataError, ModelError, UsageError
-from plcli.module import TransformerModule
-from plcli.rows import Kind
-from plcli.source_target import SourceTargetEncoder
-from plcli.splits import Batch, Split
+from plcli.metrics import generation as text_scores
+from plcli.models import generation
+from plcli.models.transformer_module import TransformerModule
+from plcli.pretrained import loading
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -14,13 +14,15 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MetricCollection
 
-from plcli import labels, losses, scores, templates
-from plcli.data import TextData
-from plcli.encoding import Encoded, Encoder, TextEncoder
+from plcli.data import labels, templates
+from plcli.data.rows import Kind, Rows
+from plcli.data.split_data import Batch, put_back
+from plcli.data.text_data import TextData
+from plcli.data.token_cache import Encoded, Encoder, TextEncoder
 from plcli.errors import UsageError
-from plcli.module import TransformerModule
-from plcli.rows import Kind, Rows
-from plcli.splits import Batch, put_back
+from plcli.metrics import classification as scores
+from plcli.models import losses
+from plcli.models.transformer_module import TransformerModule
 
 Problem = Literal["single_label", "multi_label", "regression"]
 Pooling = Literal["mean", "max", "first"]

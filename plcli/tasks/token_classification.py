@@ -10,15 +10,16 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MetricCollection
 
-from plcli import labels, spans
-from plcli.data import TextData
-from plcli.encoding import IGNORED, Encoded
+from plcli.data import labels
+from plcli.data.encoders.words import WordEncoder, Words, words_of
+from plcli.data.rows import Kind, Rows
+from plcli.data.split_data import Batch, put_back
+from plcli.data.text_data import TextData
+from plcli.data.token_cache import IGNORED, Encoded
 from plcli.errors import UsageError, listed
-from plcli.module import TransformerModule
-from plcli.rows import Kind, Rows
-from plcli.spans import OUTSIDE, Span, SpanScores, Tagging
-from plcli.splits import Batch, put_back
-from plcli.word_encoding import WordEncoder, Words, words_of
+from plcli.metrics import spans
+from plcli.metrics.spans import OUTSIDE, Span, SpanScores, Tagging
+from plcli.models.transformer_module import TransformerModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

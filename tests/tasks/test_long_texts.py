@@ -359,7 +359,7 @@ def test_no_words_of_a_row_are_taken_for_columns(tmp_path: Path) -> None:
 
 
 def test_windows_of_the_encoder_are_at_most_so_many() -> None:
-    from plcli.encoding import TextEncoder
+    from plcli.data.token_cache import TextEncoder
 
     encoder = TextEncoder(bert_tokenizer(), max_length=4, stride=0, max_windows=2)
     found = encoder([["the the the the the", "the the the the", "the"]], lambda row: "")

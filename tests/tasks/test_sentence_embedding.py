@@ -15,9 +15,9 @@ import pytest
 import torch
 from scipy import stats
 
-from plcli.adapters import Lora
 from plcli.errors import DataError, MachineError, ModelError, UsageError
-from plcli.sentence_losses import OBJECTIVES, false_negatives
+from plcli.models.lora import Lora
+from plcli.models.sentence_losses import OBJECTIVES, false_negatives
 from plcli.tasks.sentence_embedding import SentenceData, SentenceEmbedder
 from tests.conftest import MESSAGES, TINY_BERT, Result, write_rows
 from tests.fitted import (
@@ -543,7 +543,7 @@ def test_the_pooling_of_an_older_file_is_read(tmp_path: Path) -> None:
 
 
 def test_minilm_as_it_comes_gives_the_vectors_of_sentence_transformers(tmp_path: Path) -> None:
-    from plcli.pretrained import load_tokenizer, resolve
+    from plcli.pretrained.loading import load_tokenizer, resolve
 
     module = embedder(architecture=None, pretrained=MINILM)
     data = open_texts("pairs")

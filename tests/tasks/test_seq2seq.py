@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from plcli.encoding import IGNORED
+from plcli.data.token_cache import IGNORED
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.tasks.seq2seq import Seq2SeqData, Seq2SeqModel
 from tests.conftest import write_rows

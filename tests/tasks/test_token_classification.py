@@ -16,10 +16,10 @@ import torch
 from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
 
-from plcli.encoding import IGNORED
+from plcli.data.encoders.words import WordEncoder
+from plcli.data.token_cache import IGNORED
 from plcli.errors import DataError, ModelError, PlcliError, UsageError
 from plcli.tasks.token_classification import TokenClassificationData, TokenClassifier
-from plcli.word_encoding import WordEncoder
 from tests.conftest import TINY_BERT, Result, message, write_config, write_rows
 from tests.fitted import (
     adamw,
@@ -696,7 +696,7 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(name=name.split(".")[0])
 
-    monkeypatch.setattr("plcli.extras.importlib.import_module", missing)
+    monkeypatch.setattr("plcli.packages.importlib.import_module", missing)
     with pytest.raises(PlcliError, match=r"span scores: .* pip install 'plcli\[spans\]'"):
         module().metrics().update([[(0, 1, 0)]], [[]], 0, 1)
 

@@ -1,0 +1,170 @@
+"""The help pages, written without a parser.
+
+--help answers at once, and the chosen task's arguments come first.
+"""
+
+import importlib.util
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from plcli import __version__
+from plcli.cli.arguments import COMMANDS, OPTIONS
+from plcli.config.classes import nested, parameters
+
+TRAINER = {
+    "max_epochs": "epochs at most",
+    "max_steps": "optimizer steps at most",
+    "accelerator": "auto, cpu, gpu, ...",
+    "devices": "how many, or which",
+    "precision": "32-true, bf16-mixed, 16-mixed, ...",
+    "accumulate_grad_batches": "batches a step",
+    "gradient_clip_val": "clip the gradient's norm at this value; 0 turns it off",
+    "callbacks": "a list of class_path and init_args",
+    "fast_dev_run": "one batch of everything, nothing kept",
+}
+
+
+def overview(console: Console) -> None:
+    """Print all commands with a line each."""
+    console.print(
+        f"plcli {__version__}: train, evaluate, run and hand over models from one YAML file.\n"
+    )
+    console.print("usage: plcli COMMAND [--config FILE ...] [--key value ...]\n", markup=False)
+    _print_table(console, COMMANDS)
+    console.print(
+        "\n`plcli COMMAND --help` tells more; "
+        "with --config FILE it shows that config's classes first."
+    )
+    console.print("plcli fit --config configs/bert.yaml --trainer.max_epochs 1", style="bold")
+
+
+def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
+    """Print a command's options, the chosen classes' arguments first.
+
+    Args:
+        console: where to print.
+        name: the command.
+        classes: the model's and the data's class, by section; none where no config was given.
+    """
+    console.print(f"plcli {name}: {COMMANDS[name]}.\n")
+    for section, cls in classes.items():
+        console.print(
+            f"[bold]--{section}.KEY[/bold]  {escape(f'{cls.__module__}.{cls.__qualname__}')}"
+        )
+        console.print(f"  {_summary(cls)}", markup=False)
+        _print_table(console, dict(_arguments(cls)))
+        console.print()
+    if not classes:
+        console.print(
+            "The model and the data are named in a config; "
+            "with --config FILE their arguments stand here. Tasks:"
+        )
+        _print_table(console, dict(_tasks()))
+        console.print()
+    console.print("[bold]options[/bold]")
+    _print_table(
+        console,
+        {"-c, --config FILE": "a config; repeatable, the later over the earlier"}
+        | {f"--{option}": text for option, text in OPTIONS[name].items()}
+        | {"--allow-import PACKAGE": "let a config name classes of this package; repeatable"}
+        | {"--print_config": "print the resolved config and stop"},
+    )
+    console.print(
+        "\n[bold]--trainer.KEY[/bold]  every argument of lightning.pytorch.Trainer, such as"
+    )
+    _print_table(console, TRAINER)
+    console.print("\n[bold]--checkpoint.KEY[/bold]")
+    _print_table(
+        console,
+        {
+            "monitor": "the validation metric that chooses the best epoch (default: the task's)",
+            "mode": "min or max",
+            "every_minutes": "between two saves of last.ckpt inside an epoch (default 15)",
+            "every_n_steps": "saves last.ckpt after so many optimizer steps as well",
+        },
+    )
+    console.print("\n[bold]--numbers.KEY[/bold]")
+    _print_table(
+        console,
+        {
+            "on_nan": "stop (default) or skip a step whose loss or gradient is not finite",
+            "limit": "steps that are skipped at most (default 10)",
+        },
+    )
+    console.print(
+        "\n[bold]--seed_everything N[/bold]  the seed of weights, order and noise (default 42)"
+    )
+    console.print(
+        "[bold]--threads N[/bold]  of the CPU for one operation (default: as many as there are "
+        "cores for this process)\n"
+        "[bold]--interop_threads N[/bold]  for operations side by side (default 1)"
+    )
+
+
+def _print_table(console: Console, entries: Mapping[str, str]) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="cyan")
+    table.add_column()
+    for key, text in entries.items():
+        table.add_row(f"  {escape(key)}", escape(text))
+    console.print(table)
+
+
+def _tasks() -> Iterable[tuple[str, str]]:
+    """Yield each task module and its first line, without importing it."""
+    import ast
+    import pkgutil
+    from pathlib import Path
+
+    spec = importlib.util.find_spec("plcli.tasks")
+    for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
+        path = Path(module.module_finder.path) / f"{module.name}.py"  # type: ignore[union-attr]  # files
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        yield f"plcli.tasks.{module.name}", doc.splitlines()[0]
+
+
+def _summary(cls: type) -> str:
+    return inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _arguments(cls: type) -> Iterable[tuple[str, str]]:
+    """Yield each constructor argument: its name, and its text with type and default.
+
+    A class's own come before those of its bases.
+    """
+    texts = _docstring_arguments(cls)
+    given = parameters(cls)
+    own_first = [name for name in texts if name in given]
+    for name in [*own_first, *(name for name in given if name not in texts)]:
+        default: Any = given[name].default
+        made = callable(default) or repr(default) == "<factory>"  # of a dataclass
+        text = texts.get(name, "").rstrip(".")
+        if default is inspect.Parameter.empty:
+            text += " (required)"
+        elif default is not None and not made:
+            text += f" (default: {default})"
+        yield name, text
+        if (inner := nested(given[name])) is not None:
+            yield from ((f"{name}.{key}", said) for key, said in _arguments(inner))
+
+
+def _docstring_arguments(cls: type) -> dict[str, str]:
+    """Return the texts of a class's Google style Args section, then of its bases'."""
+    texts: dict[str, str] = {}
+    for owner in cls.__mro__:
+        doc = inspect.cleandoc(owner.__doc__ or "")
+        section = re.search(r"\nArgs:\n(.*?)(?:\n\S|\Z)", doc, flags=re.DOTALL)
+        if section is not None:
+            entries = re.findall(
+                r"^ {4}(\w+)(?: \(.*?\))?: (.*(?:\n {8}.*)*)", section[1], flags=re.MULTILINE
+            )
+            texts = texts | {
+                name: re.sub(r"\s+", " ", text) for name, text in entries if name not in texts
+            }
+    return texts

@@ -1,0 +1,486 @@
+"""PlCLI: Lightning's command line, with the facts from data to model and the checks of both.
+
+The flow of a command: parse -> hardware and run checked -> trainer -> data -> facts -> model ->
+run. Facts come from the training split in fit, and from the artefact or checkpoint in validate,
+test and predict; a value that contradicts them is refused.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace, set_dumper, set_parsing_settings
+from jsonargparse._loaders_dumpers import get_yaml_default_loader
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from rich.console import Console
+
+from plcli.callbacks import averaging
+from plcli.callbacks.checkpoints import Checkpoints
+from plcli.callbacks.numbers import FiniteNumbers
+from plcli.callbacks.predictions import PredictionWriter
+from plcli.callbacks.progress import LiveBar, ProgressLines
+from plcli.callbacks.sanity import Rehearsal
+from plcli.cli import logs as log
+from plcli.cli.fit import Fit
+from plcli.cli.plan import Plan
+from plcli.config import allowlist, classes
+from plcli.config import files as config
+from plcli.config.classes import parameters
+from plcli.errors import MachineError, ModelError, PlcliError, UsageError, below
+from plcli.models.init_from import artefact_folder
+from plcli.runs import artefact
+from plcli.runs import folder as runs
+from plcli.runs import results as outcome
+from plcli.runs.predictions import Lines, Sink
+from plcli.training import checkpoint_io as checkpoint_files
+from plcli.training import hardware
+from plcli.training.checkpoint_io import WholeCheckpoints
+from plcli.training.csv_logger import MetricsCsv
+from plcli.training.loops import ExactFitLoop
+
+logger = logging.getLogger(__name__)
+
+SEED = 42
+
+
+def fixed_classes() -> dict[str, type]:
+    """Return the classes of config sections that have no class_path."""
+    return {"trainer": Trainer, "checkpoint": Checkpoints, "numbers": FiniteNumbers}
+
+
+class PlCLI(LightningCLI):
+    """Runs a plan.
+
+    Args:
+        plan: the command, its config and its run.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.command = plan.arguments.command
+        self.console = Console()
+        self.weights_come_by_pretrained = False
+        log.quiet_libraries()
+        set_dumper("yaml", config.dump)
+        set_parsing_settings(**allowlist.parsing_settings())
+        # Some values are read by jsonargparse's YAML 1.1 loader, whatever loader is set.
+        loader: Any = get_yaml_default_loader()  # type: ignore[no-untyped-call]  # jsonargparse
+        loader.yaml_implicit_resolvers = config.resolvers()
+        super().__init__(
+            save_config_callback=None,
+            seed_everything_default=SEED,
+            parser_kwargs={"exit_on_error": False, self.command: {"exit_on_error": False}},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    # parsing
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # only the chosen one's parser is built
+        """Return the chosen command; its method's own arguments are plcli's business."""
+        own = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
+        return {self.command: own | {"ckpt_path", "weights_only", "verbose", "return_predictions"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the sections that have no class_path, and the numbers of threads."""
+        parser.add_lightning_class_args(Checkpoints, "checkpoint")
+        parser.add_lightning_class_args(FiniteNumbers, "numbers")
+        for name in ("threads", "interop_threads"):
+            parser.add_argument(f"--{name}", type=int | None, default=None)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the plan's command line; an error is one message.
+
+        Raises:
+            UsageError: if a value is missing or of the wrong type.
+        """
+        try:
+            self.config = parser.parse_args(self.plan.command_line())
+        except argparse.ArgumentError as error:
+            raise UsageError(classes.explain(str(error))) from None
+
+    @property
+    def values(self) -> Namespace:
+        """The parsed config of the command."""
+        values: Namespace = self.config[self.command]
+        return values
+
+    def _class(self, section: str) -> type | None:
+        chosen = self.values.get(section)
+        return (
+            None
+            if chosen is None
+            else classes.import_class(chosen.class_path, f"{section}.class_path")
+        )
+
+    def _names(self, section: str) -> Mapping[str, Any]:
+        """Return the constructor arguments of a section's class; none where it is left out."""
+        cls = self._class(section)
+        return {} if cls is None else parameters(cls)
+
+    # checks
+
+    def before_instantiate_classes(self) -> None:
+        """Check what can be checked before anything is read.
+
+        Then let values follow that are written once.
+        """
+        classes.check_all(self.values.as_dict())
+        if self.command == "fit":
+            averaging.check(self.values.trainer.as_dict())
+        hardware.check(self.values.trainer.as_dict())
+        arguments = (self.values.get("data") or _namespace()).get("init_args") or _namespace()
+        hardware.check_shared_memory(arguments.get("num_workers"))
+        hardware.set_threads(self.values.threads, interop=self.values.interop_threads)
+        self.resolved = self._resolve()
+        if key := config.hidden_key(self.resolved):
+            raise UsageError(
+                f"{key}: is a secret that was hidden when its config was saved. "
+                f"Give it again with --{key} VALUE."
+            )
+        self.resolved = config.hide(self.resolved)
+        if self.command == "fit":
+            self._take_run_folder()
+        self._follow()
+
+    def _resolve(self) -> dict[str, Any]:
+        """Return the whole config as plain values.
+
+        Files are named by absolute paths, so that it holds from anywhere.
+        """
+        parser = self._parser(self.command)
+        values: dict[str, Any] = config.parse_value(
+            parser.dump(self.values, skip_unset=False, skip_validation=True)
+        )
+        values = {
+            section: value if section in ("model", "data") else _without_none(value)
+            for section, value in values.items()
+            if value is not None
+        }
+        for section, keys in (
+            ("data", (*outcome.SOURCES, "tokenizer")),
+            ("model", ("pretrained", "init_from")),
+        ):
+            arguments = (values.get(section) or {}).get("init_args") or {}
+            for key in keys:
+                if key in arguments:
+                    arguments[key] = runs.absolute(arguments[key])
+        return values
+
+    def _take_run_folder(self) -> None:
+        run = self.plan.run
+        if self.values.trainer.fast_dev_run or run is None:
+            self.plan.run = None
+            return
+        if run.config.exists() and (self.plan.checkpoint is not None or run.finished):
+            changed = runs.differences(config.load_yaml(run.config), self.resolved)
+            if changed and not self.plan.allows_changes:
+                ways = "" if run.finished else ", or --resume allow-changes"
+                raise UsageError(
+                    f"{run.folder}: holds {'a finished' if run.finished else 'an unfinished'} run "
+                    f"of another config; give the same one or another --run{ways}.{below(changed)}"
+                )
+        if run.finished:
+            self.console.print(f"{run.folder}: done.")
+            raise SystemExit(0)
+        self.values.trainer.default_root_dir = str(run.folder)
+
+    def _follow(self) -> None:
+        """Let the tokenizer follow the model, the seed the run, and facts the weights."""
+        data = self.values.get("data")
+        model = self.values.model
+        names = self._names("data")
+        if self.command != "fit":
+            self._take_facts()
+        if "tokenizer" in names and data.init_args.tokenizer is None:
+            data.init_args.tokenizer = model.init_args.get("pretrained") or _tokenizer_of(
+                model.init_args.get("init_from")
+            )
+        if "seed" in names and data.init_args.seed is None:
+            data.init_args.seed = self._seed()
+        if getattr(self._class("data"), "shares_rows_out", False):
+            self.values.trainer.use_distributed_sampler = False
+
+    def _seed(self) -> int:
+        seed = self.values.seed_everything
+        return SEED if isinstance(seed, bool) else int(seed)
+
+    def _take_facts(self) -> None:
+        """Give model and data what the weights' training data told."""
+        plan = self.plan
+        if plan.checkpoint is not None:
+            self.state = checkpoint_files.load(plan.checkpoint)
+            facts = (self.state.get("plcli") or {}).get("facts", {})
+            artefact.check_facts(facts, str(plan.checkpoint))
+        else:
+            assert plan.artefact is not None
+            facts = plan.artefact.facts
+        for section in ("model", "data"):
+            if self._class(section) is not None:
+                source = f"the weights of {plan.run.folder if plan.run else ''}"
+                self._set_facts(section, facts, source)
+        try:
+            self._parser(self.command).validate(self.values)
+        except (TypeError, ValueError, KeyError) as error:
+            where = plan.checkpoint or (plan.artefact and plan.artefact.folder)
+            raise ModelError(
+                f"{where}: does not hold what its class takes: {classes.explain(str(error))} "
+                "Copy it again from its source."
+            ) from None
+        arguments = self.values.model.init_args
+        beside_others = plan.checkpoint is not None and arguments.get("lora") is not None
+        if (
+            plan.artefact is not None
+            and not beside_others  # a checkpoint holds what was learnt and what it stood beside
+            and "pretrained" in arguments
+            and plan.artefact.loads_by_pretrained
+        ):
+            arguments.pretrained = str(plan.artefact.folder)
+            self.weights_come_by_pretrained = True
+            if "tokenizer" in self._names("data"):
+                self.values.data.init_args.tokenizer = str(plan.artefact.folder)
+            for key in ("architecture", "init_from", "lora", "freeze"):
+                if key in arguments:
+                    arguments[key] = None  # what the weights were made of
+
+    def _set_facts(self, section: str, facts: Mapping[str, Any], source: str) -> None:
+        """Set the constructor arguments that are facts.
+
+        Raises:
+            UsageError: if the config says something else.
+        """
+        if "init_args" not in self.values[section]:
+            self.values[section].init_args = _namespace()
+        arguments = self.values[section].init_args
+        typed = (self.plan.typed.get(section) or {}).get("init_args") or {}
+        for name in self._names(section):
+            if name not in facts:
+                continue
+            # as its type reads it: YAML alone would make a mapping of "summarize: "
+            given = arguments.get(name) if name in typed else None
+            if given not in (None, facts[name]):
+                raise UsageError(
+                    f"{section}.{name}: {given} is asked for, but {source} say {facts[name]}. "
+                    "Leave the key away."
+                )
+            arguments[name] = facts[name]
+
+    # instances
+
+    def instantiate_classes(self) -> None:
+        """Make the trainer, then the data, then the model with the facts of the data."""
+        values = self.values
+        made = self._instantiate(
+            trainer=values.trainer, checkpoint=values.checkpoint, numbers=values.numbers
+        )
+        self.config_init = {self.command: made}
+        self.checkpoints: Checkpoints = made.checkpoint
+        self._make_trainer()
+        self.datamodule = None
+        facts: dict[str, Any] = {}
+        if values.get("data") is not None:
+            self._take_input()
+            self.datamodule = self._instantiate(data=values.data).data
+            if self.plan.arguments.texts and not hasattr(self.datamodule, "predict_values"):
+                raise UsageError(f"{self.values.data.class_path} takes no text to predict.")
+            if self.plan.arguments.texts:
+                self.datamodule.predict_values(self.plan.arguments.texts, source="the command line")
+            if self.command == "fit" and hasattr(self.datamodule, "facts"):
+                facts = self.datamodule.facts()
+                self._set_facts("model", facts, "the data")
+        elif self.plan.arguments.texts or "input" in self.plan.arguments.options:
+            raise UsageError("the model brings its own data, so that no input can be given.")
+        self.checkpoints.facts = facts
+        torch.manual_seed(self._seed())  # weights do not depend on what reading the data drew
+        self.model = self._instantiate(model=values.model).model
+        self._load_weights()
+
+    def _instantiate(self, **sections: Any) -> Namespace:
+        """Instantiate sections; the parser wraps what a constructor says, and it is unwrapped."""
+        try:
+            made: Namespace = self._parser(self.command).instantiate(_namespace(**sections))
+        except ValueError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, PlcliError):
+                cause = cause.__cause__ or cause.__context__
+            if cause is None and "can't allocate memory" in str(error):
+                raise MachineError(
+                    f"{', '.join(sections)}: this machine has not enough memory for it. "
+                    "Choose smaller sizes."
+                ) from None
+            raise (cause or error) from None
+        return made
+
+    def _make_trainer(self) -> None:
+        fitting = self.command == "fit"
+        run = self.plan.run if fitting else None
+        bar = sys.stderr.isatty()
+        extra: list[Any] = [LiveBar()] if bar else []
+        self.metrics_csv = MetricsCsv(run.folder) if run else None
+        defaults: dict[str, Any] = {
+            "enable_progress_bar": bar,
+            "enable_model_summary": False,
+            "log_every_n_steps": 10,  # so that small data has a curve, too
+            "logger": self.metrics_csv or False,
+        }
+        given = self.values.trainer
+        chosen: dict[str, Any] = {
+            key: value for key, value in defaults.items() if given[key] is None
+        }
+        if self.metrics_csv and given.logger not in (None, False):
+            loggers = self.config_init[self.command].trainer.logger
+            chosen["logger"] = [
+                self.metrics_csv,
+                *(loggers if isinstance(loggers, list) else [loggers]),
+            ]
+        if self.command == "predict":
+            chosen |= {
+                "devices": 1,
+                "num_nodes": 1,
+                "strategy": "auto",
+            }  # one process writes the file
+        self.trainer_defaults = {"callbacks": [*extra, ProgressLines(), Rehearsal()]}
+        try:
+            self.trainer = self.instantiate_trainer(**chosen)
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            raise UsageError(f"trainer: {str(error).splitlines()[0]}") from error
+        if fitting:
+            averaging.prepare(self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning's list
+            self.trainer.fit_loop = ExactFitLoop(
+                self.trainer, seed=self._seed(), keeper=self.checkpoints
+            )
+            self.trainer.strategy.checkpoint_io = WholeCheckpoints()
+        if not self.trainer.is_global_zero:
+            log.silence()
+
+    def _take_input(self) -> None:
+        """Let --input, or the test split where nothing else is named, be the rows to predict."""
+        arguments = self.plan.arguments
+        if self.command != "predict":
+            return
+        init = self.values.data.get("init_args") or _namespace()
+        source = arguments.options.get("input")
+        if source is not None and arguments.texts:
+            raise UsageError(
+                f"--input {source} and the text '{arguments.texts[0]}' are both given; "
+                "give one of them."
+            )
+        if source == "-":
+            arguments.texts = [line.rstrip("\r\n") for line in sys.stdin]
+            if not any(text.strip() for text in arguments.texts):
+                raise UsageError("--input -: standard input is empty.")
+        elif source is not None:
+            if "predict" not in init:
+                raise UsageError(f"--input {source}: {self.values.data.class_path} takes no input.")
+            init.predict = source
+        elif not arguments.texts and init.get("predict") is None and "predict" in init:
+            init.predict = init.get("test")
+            if init.predict is None:
+                raise UsageError("what is to be predicted? Give --input FILE, --input - or a text.")
+            logger.info("predicting the test split; --input FILE names another file")
+
+    def _load_weights(self) -> None:
+        plan = self.plan
+        if self.command == "fit":
+            return
+        if plan.checkpoint is not None:
+            try:
+                self.model.load_state_dict(self.state["state_dict"])
+            except RuntimeError as error:
+                last = str(error).splitlines()[-1].strip()[:200]
+                raise ModelError(
+                    f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last}"
+                ) from None
+        elif plan.artefact is not None and not self.weights_come_by_pretrained:
+            artefact.load_state(plan.artefact, self.model)
+
+    # commands
+
+    def fit(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
+        """Train, then score, save and show the best weights."""
+        Fit(
+            self.plan,
+            self.trainer,
+            model,
+            datamodule,
+            self.checkpoints,
+            self.metrics_csv,
+            self.resolved,
+            self.console,
+        ).run()
+
+    def _results(self, prefix: str) -> dict[str, Any]:
+        return outcome.results(self.model, self.trainer.callback_metrics, prefix)
+
+    def validate(
+        self, model: LightningModule, datamodule: LightningDataModule | None = None
+    ) -> None:
+        """Score the validation split."""
+        self.trainer.validate(model, datamodule=datamodule, verbose=False)
+        self._report("validation", "val")
+
+    def test(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
+        """Score the test split."""
+        self.trainer.test(model, datamodule=datamodule, verbose=False)
+        self._report("test", "test")
+
+    def _report(self, split: str, prefix: str) -> None:
+        if self.trainer.is_global_zero:
+            outcome.show(self.console, {split: self._results(prefix)})
+
+    def predict(
+        self, model: LightningModule, datamodule: LightningDataModule | None = None
+    ) -> None:
+        """Predict, and write or print the rows in the order of the input."""
+        arguments = self.plan.arguments
+        output = arguments.options.get("output")
+        sink: Sink | Lines
+        if output is not None:
+            sink = Sink(Path(output))
+        elif arguments.texts:
+            sink = Lines(sys.stdout)
+        else:
+            sink = Sink(self._free_output())
+        writer = PredictionWriter(sink)
+        self.trainer.callbacks.append(writer)  # type: ignore[attr-defined]  # Lightning types the list as read-only
+        self.trainer.predict(model, datamodule=datamodule, return_predictions=False)
+        if isinstance(sink, Sink):
+            logger.info("%d rows written to %s", writer.count, sink.path)
+
+    def _free_output(self) -> Path:
+        """Return the next free file in the run's predictions folder, named after the input."""
+        assert self.plan.run is not None
+        source = (
+            self.values.data.init_args.get("predict")
+            if self.values.get("data") is not None
+            else None
+        )
+        named = Path(source if isinstance(source, str) else "").stem.replace("*", "all")
+        stem = named or "predictions"
+        folder = self.plan.run.folder / "predictions"
+        names = [
+            folder / f"{stem}.csv",
+            *(folder / f"{stem}-{number}.csv" for number in range(2, 10_000)),
+        ]
+        return next(path for path in names if not path.exists())
+
+
+def _tokenizer_of(run: str | None) -> str | None:
+    """Return the folder of a run's tokenizer."""
+    return None if run is None else str(artefact_folder(run))
+
+
+def _namespace(**sections: Any) -> Namespace:
+    return Namespace(**sections)  # type: ignore[no-untyped-call]  # jsonargparse leaves it untyped
+
+
+def _without_none(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _without_none(value) for key, value in values.items() if value is not None}
+    return values

@@ -1,0 +1,205 @@
+"""The plan of a command: which run, which weights, which config."""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from plcli.cli.arguments import Arguments
+from plcli.config import files as config
+from plcli.config.files import Fragment
+from plcli.errors import ModelError, UsageError
+from plcli.runs import atomic_files as durable
+from plcli.runs import folder as runs
+from plcli.runs.artefact import Artefact
+from plcli.runs.artefact import load as load_artefact
+from plcli.runs.folder import Run
+from plcli.runs.predictions import check_output
+
+logger = logging.getLogger(__name__)
+
+WEIGHT_KEYS = (
+    "class_path",
+    "init_args.pretrained",
+    "init_args.architecture",
+    "init_args.lora",
+    "init_args.freeze",
+    "init_args.init_from",
+)  # of the model: what its weights depend on
+RESUME = ("auto", "never", "must", "allow-changes")
+RUN_VARIABLE = "PLCLI_RUN"  # tells the ranks that a run starts which folder the first rank chose
+
+
+@dataclass
+class Plan:
+    """What a command is to do.
+
+    Attributes:
+        arguments: the command line.
+        fragments: the user's config values, lowest precedence first.
+        base: what the run or the artefact says, below them.
+        run: the run folder; None where nothing is to be kept.
+        artefact: the model/ folder to load; None for fit, and for a run that is not finished.
+        checkpoint: the checkpoint to load instead of the artefact's weights, or to go on from.
+    """
+
+    arguments: Arguments
+    fragments: list[Fragment]
+    base: list[Fragment] = field(default_factory=list)
+    run: Run | None = None
+    artefact: Artefact | None = None
+    checkpoint: Path | None = None
+
+    @property
+    def allows_changes(self) -> bool:
+        """Whether a run may go on with another config or other data."""
+        return self.arguments.options.get("resume") == "allow-changes"
+
+    @property
+    def merged(self) -> dict[str, Any]:
+        """The values of all config files and of overrides of a class or of its own arguments."""
+        return self._merge([*self.base, *self.fragments])
+
+    @property
+    def typed(self) -> dict[str, Any]:
+        """What the user gave: the same without what a run or an artefact says."""
+        return self._merge(self.fragments)
+
+    def _merge(self, fragments: list[Fragment]) -> dict[str, Any]:
+        layers = [fragment.values for fragment in fragments]
+        for key, value in self.arguments.overrides:
+            section, _, path = key.partition(".")
+            if section not in ("model", "data"):
+                continue
+            if path in ("", "class_path"):
+                layers.append({section: {"class_path": value}})
+            elif "." not in (name := path.removeprefix("init_args.")):
+                layers.append({section: {"init_args": {name: config.parse_value(value)}}})
+        return config.merge(layers)
+
+    def command_line(self) -> list[str]:
+        """Return the arguments for the parser.
+
+        Configs as JSON, then overrides, in the order of precedence.
+        """
+        return [
+            self.arguments.command,
+            *(
+                f"--config={json.dumps(fragment.values)}"
+                for fragment in (*self.base, *self.fragments)
+            ),
+            *(f"--{key}={value}" for key, value in self.arguments.overrides),
+        ] + (
+            []
+            if self.arguments.show_config is None
+            else [
+                "--print_config"
+                + (f"={self.arguments.show_config}" if self.arguments.show_config else "")
+            ]
+        )
+
+
+def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
+    """Choose the run folder."""
+    resume = arguments.options.get("resume")
+    if resume not in (None, *RESUME):
+        known = f"{', '.join(RESUME[:-1])} or {RESUME[-1]}"
+        raise UsageError(f"--resume: got '{resume}', expected {known}.")
+    name = Path(arguments.configs[0]).stem if arguments.configs else "run"
+    run = Run(
+        Path(arguments.options.get("run") or os.environ.get(RUN_VARIABLE) or runs.free_folder(name))
+    )
+    if "RANK" in os.environ and "run" not in arguments.options and RUN_VARIABLE not in os.environ:
+        raise UsageError(
+            "several processes were started: "
+            "name the run folder with --run, so that all use the same one."
+        )
+    if run.finished and resume != "auto":
+        raise UsageError(
+            f"{run.folder}: this run is finished. Score it with `plcli test --run {run.folder}`, "
+            "train anew in another folder (another --run, or none), or remove the folder. "
+            "`--resume auto` takes a finished run for done."
+        )
+    if run.config.exists() and not fragments:
+        fragments = [Fragment(str(run.config), config.load_yaml(run.config))]
+    last = run.checkpoints / "last.ckpt"
+    checkpoint, damaged = durable.first_whole([last, run.checkpoints / "previous.ckpt"])
+    for path, said in damaged.items():
+        logger.warning("%s: is damaged (%s); %s is taken instead", path, said, checkpoint)
+    if resume == "must" and checkpoint is None:
+        raise UsageError(f"--resume must: {last} is not there to go on from.")
+    if resume == "never" and run.config.exists() and RUN_VARIABLE not in os.environ:
+        raise UsageError(
+            f"--resume never: a run stands in {run.folder}. "
+            "Name another folder with --run, or remove it."
+        )
+    return Plan(arguments, fragments, run=run, checkpoint=checkpoint)
+
+
+def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
+    """Find the run whose weights validate, test or predict use."""
+    folder = arguments.options.get("run")
+    if folder is None and not fragments:
+        raise UsageError(
+            f"which model? Name a run: `plcli {arguments.command} --run runs/...`, or a config "
+            "with --config."
+        )
+    if "output" in arguments.options:
+        check_output(Path(arguments.options["output"]))
+    plan = Plan(arguments, fragments)
+    run = runs.open_run(folder) if folder else runs.newest_finished(plan.merged)
+    if folder is None:
+        logger.info("using %s, the newest finished run of this config", run.folder)
+    wanted = arguments.options.get("ckpt_path", "best")
+    plan.run = run
+    plan.artefact = load_artefact(run.model) if run.finished else None
+    if wanted != "best" or plan.artefact is None:
+        plan.checkpoint = run.checkpoint(wanted)
+    base = _saved(run, plan.artefact)
+    _refuse_other_weights(base.values.get("model") or {}, plan)
+    plan.base = [base]
+    return plan
+
+
+def _saved(run: Run, artefact: Artefact | None) -> Fragment:
+    """Return what a run says of model and data.
+
+    Of its trainer only the precision, as the machine may be another.
+    """
+    if run.config.exists():
+        values = config.load_yaml(run.config)
+        precision = str((values.get("trainer") or {}).get("precision") or "32-true")
+        kept = {key: values[key] for key in ("model", "data", "seed_everything") if key in values}
+        return Fragment(
+            str(run.config),
+            kept | ({} if precision.startswith("16") else {"trainer": {"precision": precision}}),
+        )
+    assert artefact is not None
+    card = artefact.card
+    if not card.get("model"):
+        raise ModelError(f"{run.model}: its plcli.json names no model. Copy the folder again.")
+    return Fragment(str(run.model), {key: card[key] for key in ("model", "data") if card.get(key)})
+
+
+def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:
+    typed: dict[str, Any] = {}
+    for fragment in plan.fragments:
+        typed |= dict(runs.flat(fragment.values.get("model") or {}))
+    for key, value in plan.arguments.overrides:
+        section, _, path = key.partition(".")
+        if section == "model":
+            path = path or "class_path"
+            inside = "" if path.startswith(("class_path", "init_args")) else "init_args."
+            typed[inside + path] = config.parse_value(value)
+    stored = dict(runs.flat(saved))
+    for key, value in typed.items():
+        same = value is None or runs.absolute(value) == stored.get(key)
+        if key.startswith(WEIGHT_KEYS) and not same:
+            assert plan.run is not None
+            raise UsageError(
+                f"model.{key}: {value} is asked for, but the weights of {plan.run.folder} "
+                f"are of {stored.get(key, 'none')}. Leave the key away, or train another run."
+            )

@@ -1,0 +1,376 @@
+"""Config files: read as YAML 1.2 core values, inheritance and `fit:` blocks opened, keys checked.
+
+The parser proper is jsonargparse's. What stands here is what it lets pass or explains badly:
+duplicate keys, words such as `no` and `12:30` that YAML 1.1 takes for something else, and misspelt
+names: every key is checked against its class.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from plcli.cli.arguments import COMMANDS, SECTIONS
+from plcli.errors import UsageError, did_you_mean, listed
+
+MOST_BYTES = 1_000_000  # of a config file
+MOST_NODES = 100_000  # of a config: far more than anybody writes, far less than an alias bomb
+DEEPEST = 50  # levels of a config
+HIDDEN = "***"  # stands for a secret where a config is saved
+SECRET = re.compile(r"(^|_)(token|password|passwd|secret|key|apikey|credentials?)$")
+SPECIAL = re.compile(r"^(pad|eos|bos|unk|sep|cls|mask)_token$")  # of a vocabulary, no secrets
+IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)")  # user:password of a URL
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """The values of one config file, and its name for messages."""
+
+    source: str
+    values: dict[str, Any]
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the core schema of YAML 1.2, unique keys only.
+
+    https://yaml.org/spec/1.2.2/#103-core-schema
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Construct a mapping; a key that stands twice is an error."""
+        seen = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key is a list or a mapping, not a name", key_node.start_mark
+                )
+            if key_node.value in seen:
+                raise UsageError(
+                    f"{self.name}, line {key_node.start_mark.line + 1}: "
+                    f"the key '{key_node.value}' stands twice. Keep one of them."
+                )
+            seen.add(key_node.value)
+        self.flatten_mapping(node)
+        mapping: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = self.construct_object(key_node, deep=True)
+            name = key if isinstance(key, str) else str(key_node.value)
+            mapping[name] = self.construct_object(value_node, deep=deep)
+        return mapping
+
+    def construct_int(self, node: yaml.ScalarNode) -> int:
+        """Construct a whole number; a leading zero means nothing, as in the core schema."""
+        text = str(self.construct_scalar(node))
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        try:
+            return int(text, base)
+        except ValueError:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"'{text[:40]}' is no whole number that can be read", node.start_mark
+            ) from None
+
+    def construct_number(self, node: yaml.ScalarNode) -> float:
+        """Construct a number."""
+        text = (
+            str(self.construct_scalar(node)).lower().replace(".inf", "inf").replace(".nan", "nan")
+        )
+        try:
+            return float(text)
+        except ValueError:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"'{text[:40]}' is no number", node.start_mark
+            ) from None
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes what _Loader would take for something else than text."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Represent text; where it holds a rare line break, escaped, as YAML turns it into \\n."""
+        style = '"' if set(text) & set("\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+# only what the core schema has: dates, sets, binary and the rest are text or refused
+_Loader.yaml_constructors = {
+    tag: construct
+    for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in ("null", "bool", "str", "seq", "map")
+} | {
+    "tag:yaml.org,2002:int": _Loader.construct_int,
+    "tag:yaml.org,2002:float": _Loader.construct_number,
+}
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("merge", r"<<", "<"),
+):
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
+        )
+
+
+def parse_value(text: str) -> Any:
+    """Parse a value of the command line as a config file's value is; what is no YAML is text."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError:
+        return text
+
+
+def resolvers() -> dict[str, Any]:
+    """Return PyYAML's table of patterns that stand for something else than text."""
+    return _Loader.yaml_implicit_resolvers
+
+
+def dump(values: Mapping[str, Any]) -> str:
+    """Write values as YAML that `load_yaml` reads back equal."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def read(path: str, command: str) -> list[Fragment]:
+    """Read a config file and those it inherits from, lowest precedence first.
+
+    Args:
+        path: the file.
+        command: fit, validate, test or predict: whose block to open in a file with such blocks.
+
+    Raises:
+        UsageError: if it cannot be read, is no mapping, or inherits from itself.
+    """
+    return _read(Path(path), command, seen=())
+
+
+def _read(path: Path, command: str, seen: tuple[Path, ...]) -> list[Fragment]:
+    if path.resolve() in seen:
+        raise UsageError(f"{path}: inherits from itself through 'config:'. Take that line out.")
+    values = load_yaml(path)
+    bases = values.pop("config", [])
+    if any(name in values for name in COMMANDS):
+        block = values.get(command) or {}
+        if not isinstance(block, dict):
+            raise UsageError(f"{path}: '{command}' holds {block!r}, not a mapping of keys.")
+        flat = {key: value for key, value in values.items() if key not in COMMANDS}
+        values = merge([flat, block])
+    check_sections(values, f"{path}: ")
+    fragments = []
+    if not isinstance(bases, (str, list)) or not all(isinstance(base, str) for base in bases):
+        raise UsageError(f"{path}: 'config' holds {bases!r}, not the name of a config file.")
+    for base in [bases] if isinstance(bases, str) else bases:
+        fragments += _read(path.parent / base, command, (*seen, path.resolve()))
+    return [
+        *fragments,
+        Fragment(str(path), {key: _with_init_args(key, value) for key, value in values.items()}),
+    ]
+
+
+def check_sections(values: Mapping[str, Any], where: str) -> None:
+    """Check the outermost keys of a config.
+
+    Raises:
+        UsageError: for the first unknown one, with the nearest valid name.
+    """
+    for section in values:
+        if section.replace("-", "_") == "allow_import":
+            raise UsageError(
+                f"{where}{section} stands in a config. "
+                "Give it on the command line alone: --allow-import PACKAGE."
+            )
+        if section not in SECTIONS:
+            near = did_you_mean(section, (*SECTIONS, "config", *COMMANDS))
+            raise UsageError(
+                f"{where}unknown key '{section}'.{near or f' Valid are {listed(SECTIONS)}.'}"
+            )
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Load one YAML mapping.
+
+    Raises:
+        UsageError: if there is no such file, or it is not UTF-8, not YAML or not a mapping.
+    """
+    text = _read_text(path)
+    loader = None
+    try:
+        loader = _Loader(text)
+        loader.name = str(path)
+        node = loader.get_single_node()
+        if node is None:
+            return {}
+        if _size(node, {}) > MOST_NODES:
+            raise UsageError(
+                f"{path}: holds more than {MOST_NODES:,} values, aliases counted out. "
+                "Take its aliases (*name) out."
+            )
+        values = loader.construct_document(node)
+    except RecursionError:
+        raise UsageError(
+            f"{path}: is nested more than {DEEPEST} levels deep. Make it flatter."
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(
+            f"{path}{line}: is not YAML: {error.problem}.{_remedy(str(error.problem))}"
+        ) from None
+    except yaml.YAMLError as error:
+        said = str(error).splitlines()[0]
+        raise UsageError(f"{path}: is not YAML: {said}. Take that character out.") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"{path}: holds a {type(values).__name__}, "
+            "not a mapping with keys such as model and data. Write them as `key: value`."
+        )
+    return values
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        near = (
+            [str(other) for other in sorted(path.parent.glob("*.y*ml"))]
+            if path.parent.is_dir()
+            else []
+        )
+        raise UsageError(f"{path}: no such config file.{did_you_mean(str(path), near)}") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: is a folder, not a config file.") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}). Name another file.") from None
+    if len(content) > MOST_BYTES:
+        raise UsageError(
+            f"{path}: is larger than {MOST_BYTES:,} bytes, so no config. Is it a data file?"
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+
+
+def _remedy(problem: str) -> str:
+    """Return what to do about a problem that PyYAML names."""
+    if "'\\t'" in problem:
+        return " Indent with spaces."
+    if "constructor for the tag" in problem:
+        return " Take the tag away; a config holds plain values."
+    return " Mend that line."
+
+
+def _size(node: yaml.Node, known: dict[int, int], depth: int = 0) -> int:
+    """Count the values below a node as if every alias were written out, without doing so."""
+    if depth > DEEPEST:
+        raise RecursionError  # an alias that holds itself, too
+    if id(node) not in known:
+        children = []
+        if isinstance(node, yaml.MappingNode):
+            children = [child for pair in node.value for child in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        known[id(node)] = 1 + sum(_size(child, known, depth + 1) for child in children)
+    return known[id(node)]
+
+
+def hide(values: Any) -> Any:
+    """Return a config with its secrets hidden: keys such as token, and passwords of addresses."""
+    if isinstance(values, Mapping):
+        return {
+            key: HIDDEN if isinstance(value, str) and value and is_secret(str(key)) else hide(value)
+            for key, value in values.items()
+        }
+    if isinstance(values, list):
+        return [hide(value) for value in values]
+    return IN_ADDRESS.sub(HIDDEN, values) if isinstance(values, str) else values
+
+
+def is_secret(key: str) -> bool:
+    """Whether a key's name says that its value is a secret."""
+    name = key.rpartition(".")[2].lower()
+    return bool(SECRET.search(name)) and not SPECIAL.search(name)
+
+
+def hide_words(words: Sequence[str]) -> list[str]:
+    """Return a command line with its secrets hidden."""
+    hidden: list[str] = []
+    secret = False
+    for word in words:
+        name, equals, value = word.partition("=")
+        if secret:
+            word = HIDDEN
+        elif name.startswith("--") and equals and is_secret(name[2:]):
+            word = f"{name}={HIDDEN}"
+        elif "{" in word and isinstance(parsed := parse_value(value or word), dict):
+            shown = json.dumps(hide(parsed))
+            word = f"{name}={shown}" if equals and word.startswith("--") else shown
+        else:
+            word = IN_ADDRESS.sub(HIDDEN, word)
+        secret = word.startswith("--") and "=" not in word and is_secret(word[2:])
+        hidden.append(word)
+    return hidden
+
+
+def hidden_key(values: Any, key: str = "") -> str | None:
+    """Return the dotted key of a value that was hidden when its config was saved."""
+    if isinstance(values, Mapping):
+        found = (hidden_key(value, f"{key}.{name}") for name, value in values.items())
+        return next((each for each in found if each), None)
+    if isinstance(values, list):
+        return next((each for value in values if (each := hidden_key(value, key))), None)
+    secret = isinstance(values, str) and (values == HIDDEN or f"://{HIDDEN}@" in values)
+    return key[1:] if secret else None
+
+
+def _with_init_args(section: str, value: Any) -> Any:
+    """Let `data: {train: x}` in an overlay stand for `data: {init_args: {train: x}}`."""
+    if (
+        section in ("model", "data")
+        and isinstance(value, dict)
+        and not {"class_path", "init_args"} & set(value)
+    ):
+        return {"init_args": value}
+    return value
+
+
+def merge(fragments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge mappings, the later over the earlier.
+
+    Arguments of a class that is replaced are dropped.
+    """
+    merged: dict[str, Any] = {}
+    for values in fragments:
+        _merge_into(merged, values)
+    return merged
+
+
+def _merge_into(target: dict[str, Any], values: Mapping[str, Any]) -> None:
+    if "class_path" in values and values["class_path"] != target.get("class_path"):
+        target.pop("init_args", None)
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
+            _merge_into(target[key], value)
+        elif isinstance(value, Mapping):
+            target[key] = {}
+            _merge_into(target[key], value)
+        else:
+            target[key] = value

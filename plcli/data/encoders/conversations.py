@@ -1,0 +1,250 @@
+"""Prompts with responses, and conversations -> tokens, and which of them are to be learnt.
+
+Beside input_ids the encoders give, for each token, its `bytes`, and whether it is `learnt`: those
+of a response, or of what the assistant says in a conversation, with the token that ends it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from plcli.data.encoders.documents import FLAGS, byte_counts, encode_whole
+from plcli.data.token_cache import IDS, need_fast
+from plcli.errors import DataError, ModelError, listed
+
+Messages = list[dict[str, Any]]
+ANSWERER = "assistant"
+_MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")  # a template that says itself what is learnt
+COLUMNS = {"input_ids": IDS, "bytes": IDS, "learnt": FLAGS}
+
+
+class ResponseEncoder:
+    """Encodes a column of prompts and one of responses; nothing is put between the two.
+
+    Args:
+        tokenizer: a fast one of transformers.
+        end: the id of the token that ends a response.
+    """
+
+    columns: Mapping[str, pa.DataType] = COLUMNS
+
+    def __init__(self, tokenizer: Any, *, end: int) -> None:
+        need_fast(tokenizer, "language models")
+        self.tokenizer, self.end = tokenizer, end
+        self.key = ["responses", end]
+
+    def __call__(
+        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
+    ) -> Mapping[str, Sequence[Any]]:
+        """Encode prompts and responses."""
+        prompts = encode_whole(self.tokenizer, cells[0], special=True)
+        responses = encode_whole(self.tokenizer, cells[1], special=False)
+        values: dict[str, list[Any]] = {name: [] for name in self.columns}
+        for text, prompt, response in zip(cells[1], prompts, responses, strict=True):
+            before = without_end(prompt.ids, self.end)
+            values["input_ids"].append([*before, *response.ids, self.end])
+            counts = byte_counts(text, response.offsets)
+            values["bytes"].append([*[0] * len(before), *counts.tolist(), 0])
+            values["learnt"].append([0] * len(before) + [1] * (len(response.ids) + 1))
+        return values
+
+
+class ConversationEncoder:
+    """Encodes a column of messages, `[{"role": ..., "content": ...}, ...]`, by a chat template.
+
+    Args:
+        tokenizer: a fast one of transformers, with a chat template.
+
+    Raises:
+        ModelError: if it has none.
+    """
+
+    columns: Mapping[str, pa.DataType] = COLUMNS
+
+    def __init__(self, tokenizer: Any) -> None:
+        need_fast(tokenizer, "conversations")
+        self.tokenizer, self.template = tokenizer, chat_template(tokenizer)
+        self.key = ["conversations", _digest(self.template)]
+
+    def __call__(
+        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
+    ) -> Mapping[str, Sequence[Any]]:
+        """Encode conversations."""
+        texts, spans = [], []
+        for position, cell in enumerate(cells[0]):
+            messages = _messages(cell, where(position))
+            if not any(message["role"] == ANSWERER for message in messages):
+                raise DataError(
+                    f"{where(position)}: no message has the role '{ANSWERER}', so that nothing is "
+                    "to be learnt. Add an answer, or remove the row."
+                )
+            text, parts = self._render(messages, where(position))
+            texts.append(text)
+            spans.append(parts)
+        values: dict[str, list[Any]] = {name: [] for name in self.columns}
+        encodings = encode_whole(self.tokenizer, texts, special=False)  # the template adds its own
+        for text, parts, encoding in zip(texts, spans, encodings, strict=True):
+            values["input_ids"].append(encoding.ids)
+            values["bytes"].append(byte_counts(text, encoding.offsets).tolist())
+            starts = np.array([start for start, _ in encoding.offsets], np.int64)
+            learnt = [(starts >= first) & (starts < last) for first, last in parts]
+            values["learnt"].append(np.logical_or.reduce(learnt).astype(np.int64).tolist())
+        return values
+
+    def _render(self, messages: Messages, where: str) -> tuple[str, list[tuple[int, int]]]:
+        """Return a conversation as text, and where in it the assistant speaks."""
+        text, spans = render(self.tokenizer, messages, where)
+        if spans:
+            return text, spans
+        for number, message in enumerate(messages):
+            if message["role"] != ANSWERER:
+                continue
+            before, _ = render(self.tokenizer, messages[:number], where, answer=True)
+            until, _ = render(self.tokenizer, messages[: number + 1], where)
+            if not (text.startswith(until) and until.startswith(before)):
+                raise DataError(
+                    f"{where}: the chat template writes what stands before message {number + 1} "
+                    "otherwise once that follows, so that the answer cannot be told from the rest. "
+                    "Use a template with {% generation %} marks, or conversations of one answer."
+                )
+            spans.append((len(before), len(until)))
+        return text, spans
+
+
+class PromptEncoder:
+    """Encodes what is to be continued: texts, or conversations whose next answer is wanted.
+
+    Answers that stand at the end of a conversation are left away. A text of no tokens begins with
+    the token that a text begins with. Of what is too long, the end is kept.
+
+    Args:
+        tokenizer: a fast one of transformers.
+        end: the id of the token that ends a text, which a prompt does not have.
+        max_length: tokens at most.
+        conversations: whether the column holds messages.
+    """
+
+    columns: Mapping[str, pa.DataType] = {"input_ids": IDS, "truncated": pa.bool_()}
+
+    def __init__(self, tokenizer: Any, *, end: int, max_length: int, conversations: bool) -> None:
+        need_fast(tokenizer, "language models")
+        self.tokenizer, self.end, self.max_length = tokenizer, end, max_length
+        self.template = chat_template(tokenizer) if conversations else None
+        self.key = ["prompts", end, max_length, _digest(self.template or "")]
+
+    def __call__(
+        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
+    ) -> Mapping[str, Sequence[Any]]:
+        """Encode prompts."""
+        texts = cells[0]
+        if self.template is not None:
+            texts = [self._asked(cell, where(at)) for at, cell in enumerate(cells[0])]
+        begin = self.tokenizer.bos_token_id
+        ids = [
+            without_end(encoding.ids, self.end) or [self.end if begin is None else begin]
+            for encoding in encode_whole(self.tokenizer, texts, special=self.template is None)
+        ]
+        return {
+            "input_ids": [each[-self.max_length :] for each in ids],
+            "truncated": [len(each) > self.max_length for each in ids],
+        }
+
+    def _asked(self, cell: str, where: str) -> str:
+        messages = _messages(cell, where)
+        while messages and messages[-1]["role"] == ANSWERER:
+            messages.pop()
+        if not messages:
+            raise DataError(f"{where}: holds answers alone. Add the message that is answered.")
+        return render(self.tokenizer, messages, where, answer=True)[0]
+
+
+def without_end(ids: list[int], end: int) -> list[int]:
+    """Return ids without the end token that some tokenizers put behind every text."""
+    return ids[:-1] if ids[-1:] == [end] else ids
+
+
+def chat_template(tokenizer: Any) -> str:
+    """Return a tokenizer's chat template.
+
+    Raises:
+        ModelError: if it has none.
+    """
+    template = tokenizer.chat_template
+    if isinstance(template, Mapping):
+        template = template.get("default")
+    if not isinstance(template, str):
+        raise ModelError(
+            "data.messages: the tokenizer has no chat template, which says how a conversation is "
+            "written as text. Use a model that was made for conversations, or the columns "
+            "data.prompt and data.response."
+        )
+    return template
+
+
+def render(
+    tokenizer: Any, messages: Messages, where: str, *, answer: bool = False
+) -> tuple[str, list[tuple[int, int]]]:
+    """Write a conversation as text, by the tokenizer's chat template.
+
+    Args:
+        tokenizer: of transformers.
+        messages: the conversation.
+        where: its place, for messages.
+        answer: whether the text ends where the assistant's answer begins.
+
+    Returns:
+        The text, and the spans of characters that the template marks as generated.
+
+    Raises:
+        DataError: if the template refuses the conversation.
+    """
+    from jinja2 import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    template = chat_template(tokenizer)
+    marked = _MARKED.search(template) is not None and not answer
+    try:
+        texts, spans = render_jinja_template(
+            [messages],
+            chat_template=template,
+            return_assistant_tokens_mask=marked,
+            add_generation_prompt=answer,
+            **tokenizer.special_tokens_map,
+        )
+    except (TemplateError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{where}: the chat template does not take it: {str(error)[:160].rstrip('.')}. "
+            "Mend the conversation."
+        ) from None
+    return texts[0], list(spans[0]) if marked else []
+
+
+def _messages(cell: str, where: str) -> Messages:
+    messages = json.loads(cell)
+    if not isinstance(messages, list) or not messages:
+        raise DataError(
+            f"{where}: holds {cell!r:.60}, not a list of messages. "
+            'Write [{"role": "user", "content": "..."}, ...].'
+        )
+    for number, message in enumerate(messages, start=1):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            got = listed(message) if isinstance(message, dict) else repr(message)[:60]
+            raise DataError(
+                f"{where}, message {number}: needs a role and a content, but holds {got}. "
+                'Write {"role": "user", "content": "..."}.'
+            )
+        if not isinstance(message.get("content"), str):
+            raise DataError(
+                f"{where}, message {number}: its content is {message.get('content')!r:.60}, "
+                "not text. Write text."
+            )
+    return messages
+
+
+def _digest(template: str) -> str:
+    return hashlib.sha256(template.encode()).hexdigest()

@@ -1,0 +1,63 @@
+"""A source and a target -> the token ids of both, for models with an encoder and a decoder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from plcli.data import templates
+from plcli.data.token_cache import IDS, TextEncoder
+
+
+class SourceTargetEncoder:
+    """Encodes sources, and targets where their length is given.
+
+    Args:
+        tokenizer: of transformers; one with a second vocabulary takes it for targets.
+        max_length: tokens of a source at most.
+        target_max_length: tokens of a target at most; None where there are none.
+        prefix: stands before every source.
+        template: makes a source of several columns; None where there is one.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        target_max_length: int | None,
+        prefix: str,
+        template: str | None,
+    ) -> None:
+        self.tokenizer, self.target_max_length = tokenizer, target_max_length
+        self.prefix, self.template = prefix, template
+        self._sources = TextEncoder(tokenizer, max_length=max_length)
+        other = getattr(tokenizer, "target_encoder", None)  # Marian's second vocabulary
+        self.key = [
+            *(self._sources.key, target_max_length, prefix, template),
+            *(getattr(tokenizer, "tgt_lang", None), sorted(other.items()) if other else None),
+        ]
+        columns = dict(self._sources.columns)
+        if target_max_length is not None:
+            columns |= {"labels": IDS, "target_truncated": pa.bool_()}
+        self.columns: Mapping[str, pa.DataType] = columns
+
+    def __call__(
+        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
+    ) -> Mapping[str, Sequence[Any]]:
+        """Encode the columns of a source, and the target behind them."""
+        inputs = cells if self.target_max_length is None else cells[:-1]
+        texts = inputs[0] if self.template is None else templates.render(self.template, inputs)
+        values = dict(self._sources([[self.prefix + text for text in texts]], where))
+        if self.target_max_length is not None:
+            values |= self._targets(list(cells[-1]))
+        return values
+
+    def _targets(self, texts: list[str]) -> dict[str, Any]:
+        cut = self.tokenizer(text_target=texts, truncation=True, max_length=self.target_max_length)
+        if self.tokenizer.is_fast:
+            truncated = [bool(encoding.overflowing) for encoding in cut.encodings]
+        else:
+            whole = self.tokenizer(text_target=texts, verbose=False)["input_ids"]
+            truncated = [len(a) > len(b) for a, b in zip(whole, cut["input_ids"], strict=True)]
+        return {"labels": cut["input_ids"], "target_truncated": truncated}

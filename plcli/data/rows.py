@@ -1,0 +1,391 @@
+"""Any source of rows -> a memory-mapped Arrow table of named, typed columns.
+
+A source is a path, a glob, a list of them, an fsspec URL (`s3://...`), `package:NAME/FILE` for a
+file inside an installed package, or `hf:OWNER/NAME[/CONFIG][:SPLIT]` for a data set of the hub.
+Formats go by the ending: csv, tsv, jsonl, json, parquet, arrow, txt. Rows are read once, one by
+one, into a cache file keyed by the content of the source, and used from there without being loaded
+into memory.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from plcli.data import sources
+from plcli.data.arrow import array
+from plcli.data.cache import ArrowFile, build_once, cache_folder
+from plcli.data.sources import BATCH_ROWS
+from plcli.errors import DataError, did_you_mean, listed
+
+IGNORED = "-100"  # the label id that torch's losses leave out; it would train nothing in silence
+_FRACTION = re.compile(r"[-+]?\d*\.\d+")
+VERSION = 3  # of the cache files' layout, and of what is refused
+
+
+class Kind(Enum):
+    """What a column holds: the Arrow type that its cells are turned into."""
+
+    TEXT = "text"
+    NAME = "name"
+    NAMES = "names"
+    NUMBER = "number"
+    WORDS = "words"  # a list of texts; in a cell of text: a JSON list, or with blanks between them
+    TAGS = "tags"  # words that never begin with a bracket, so that a torn JSON list is none
+    TEXTS = "texts"  # a list of texts; in a cell of text: a JSON list
+    OBJECT = "object"  # a list or mapping, kept as JSON; the task looks at what it holds
+
+
+ARROW_TYPES = {
+    Kind.TEXT: pa.string(),
+    Kind.NAME: pa.string(),
+    Kind.NAMES: pa.list_(pa.string()),
+    Kind.NUMBER: pa.float64(),
+    Kind.WORDS: pa.list_(pa.string()),
+    Kind.TAGS: pa.list_(pa.string()),
+    Kind.TEXTS: pa.list_(pa.string()),
+    Kind.OBJECT: pa.string(),
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table of the columns that were asked for, and where it comes from.
+
+    Attributes:
+        table: one Arrow column a name, typed by its Kind; memory-mapped.
+        source: the source as it was given, for messages.
+        fingerprint: sha256 of the source's content, the columns and the layout.
+        file: the memory-mapped file that holds the table; None where it is in memory.
+    """
+
+    table: pa.Table
+    source: str
+    fingerprint: str
+    file: ArrowFile | None = None
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def parts(self, columns: Sequence[str]) -> Iterator[list[list[Any]]]:
+        """Give the cells of columns as Python values, BATCH_ROWS rows at a time.
+
+        What was given before need not stay in memory.
+        """
+        for start in range(0, len(self), BATCH_ROWS):
+            part = self.table.slice(start, BATCH_ROWS)
+            yield [part.column(column).to_pylist() for column in columns]
+            if self.file is not None:
+                self.file.release()
+
+
+def load(
+    source: str | Sequence[str],
+    columns: Mapping[str, Kind],
+    *,
+    cache: Path | None = None,
+    encoding: str | None = None,
+    documents: sources.Documents = "lines",
+) -> Rows:
+    """Read the named columns of a source.
+
+    Args:
+        source: see the module's docstring.
+        columns: the columns to read and what each holds.
+        cache: the cache folder; None takes `cache_folder()`.
+        encoding: of files of text; None stands for UTF-8.
+        documents: what a row of a .txt file is.
+
+    Raises:
+        DataError: if a source, a column or a cell is not as it has to be.
+        MachineError: if a hub or a remote file system cannot be reached.
+    """
+    name = source if isinstance(source, str) else ", ".join(source)
+    parts = sources.parts(source, encoding=encoding, documents=documents)
+    layout = json.dumps(
+        [VERSION, [part.describe() for part in parts], {c: k.value for c, k in columns.items()}]
+        + ([encoding] if encoding else [])
+        + ([documents] if documents != "lines" else [])
+    )
+    fingerprint = hashlib.sha256(layout.encode()).hexdigest()
+    target = (cache or cache_folder()) / "rows" / f"{fingerprint[:32]}.arrow"
+    build_once(target, lambda path: _write(path, parts, columns))
+    file = ArrowFile(target)
+    rows = Rows(file.table, name, fingerprint, file)
+    if not len(rows):
+        raise DataError(f"{name}: has no rows. Add some.")
+    return rows
+
+
+def from_values(
+    values: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind], *, source: str
+) -> Rows:
+    """Make rows of values in memory, with the same checks as for a file."""
+    batches = list(
+        _batches(((f"{source}, row {i + 1}", row) for i, row in enumerate(values)), columns, source)
+    )
+    table = pa.Table.from_batches(batches, schema=_schema(columns))
+    if not table.num_rows:
+        raise DataError(f"{source}: has no rows. Add some.")
+    return Rows(table, source, hashlib.sha256(repr(table.to_pylist()).encode()).hexdigest())
+
+
+def from_texts(texts: Sequence[str], text_columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Make rows of what was typed.
+
+    A JSON object each, or plain text where there is one text column.
+
+    Raises:
+        DataError: if a text is not a JSON object where several columns are needed.
+    """
+    values = []
+    for number, text in enumerate(texts, start=1):
+        row = None
+        if text.lstrip().startswith("{"):
+            try:
+                row = json.loads(text)
+            except json.JSONDecodeError as error:
+                if len(text_columns) != 1:
+                    raise DataError(
+                        f"text {number}: is not JSON: {error.msg} at character {error.pos + 1}."
+                    ) from None
+        if isinstance(row, dict) and (len(text_columns) != 1 or text_columns[0] in row):
+            values.append(row)
+        elif len(text_columns) == 1:
+            values.append({text_columns[0]: text})
+        else:
+            example = json.dumps(dict.fromkeys(text_columns, "..."))
+            raise DataError(
+                f"text {number}: this model reads {len(text_columns)} columns; "
+                f"give a JSON object such as {example}."
+            )
+    return values
+
+
+def _schema(columns: Mapping[str, Kind]) -> pa.Schema:
+    return pa.schema([(column, ARROW_TYPES[kind]) for column, kind in columns.items()])
+
+
+def _write(path: Path, parts: Sequence[sources.Part], columns: Mapping[str, Kind]) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _schema(columns)) as writer:
+        for part in parts:
+            for batch in _batches(part.rows(list(columns)), columns, part.name):
+                writer.write_batch(batch)
+
+
+def _batches(
+    rows: Iterable[tuple[str, Mapping[str, Any]]], columns: Mapping[str, Kind], source: str
+) -> Iterator[pa.RecordBatch]:
+    schema = _schema(columns)
+    cells: dict[str, list[Any]] = {column: [] for column in columns}
+    places: list[str] = []
+    types = _LabelTypes()
+    for where, row in rows:
+        for column, kind in columns.items():
+            if column not in row:
+                raise DataError(
+                    f"{where}: has no column '{column}'.{did_you_mean(column, row)} "
+                    f"It has {listed(row)}; name one of these."
+                )
+            cell = _cell(row[column], kind, where, column)
+            if kind is Kind.NAME:
+                types.check(row[column], where, column)
+            cells[column].append(cell)
+        places.append(where)
+        if len(places) == BATCH_ROWS:
+            yield _batch(cells, places, schema)
+            cells, places = {column: [] for column in columns}, []
+    if places:
+        yield _batch(cells, places, schema)
+
+
+def _batch(cells: Mapping[str, list[Any]], places: list[str], schema: pa.Schema) -> pa.RecordBatch:
+    try:
+        arrays = [array(cells[field.name], field.type) for field in schema]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    except UnicodeEncodeError as error:  # half of a surrogate pair, as a JSON escape may spell it
+        where, column = next(
+            (where, column)
+            for column, values in cells.items()
+            for where, value in zip(places, values, strict=True)
+            if error.object in (value if isinstance(value, list) else [value])
+        )
+        raise DataError(
+            f"{where}: column '{column}' holds half a character, {error.object[error.start]!a}. "
+            "Write the file again with a JSON library."
+        ) from None
+
+
+def _cell(value: Any, kind: Kind, where: str, column: str) -> Any:
+    if kind is Kind.TEXT:
+        return _text(value, where, column)
+    if kind is Kind.NAME:
+        return _name(value, where, column)
+    if kind is Kind.NUMBER:
+        return _number(value, where, column)
+    if kind in (Kind.WORDS, Kind.TAGS):
+        return _words(value, kind, where, column)
+    if kind is Kind.TEXTS:
+        return _texts(value, where, column)
+    if kind is Kind.OBJECT:
+        return _object(value, where, column)
+    if isinstance(value, str):
+        value = _names_in(value, where, column)
+    if not isinstance(value, list):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, not a list of names. "
+            'Write "a, b", or a JSON list.'
+        )
+    return [_name(part, where, column) for part in value]
+
+
+def _text(value: Any, where: str, column: str) -> str:
+    if isinstance(value, (list, dict, bytes)):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, which is not text. "
+            "Name another column, or write text there."
+        )
+    text = "" if value is None or value != value else str(value)
+    if "\0" in text:
+        raise DataError(
+            f"{where}: column '{column}' holds a NUL character, which no text has. "
+            "Remove it, or set data.encoding if the file is UTF-16."
+        )
+    return text
+
+
+def _names_in(text: str, where: str, column: str) -> list[Any]:
+    """Take the label names of a cell of text apart: with commas, or as a JSON list."""
+    if text.lstrip().startswith("["):
+        names = _json(text)
+        if not isinstance(names, list):
+            raise DataError(
+                f"{where}: column '{column}' holds {text!r:.60}, which is no JSON list. "
+                'Write "a, b", or ["a", "b"] with double quotes.'
+            )
+        return names
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if other := next((mark for mark in ";|" for name in names if mark in name), None):
+        raise DataError(
+            f"{where}: column '{column}' holds {text!r:.60} with {other!r}. "
+            "Put commas between the names."
+        )
+    return names
+
+
+def _words(value: Any, kind: Kind, where: str, column: str) -> list[str]:
+    if isinstance(value, str):
+        text = value.strip()
+        found = _json(text) if text.startswith("[") else text.split()
+        if found is None and (kind is Kind.TAGS or text.endswith("]")):
+            raise DataError(
+                f"{where}: column '{column}' holds {value!r:.60}, which is no JSON list. "
+                'Write ["a", "b"] with double quotes, or words with blanks between them.'
+            )
+        value = text.split() if found is None else found  # a text that begins with a bracket
+    if not isinstance(value, list):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, not a list of words. "
+            'Write ["a", "b"], or words with blanks between them.'
+        )
+    return [_text(word, where, column) for word in value]
+
+
+def _texts(value: Any, where: str, column: str) -> list[str]:
+    found = _json(value) if isinstance(value, str) else value
+    if not isinstance(found, list):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, not a list of texts. "
+            'Write a JSON list, ["a", "b"] with double quotes.'
+        )
+    return [_text(text, where, column) for text in found]
+
+
+def _object(value: Any, where: str, column: str) -> str:
+    found = _json(value) if isinstance(value, str) else value
+    if not isinstance(found, (list, dict)):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, neither a list nor an object. "
+            "Write it as JSON."
+        )
+    try:
+        return json.dumps(found, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, which is no JSON. "
+            "Write lists, objects, texts and finite numbers there."
+        ) from None
+
+
+def _json(text: str) -> Any:
+    """Return what a text means as JSON; None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _name(value: Any, where: str, column: str) -> str:
+    """Return a label's name.
+
+    1, 1.0 and True keep one spelling each, so that csv and parquet give the same names.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is None or value != value or (isinstance(value, str) and not value.strip()):
+        raise DataError(
+            f"{where}: column '{column}' is empty; a label is needed. Fill it, or remove the row."
+        )
+    if not isinstance(value, (str, int)) or _FRACTION.fullmatch(name := str(value).strip()):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, which is not a label name. "
+            "Write names; for numbers there is data.problem regression."
+        )
+    if name == IGNORED:
+        raise DataError(
+            f"{where}: column '{column}' holds {IGNORED}, which marks rows without a label. "
+            "Fill in the label, or remove the row."
+        )
+    return name
+
+
+def _number(value: Any, where: str, column: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        comma = isinstance(value, str) and value.count(",") == 1
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r:.60}, which is not a number. "
+            f"{'Write a decimal point, not a comma.' if comma else 'Write one, or remove the row.'}"
+        ) from None
+    if number != number or number in (float("inf"), float("-inf")):
+        raise DataError(
+            f"{where}: column '{column}' holds {value!r}; a finite number is needed. "
+            "Fill it, or remove the row."
+        )
+    return number
+
+
+class _LabelTypes:
+    """Refuses a column of labels that holds words in one row and numbers in another."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[str, Any]] = {}
+
+    def check(self, value: Any, where: str, column: str) -> None:
+        """Compare a cell, as it was read, with the first that was a number."""
+        number = isinstance(value, (int, float))
+        if number or not (isinstance(value, str) and value.strip().lstrip("-").isdigit()):
+            first_where, first = self._first.setdefault(column, (where, value))
+            if isinstance(first, (int, float)) != number:
+                raise DataError(
+                    f"{where}: column '{column}' holds {value!r:.60}, but {first!r:.60} in "
+                    f"{first_where.rpartition(', ')[2]}: words and numbers. Write labels alike."
+                )

@@ -1,0 +1,382 @@
+"""Columns of rows -> token ids, once, in a memory-mapped Arrow file.
+
+The file is keyed by the content of the rows and by what their encoder does, so that a second start
+does not tokenise and a changed row does. An encoder makes an entry of every row, or several where a
+long text is cut into windows. Entries are stored without padding; a batch is padded to its own
+longest entry when it is taken out.
+"""
+
+import hashlib
+import json
+import logging
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from plcli.data import templates
+from plcli.data.arrow import array
+from plcli.data.cache import ArrowFile, build_once, cache_folder
+from plcli.data.rows import Rows
+from plcli.data.sources import BATCH_ROWS
+from plcli.errors import ModelError
+from plcli.pretrained.loading import tokenizer_key
+
+logger = logging.getLogger(__name__)
+
+VERSION = 2  # of the cache files' layout
+WORTH_A_LINE = 20_000  # rows: about a second's work
+IDS = pa.list_(pa.int32())
+IGNORED = -100  # the label id that torch's losses leave out
+
+
+class Encoder(Protocol):
+    """Turns the cells of some rows into columns of numbers.
+
+    Attributes:
+        key: plain values that are equal for encoders that do the same.
+        columns: the type of each column; input_ids is one of them, truncated (bool) may be. A
+            column row (int32) holds each entry's row where a row may have several entries.
+    """
+
+    @property
+    def key(self) -> Any: ...
+
+    @property
+    def columns(self) -> Mapping[str, pa.DataType]: ...
+
+    def __call__(
+        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
+    ) -> Mapping[str, Sequence[Any]]:
+        """Encode rows.
+
+        Args:
+            cells: the cells of each column, [columns][rows].
+            where: a row's position -> "source, row 7", for messages.
+        """
+
+
+class Encoded:
+    """The entries of a split's source, memory-mapped.
+
+    Attributes:
+        lengths: int32 [entries], tokens an entry.
+        first: int64 [rows + 1], where each row's entries begin; they stand together.
+        row_lengths: int32 [rows], tokens of all entries of a row.
+        truncated: bool [rows], which were cut to max_length.
+    """
+
+    def __init__(self, file: ArrowFile, *, tokenizer: Any, rows: int) -> None:
+        self._file, self._taken, table = file, 0, file.table
+        self._ragged = {
+            field.name: _Ragged(table.column(field.name))
+            for field in table.schema
+            if pa.types.is_list(field.type)
+        }
+        self._takes_type_ids = "token_type_ids" in tokenizer.model_input_names
+        self._pad = tokenizer.pad_token_id
+        self._left = tokenizer.padding_side == "left"
+        self.lengths = self._ragged["input_ids"].lengths
+        self._one_each = "row" not in table.column_names
+        cut = (
+            table.column("truncated").to_numpy()
+            if "truncated" in table.column_names
+            else np.zeros(len(self.lengths), bool)
+        )
+        if self._one_each:
+            self.first = np.arange(rows + 1)
+            self.row_lengths, self.truncated = self.lengths, cut
+        else:
+            self.first = np.searchsorted(self.column("row"), np.arange(rows + 1))
+            self.row_lengths = np.add.reduceat(self.lengths, self.first[:-1]).astype(np.int32)
+            self.truncated = np.logical_or.reduceat(cut, self.first[:-1])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return a column that holds one number an entry, [entries]."""
+        column: npt.NDArray[Any] = self._file.table.column(name).to_numpy()
+        return column
+
+    def numbers(self, name: str, entry: int) -> npt.NDArray[Any]:
+        """Return what a column of lists holds for an entry."""
+        self._count(1)
+        return self._ragged[name][entry]
+
+    def flat(self, name: str, rows: npt.NDArray[np.int64] | None) -> npt.NDArray[Any]:
+        """Return what a column of lists holds for some entries, or all, one after the other."""
+        column = self._file.table.column(name)
+        taken = column if rows is None else column.take(pa.array(rows))
+        values: npt.NDArray[Any] = pc.list_flatten(taken).to_numpy()
+        return values
+
+    def entries(
+        self, rows: Sequence[int] | npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the entries of some rows, in order, and the position of each one's row."""
+        rows = np.asarray(rows, np.int64)
+        if self._one_each:
+            return rows, np.arange(len(rows))
+        counts = self.first[rows + 1] - self.first[rows]
+        owners = np.repeat(np.arange(len(rows)), counts)
+        within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+        return self.first[rows][owners] + within, owners
+
+    def batch(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        """Take entries out as one padded batch.
+
+        Args:
+            indices: the entries.
+
+        Returns:
+            input_ids and attention_mask, int64 [entries, longest entry], and token_type_ids where
+            the model takes them.
+        """
+        self._count(len(indices))
+        cells = self._ragged["input_ids"]
+        width = int(cells.lengths[list(indices)].max())
+        batch = {
+            "input_ids": self._padded(cells, indices, width, self._pad),
+            "attention_mask": self._mask(cells, indices, width),
+        }
+        if self._takes_type_ids:
+            types = self._ragged.get("token_type_ids")
+            batch["token_type_ids"] = (
+                self._padded(types, indices, width, 0)
+                if types
+                else torch.zeros_like(batch["input_ids"])
+            )
+        return batch
+
+    def _count(self, taken: int) -> None:
+        self._taken += taken
+        if self._taken >= BATCH_ROWS:
+            self._taken = 0
+            self._file.release()
+
+    def padded(
+        self, name: str, indices: Sequence[int] | npt.NDArray[np.int64], *, fill: int = IGNORED
+    ) -> torch.Tensor:
+        """Return a column of lists for some entries, int64 [entries, longest]."""
+        cells = self._ragged[name]
+        return self._padded(cells, indices, int(cells.lengths[list(indices)].max()), fill)
+
+    def _padded(
+        self,
+        cells: "_Ragged",
+        indices: Sequence[int] | npt.NDArray[np.int64],
+        width: int,
+        fill: int,
+    ) -> torch.Tensor:
+        array = np.full((len(indices), width), fill, dtype=np.int64)
+        for row, index in enumerate(indices):
+            cell = cells[index]
+            array[row, self._span(len(cell), width)] = cell
+        return torch.from_numpy(array)
+
+    def _mask(
+        self, cells: "_Ragged", indices: Sequence[int] | npt.NDArray[np.int64], width: int
+    ) -> torch.Tensor:
+        array = np.zeros((len(indices), width), dtype=np.int64)
+        for row, index in enumerate(indices):
+            array[row, self._span(int(cells.lengths[index]), width)] = 1
+        return torch.from_numpy(array)
+
+    def _span(self, length: int, width: int) -> slice:
+        return slice(width - length, width) if self._left else slice(0, length)
+
+
+class _Ragged:
+    """A list column, read without copying."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._chunks = [
+            (chunk.offsets.to_numpy(), chunk.values.to_numpy()) for chunk in column.chunks
+        ]
+        parts = [np.diff(offsets) for offsets, _ in self._chunks]
+        self._starts = np.cumsum([0, *map(len, parts)])[:-1].tolist()
+        self.lengths = np.concatenate(parts).astype(np.int32) if parts else np.zeros(0, np.int32)
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        chunk = bisect_right(self._starts, index) - 1
+        offsets, values = self._chunks[chunk]
+        row = index - self._starts[chunk]
+        cell: npt.NDArray[Any] = values[offsets[row] : offsets[row + 1]]
+        return cell
+
+
+def encode(
+    rows: Rows,
+    columns: Sequence[str],
+    tokenizer: Any,
+    *,
+    max_length: int | None = None,
+    encoder: Encoder | None = None,
+    cache: Path | None = None,
+) -> Encoded:
+    """Tokenise columns.
+
+    Args:
+        rows: the rows; their fingerprint keys the cache.
+        columns: what the encoder takes: by default one text column, or two as a pair.
+        tokenizer: of transformers; a fast one is called past its Python wrapper.
+        max_length: of the default encoder: tokens a row at most; longer rows are cut and counted.
+        encoder: by default a TextEncoder.
+        cache: the cache folder; None takes `cache_folder()`.
+    """
+    if encoder is None:
+        assert max_length is not None
+        encoder = TextEncoder(tokenizer, max_length=max_length, pairs=len(columns) == 2)
+    chosen = encoder
+    what = [VERSION, rows.fingerprint, list(columns), tokenizer_key(tokenizer), chosen.key]
+    target = (
+        (cache or cache_folder())
+        / "tokens"
+        / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]}.arrow"
+    )
+    build_once(target, lambda path: _write(path, rows, columns, chosen))
+    return Encoded(ArrowFile(target), tokenizer=tokenizer, rows=len(rows))
+
+
+def _write(path: Path, rows: Rows, columns: Sequence[str], encoder: Encoder) -> None:
+    schema = pa.schema(list(encoder.columns.items()))
+    if len(rows) >= WORTH_A_LINE:
+        logger.info("encoding %s: %d rows", rows.source, len(rows))
+    start = 0
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for cells in rows.parts(columns):
+            values: dict[str, Any] = dict(encoder(cells, _Places(rows.source, start)))
+            if "row" in values:
+                values["row"] = np.asarray(values["row"], np.int32) + start
+            arrays = [array(values[field.name], field.type) for field in schema]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            start += len(cells[0])
+
+
+class _Places:
+    """Names rows of a part of a source."""
+
+    def __init__(self, source: str, start: int) -> None:
+        self.source, self.start = source, start
+
+    def __call__(self, position: int) -> str:
+        return f"{self.source}, row {self.start + position + 1}"
+
+
+class TextEncoder:
+    """Encodes texts or pairs of texts, cut to a length or into windows.
+
+    Args:
+        tokenizer: of transformers; a fast one is called past its Python wrapper.
+        max_length: tokens an entry at most.
+        pairs: whether two columns are given.
+        template: joins the columns to one text; see plcli.data.templates.
+        stride: tokens that a window repeats of the one before it; None cuts the row instead.
+        max_windows: windows a row at most; what follows them is cut.
+
+    Raises:
+        ModelError: if windows are asked for and the tokenizer is not a fast one.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        pairs: bool = False,
+        template: str | None = None,
+        stride: int | None = None,
+        max_windows: int | None = None,
+    ) -> None:
+        self.tokenizer, self.max_length = tokenizer, max_length
+        self.stride, self.max_windows = stride, max_windows
+        self.template = template
+        self.key = [max_length, stride, max_windows, template]
+        columns = {"input_ids": IDS, "truncated": pa.bool_()}
+        if pairs:
+            columns["token_type_ids"] = pa.list_(pa.uint8())
+        if stride is not None:
+            need_fast(tokenizer, "windows")
+            columns["row"] = pa.int32()
+        self.columns: Mapping[str, pa.DataType] = columns
+
+    def __call__(
+        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
+    ) -> Mapping[str, Sequence[Any]]:
+        """Encode one column of texts, two as pairs, or those of the template as one."""
+        if self.template is not None:
+            cells = [templates.render(self.template, cells)]
+        texts = cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
+        return self._fast(texts) if self.tokenizer.is_fast else self._slow(texts)
+
+    def _fast(self, texts: Sequence[Any]) -> dict[str, Sequence[Any]]:
+        set_truncation(self.tokenizer, self.max_length, stride=self.stride or 0)
+        encodings = self.tokenizer.backend_tokenizer.encode_batch_fast(texts)
+        values: dict[str, Sequence[Any]] = {}
+        if self.stride is None:
+            values["truncated"] = [bool(encoding.overflowing) for encoding in encodings]
+        else:
+            cut = [len(encoding.overflowing) >= (self.max_windows or inf) for encoding in encodings]
+            values["row"], encodings = windows(encodings, most=self.max_windows)
+            values["truncated"] = [cut[row] for row in values["row"]]
+        values["input_ids"] = [encoding.ids for encoding in encodings]
+        if "token_type_ids" in self.columns:
+            values["token_type_ids"] = [encoding.type_ids for encoding in encodings]
+        return values
+
+    def _slow(self, texts: Sequence[Any]) -> dict[str, Sequence[Any]]:
+        pairs = "token_type_ids" in self.columns
+        first, second = zip(*texts, strict=True) if pairs else (texts, None)
+        settings = {"return_token_type_ids": True}
+        both = (list(first), list(second) if second else None)
+        whole = self.tokenizer(*both, **settings, verbose=False)
+        cut = self.tokenizer(*both, truncation=True, max_length=self.max_length, **settings)
+        truncated = [
+            len(a) > len(b) for a, b in zip(whole["input_ids"], cut["input_ids"], strict=True)
+        ]
+        return {**cut, "truncated": truncated}
+
+
+def need_fast(tokenizer: Any, purpose: str) -> None:
+    """Check that a tokenizer says where in a text its tokens stand.
+
+    Raises:
+        ModelError: if it does not.
+    """
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"pretrained: {purpose} need a tokenizer with a tokenizer.json, but "
+            f"{type(tokenizer).__name__} has none. Use another model, or save its tokenizer anew."
+        )
+
+
+def set_truncation(
+    tokenizer: Any, max_length: int, *, stride: int = 0, strategy: str = "longest_first"
+) -> None:
+    """Let a fast tokenizer cut at so many tokens, without padding."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.enable_truncation(
+        max_length, stride=stride, strategy=strategy, direction=tokenizer.truncation_side
+    )
+
+
+def windows(encodings: Sequence[Any], *, most: int | None = None) -> tuple[list[int], list[Any]]:
+    """Return every window of cut encodings, in order, so many a row, and the position of its row.
+
+    The windows come after the positions.
+    """
+    pairs = [
+        (row, window)
+        for row, encoding in enumerate(encodings)
+        for window in (encoding, *encoding.overflowing)[:most]
+    ]
+    return [row for row, _ in pairs], [window for _, window in pairs]

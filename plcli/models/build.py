@@ -1,0 +1,138 @@
+"""The values of a TransformerModule checked, and its network built from them."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from plcli.errors import ModelError, UsageError, listed
+from plcli.models import layers as finetuning
+from plcli.models import lora as adapters
+from plcli.models.init_from import continue_from
+from plcli.pretrained import loading
+from plcli.training import hardware
+
+LOSS_OPTIONS = ("class_weights", "focal", "label_smoothing", "huber", "r_drop")
+RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # what is wanted, and whether it is
+    "focal": ("0 or more", lambda value: 0 <= value < math.inf),
+    "label_smoothing": ("0 to below 1", lambda value: 0 <= value < 1),
+    "huber": ("more than 0", lambda value: 0 < value < math.inf),
+    "r_drop": ("0 or more", lambda value: 0 <= value < math.inf),
+    "head_lr": ("more than 0", lambda value: 0 < value < math.inf),
+    "layer_decay": ("above 0, to 1", lambda value: 0 < value <= 1),
+    "warmup": ("0 or more", lambda value: 0 <= value < math.inf),
+}
+
+
+def check(module: Any) -> None:
+    """Check what a module was given, before anything is loaded.
+
+    Raises:
+        UsageError: if a value is out of its range, or goes with no other.
+    """
+    if [module.pretrained, module.architecture, module.init_from].count(None) != 2:
+        raise UsageError(
+            "model: give either pretrained (weights to start from), init_from (a run to go on "
+            "from) or architecture (a model_type and sizes)."
+        )
+    for name in LOSS_OPTIONS:
+        if getattr(module, name) not in (None, 0) and name not in module.loss_options:
+            takes = sorted(module.loss_options)
+            raise UsageError(
+                f"model.{name}: the loss of {type(module).__name__} here has no use for it"
+                f"{f'; it takes {listed(takes)}' if takes else ''}. Leave the key away."
+            )
+    for name, (wanted, is_right) in RANGES.items():
+        value = getattr(module, name)
+        if value is not None and not is_right(value):
+            raise UsageError(f"model.{name}: got {value}, expected {wanted}.")
+    if module.plateau is not None and module.schedule != "plateau":
+        raise UsageError(
+            f"model.plateau: goes with schedule: plateau, but schedule is {module.schedule}."
+        )
+    if module.lora is not None:
+        _check_lora(module)
+
+
+def _check_lora(module: Any) -> None:
+    assert module.lora is not None
+    if module.architecture is not None:
+        raise UsageError(
+            "model.lora: beside random weights nothing can be learnt. "
+            "Give pretrained instead of architecture."
+        )
+    if module.freeze is not None:
+        raise UsageError("model: lora freezes all but the head; leave freeze away.")
+    if module.init_from is not None and module.lora.save == "adapter":
+        raise UsageError("model.lora.save: with init_from only merged is there.")
+
+
+def build(module: Any) -> tuple[Any, frozenset[str]]:
+    """Load or build a module's network.
+
+    Returns:
+        The network, in training mode, and the names of the parameters that no weights were there
+        for; of random weights throughout, none.
+    """
+    import transformers
+
+    auto_class = getattr(transformers, module.auto_class)
+    fresh: frozenset[str] = frozenset()
+    if module.init_from is not None:
+        model, fresh = continue_from(auto_class, module.init_from, **module.settings())
+    elif module.pretrained is not None:
+        more = adapters.prepare_four_bits() if module.lora and module.lora.quantize else {}
+        model = adapters.load_model(auto_class, module.pretrained, **module.settings(), **more)
+        fresh = model.fresh_names
+    else:
+        known = {"vocab_size": module.vocab_size, "pad_token_id": module.pad_token_id}
+        sizes = {key: value for key, value in known.items() if value is not None}
+        model = loading.build_model(
+            auto_class, module.architecture or {}, **{**sizes, **module.settings()}
+        )
+    if module.r_drop:
+        _check_dropout(model)
+    if module.lora is not None:
+        adapters.add(model, module.lora, finetuning.Parts(model, fresh).trained_whole())
+    if module.freeze is not None:
+        finetuning.Parts(model, fresh).freeze(module.freeze)
+    if module.gradient_checkpointing:
+        new_name = getattr(model, "activation_checkpointing_enable", None)
+        (new_name or model.gradient_checkpointing_enable)()
+    if module.compile:
+        hardware.check_compiler()
+        model.compile(dynamic=True)
+    return model, fresh
+
+
+def _check_dropout(model: Any) -> None:
+    settings = model.config.to_dict()
+    if not any(value for key, value in settings.items() if "drop" in key):
+        raise UsageError(
+            f"model.r_drop: this {model.config.model_type} has no dropout, so that two passes do "
+            "not differ. Leave the key away, or give it some."
+        )
+
+
+def check_sizes(model: Any, *, longest: int | None, pieces: int | None) -> None:
+    """Check that a network can take the data's tokens.
+
+    Args:
+        model: the network.
+        longest: tokens of the longest row.
+        pieces: entries of the tokenizer.
+
+    Raises:
+        ModelError: if it has fewer positions, or vectors for fewer entries.
+    """
+    limit = loading.most_positions(model)
+    if limit is not None and longest is not None and longest > limit:
+        raise ModelError(
+            f"data.max_length: {longest} tokens are more than the model's {limit} positions. "
+            f"Set it to {limit} or less."
+        )
+    known = loading.vocabulary(model)
+    if known is not None and pieces is not None and pieces > known:
+        raise ModelError(
+            f"data.tokenizer: its {pieces} tokens are more than the {known} that the model "
+            "knows. Leave the key away, so that the tokenizer is the model's own."
+        )

@@ -1,0 +1,125 @@
+"""Generating tokens: the options of a config, checked, and kept in the model's generation config.
+
+transformers writes that as generation_config.json beside the weights, and reads it again.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from plcli.errors import UsageError
+from plcli.pretrained import loading as pretrained
+
+OPTIONS = (  # named as transformers names them
+    *("max_new_tokens", "num_beams", "length_penalty", "no_repeat_ngram_size"),
+    *("do_sample", "temperature", "top_p"),
+)
+OF_BEAMS = ("length_penalty", "early_stopping")  # which mean nothing without beams
+OF_SAMPLING = (
+    *("temperature", "top_p", "top_k", "min_p", "top_h", "typical_p"),
+    *("epsilon_cutoff", "eta_cutoff"),
+)
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Check the values of options; None stands for one that is not given.
+
+    Raises:
+        UsageError: if one is out of its range, or changes nothing.
+    """
+    for name, least in (("max_new_tokens", 1), ("num_beams", 1), ("no_repeat_ngram_size", 0)):
+        value = options.get(name)
+        if value is not None and value < least:
+            raise UsageError(f"model.{name}: got {value}, expected {least} or more.")
+    temperature, top_p = options["temperature"], options["top_p"]
+    if temperature is not None and not 0 < temperature < math.inf:
+        raise UsageError(
+            f"model.temperature: got {temperature}, expected more than 0. For the likeliest token "
+            "set model.do_sample: false and model.temperature: null."
+        )
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UsageError(f"model.top_p: got {top_p}, expected more than 0 and 1 at most.")
+    if options["do_sample"] is False:
+        _refuse(options, "temperature", "do_sample: true")
+        _refuse(options, "top_p", "do_sample: true")
+
+
+def _refuse(options: Mapping[str, Any], name: str, needed: str) -> None:
+    """Refuse an option that changes nothing without another."""
+    if options.get(name) is not None:
+        raise UsageError(
+            f"model.{name}: {options[name]} changes nothing without model.{needed}. "
+            f"Set that, or model.{name}: null."
+        )
+
+
+def settle(model: Any, options: Mapping[str, Any], *, most: int | None) -> None:
+    """Put options into a model's generation config.
+
+    What the model itself says of beams or of sampling is dropped where there is none: transformers
+    would refuse to save it beside the weights, once all is trained.
+
+    Args:
+        model: of transformers.
+        options: those that are not None replace the model's own.
+        most: new tokens, where neither options nor model say it.
+
+    Raises:
+        UsageError: if an option changes nothing without another, or they contradict the model's.
+    """
+    settled = model.generation_config
+    for name, value in options.items():
+        if value is not None:
+            setattr(settled, name, value)
+    if settled.max_new_tokens is None:
+        settled.max_new_tokens = most or pretrained.most_positions(model)
+    settled.max_length = None  # transformers' own limit, of the start token and the rest
+    settled.num_return_sequences = None  # a row to predict has one text
+    for name, used, needed in (
+        ("temperature", settled.do_sample, "do_sample: true"),
+        ("top_p", settled.do_sample, "do_sample: true"),
+        ("length_penalty", (settled.num_beams or 1) > 1, "num_beams: 4, or another number"),
+    ):
+        if not used:
+            _refuse(options, name, needed)
+    unused = (
+        *(() if settled.do_sample else OF_SAMPLING),
+        *(OF_BEAMS if (settled.num_beams or 1) == 1 else ()),
+    )
+    for name in unused:
+        setattr(settled, name, None)
+    try:
+        settled.validate(strict=True)
+    except ValueError as error:
+        said = " ".join(str(error).split())
+        raise UsageError(
+            f"pretrained: its generation_config.json cannot be kept: {said} Mend that file."
+        ) from None
+
+
+def generate(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+    """Generate tokens for a batch, int64 [rows, tokens].
+
+    Drawn tokens depend on the seed and the batch, and on nothing that was drawn before.
+    """
+    drawn = bool(model.generation_config.do_sample)
+    with isolate_rng() if drawn else nullcontext():
+        if drawn:
+            torch.manual_seed(int(os.environ.get("PL_GLOBAL_SEED", 0)))
+        ids: torch.Tensor = model.generate(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+        )
+    return ids
+
+
+def until_end(ids: torch.Tensor, ends: int | list[int] | None) -> torch.Tensor:
+    """Return which tokens stand before or at the first end token, bool [rows, tokens]."""
+    if ends is None:
+        return torch.ones_like(ids, dtype=torch.bool)
+    ending = torch.isin(ids, torch.as_tensor(ends, device=ids.device)).long()
+    return ending.cumsum(-1) - ending < 1

@@ -1,0 +1,189 @@
+"""`init_from`: a network for a task that starts from the weights of another run.
+
+The network is built anew and tensors are copied. Of the same task all of them are taken, and the
+head's rows follow the names of the labels; of another task the encoder's, whose names are compared
+from the encoder on: an embedding model is an encoder alone, a classifier holds it as `bert.`.
+"""
+
+import copy
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plcli.errors import ModelError, listed
+from plcli.models import lora as adapters
+from plcli.models.layers import Parts
+from plcli.pretrained import loading
+from plcli.runs import artefact
+
+logger = logging.getLogger(__name__)
+
+
+def artefact_folder(name: str) -> Path:
+    """Return the model/ folder of a run folder, or of a model/ folder itself, and verify it.
+
+    Raises:
+        ModelError: if it is neither, or damaged.
+    """
+    folder = Path(name).expanduser()
+    if not artefact.exists(folder) and artefact.exists(folder / "model"):
+        folder = folder / "model"
+    if not artefact.exists(folder):
+        raise ModelError(
+            f"model.init_from: {name} is neither a finished run nor its model/ folder "
+            f"({artefact.CARD}). Name one, or use pretrained for other weights."
+        )
+    artefact.load(folder)
+    if not (folder / "config.json").exists():
+        raise ModelError(f"model.init_from: {folder} holds no transformer.")
+    return folder
+
+
+def continue_from(auto_class: Any, name: str, **settings: Any) -> tuple[Any, frozenset[str]]:
+    """Build a network for a task from another run's weights.
+
+    The head's rows follow the names of the labels where the other run was of the same task, and
+    what it said of generation is kept; else the head is fresh.
+
+    Args:
+        auto_class: such as `transformers.AutoModelForSequenceClassification`.
+        name: the run or model/ folder.
+        settings: of the network's config, such as `id2label`.
+
+    Returns:
+        The network, in training mode, and the names of its fresh parameters.
+
+    Raises:
+        ModelError: if there is no such run, or nothing of its network can be taken.
+    """
+    old = _load(artefact_folder(name))
+    config = copy.deepcopy(old.config)
+    for key, value in settings.items():
+        setattr(config, key, value)
+    new = auto_class.from_config(config)
+    same_task = type(old) is type(new)
+    before = old.state_dict() if same_task else _encoder(old, Parts(new).prefix)
+    labels: tuple[list[str], list[str]] | None = None
+    if same_task and "id2label" in settings:
+        labels = _in_order(old.config.id2label), _in_order(settings["id2label"])
+    fresh = _copy(before, new, labels)
+    if not any(key not in fresh and not Parts(new).in_head(key) for key in new.state_dict()):
+        raise ModelError(
+            f"model.init_from: {name} holds a {type(old).__name__}, of whose encoder no weights "
+            f"fit a {type(new).__name__}, so that training would start at random. "
+            "Name another run, or use pretrained for other weights."
+        )
+    if same_task and new.can_generate():
+        new.generation_config = copy.deepcopy(old.generation_config)
+    _say(name, labels, fresh)
+    return new.train(), frozenset(fresh)
+
+
+def _load(folder: Path) -> Any:
+    """Load a run's network as the class that it was saved as; without a class, the encoder alone.
+
+    Raises:
+        ModelError: if it is damaged, or names a class that transformers has not for its kind.
+    """
+    import transformers
+
+    try:
+        config = loading.load_config(str(folder))
+        kind = (config.architectures or [""])[0]
+        if not kind:
+            return adapters.load_model(transformers.AutoModel, str(folder))
+        if kind not in (known := _classes(type(config))):
+            raise ModelError(
+                f"{folder / 'config.json'} names the architecture '{kind}', which transformers has "
+                f"not for a {config.model_type}. Copy the folder again, or name another run."
+            )
+        return adapters.load_model(known[kind], str(folder))
+    except ModelError as error:
+        said = str(error).removeprefix("pretrained: ")
+        raise ModelError(f"model.init_from: {said}") from error
+
+
+def _classes(config: type) -> dict[str, Any]:
+    """Return the networks that transformers' Auto classes build from a config, by their names.
+
+    A name in a file is looked up among these alone, and not among all that transformers exports.
+    """
+    import transformers
+
+    found = {}
+    for name in dir(transformers):
+        if name.startswith("AutoModel"):
+            mapping = getattr(transformers, name)._model_mapping
+            models = mapping.get(config, ())
+            for model in models if isinstance(models, tuple) else (models,):
+                found[model.__name__] = model
+    return found
+
+
+def _encoder(old: Any, prefix: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a network's encoder by the names that another network has for them.
+
+    Args:
+        old: the network; what was not in its file is left out.
+        prefix: what the names of the other network's encoder begin with.
+    """
+    own = Parts(old).prefix
+    return {
+        prefix + key.removeprefix(own): tensor
+        for key, tensor in old.state_dict().items()
+        if key.startswith(own) and key not in old.fresh_names
+    }
+
+
+def _copy(
+    before: Mapping[str, torch.Tensor], new: Any, labels: tuple[list[str], list[str]] | None
+) -> set[str]:
+    """Copy tensors into a network where they fit, and return the names of the others."""
+    parts, fresh = Parts(new), set()
+    with torch.no_grad():
+        for key, tensor in new.state_dict().items():
+            was = before.get(key)
+            if was is None:
+                fresh.add(key)
+            elif labels and parts.in_head(key) and _is_by_label(was, tensor, labels):
+                _copy_rows(was, tensor, labels)
+            elif was.shape == tensor.shape:
+                tensor.copy_(was)
+            else:
+                fresh.add(key)
+    return fresh
+
+
+def _in_order(names: Mapping[Any, str]) -> list[str]:
+    return [names[key] for key in sorted(names, key=int)]
+
+
+def _is_by_label(was: Any, now: Any, labels: tuple[list[str], list[str]]) -> bool:
+    """Whether a tensor has a row for each label, before and now."""
+    rows = was.ndim and (len(was), len(now)) == (len(labels[0]), len(labels[1]))
+    return bool(rows and was.shape[1:] == now.shape[1:] and labels[0] != labels[1])
+
+
+def _copy_rows(was: Any, now: Any, labels: tuple[list[str], list[str]]) -> None:
+    for row, label in enumerate(labels[1]):
+        if label in labels[0]:
+            now[row] = was[labels[0].index(label)]
+
+
+def _say(name: str, labels: tuple[list[str], list[str]] | None, fresh: set[str]) -> None:
+    said = ""
+    if labels is not None:
+        kept = [label for label in labels[1] if label in labels[0]]
+        new = [label for label in labels[1] if label not in labels[0]]
+        gone = [label for label in labels[0] if label not in labels[1]]
+        said = ", ".join(
+            f"{what} {listed(some)}"
+            for what, some in (("known labels", kept), ("new", new), ("gone", gone))
+            if some
+        )
+    if fresh:
+        said += f"{'; ' if said else ''}fresh: {listed(sorted(fresh))}"
+    logger.info("init_from %s%s", name, f": {said}" if said else "")

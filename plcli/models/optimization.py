@@ -1,0 +1,252 @@
+"""Parameter groups, and the learning rate over time."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from plcli.errors import UsageError
+from plcli.models.layers import Parts
+
+Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt", "plateau"]
+NAMES = {"constant": "constant_with_warmup"}  # of a schedule, as transformers has it
+
+
+@dataclass(kw_only=True)
+class Plateau:
+    """What `schedule: plateau` does when validation gets no better.
+
+    Args:
+        factor: what the learning rate is multiplied with.
+        patience: validations without a better one before it is.
+        least: the part of the full learning rate that it never falls below.
+    """
+
+    factor: float = 0.5
+    patience: int = 1
+    least: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for name, right, wanted in (
+            ("factor", 0 < self.factor < 1, "between 0 and 1"),
+            ("patience", self.patience >= 0, "0 or more"),
+            ("least", 0 <= self.least < 1, "from 0 to below 1"),
+        ):
+            if not right:
+                got = getattr(self, name)
+                raise UsageError(f"model.plateau.{name}: got {got}, expected {wanted}.")
+
+
+class WarmupPlateau(LRScheduler):
+    """A rising learning rate, then one that falls whenever validation has not got better.
+
+    It is stepped every optimizer step and told of every validation. torch's ReduceLROnPlateau has
+    no warm-up, and a warm-up beside it would undo what it does.
+
+    Args:
+        optimizer: whose learning rates are set.
+        warmup: steps.
+        plateau: when and how far the rate falls.
+        mode: whether the smallest or the largest value is the best.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, *, warmup: int, plateau: Plateau, mode: Literal["min", "max"]
+    ) -> None:
+        self.warmup, self.sign = warmup, 1.0 if mode == "max" else -1.0
+        self.factor, self.patience, self.least = plateau.factor, plateau.patience, plateau.least
+        self.best: float | None = None
+        self.scale, self.waited = 1.0, 0
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        """Return the learning rate of each group."""
+        risen = min(1.0, self.last_epoch / self.warmup) if self.warmup else 1.0
+        return [rate * risen * self.scale for rate in self.base_lrs]
+
+    def observe(self, value: float) -> bool:
+        """Take a validation's value; returns whether the learning rate has fallen."""
+        if not math.isnan(value) and (self.best is None or self.sign * (value - self.best) > 0):
+            self.best, self.waited = value, 0
+            return False
+        self.waited += 1
+        if self.waited <= self.patience or self.scale <= self.least:
+            return False
+        self.scale, self.waited = max(self.least, self.scale * self.factor), 0
+        for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+            group["lr"] = rate
+        return True
+
+
+def schedule(
+    name: Schedule,
+    optimizer: Optimizer,
+    *,
+    warmup: float,
+    total: float,
+    plateau: Plateau | None = None,
+    mode: Literal["min", "max"] = "min",
+) -> LRScheduler:
+    """Return a schedule that is stepped every optimizer step.
+
+    Args:
+        name: what follows the warm-up.
+        optimizer: whose learning rates are set.
+        warmup: steps; below 1, a part of all steps.
+        total: all steps; infinite where only time ends the training.
+        plateau: for `plateau`.
+        mode: of the value that `plateau` is told.
+
+    Raises:
+        UsageError: if the steps are needed and have no end.
+    """
+    from transformers import get_inverse_sqrt_schedule, get_scheduler
+
+    if math.isinf(total) and (name in ("linear", "cosine") or 0 < warmup < 1):
+        raise UsageError(
+            f"model.schedule: {name} with a warmup of {warmup:g} needs to know how many steps "
+            "there will be. Set trainer.max_epochs or max_steps, or schedule: constant and "
+            "warmup: 0."
+        )
+    steps = int(warmup if warmup >= 1 or not warmup else total * warmup)
+    made: LRScheduler
+    if name == "plateau":
+        made = WarmupPlateau(optimizer, warmup=steps, plateau=plateau or Plateau(), mode=mode)
+    elif name == "inverse_sqrt":  # without a scale transformers takes 10,000 steps for it
+        made = get_inverse_sqrt_schedule(optimizer, steps, timescale=max(1, steps))
+    else:
+        made = get_scheduler(
+            NAMES.get(name, name), optimizer, steps, None if math.isinf(total) else int(total)
+        )
+    return made
+
+
+def make_optimizer(
+    make: Callable[[Any], Optimizer],
+    model: torch.nn.Module,
+    *,
+    parts: Parts | None,
+    head_lr: float | None,
+    layer_decay: float | None,
+) -> Optimizer:
+    """Make the optimizer of a network's parameters that are trained.
+
+    There is no decay on biases and norms. The layer below another learns more slowly by the decay,
+    the highest already so against the head (Bao et al. 2022, https://arxiv.org/abs/2106.08254).
+
+    Args:
+        make: takes the groups.
+        model: the network.
+        parts: of the network by depth; None makes one of all.
+        head_lr: the learning rate of the head; None leaves it at the optimizer's.
+        layer_decay: what the rate is multiplied with from each layer to the one below it.
+
+    Raises:
+        UsageError: if there is no head, or the optimizer has no learning rate.
+    """
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    optimizer = make(parameter_groups(trained, place=parts.place if parts else None))
+    if parts is not None:
+        if head_lr and all(group["part"] != "head" for group in optimizer.param_groups):
+            raise UsageError(
+                f"model.head_lr: {type(model).__name__} has no head of its own that is trained. "
+                "Leave the key away."
+            )
+        above = len(parts.layers) + 1
+        factors = {
+            part: (layer_decay or 1.0) ** (above - depth) for depth, part in enumerate(parts.names)
+        }
+        set_rates(optimizer, factors, {"head": head_lr} if head_lr else {})
+    for group in optimizer.param_groups:
+        if group.get("fused", False) is None and group.get("foreach") is None:
+            # one kernel for all parameters, wherever the optimizer has it and nothing was chosen
+            group["fused"] = True
+    return optimizer
+
+
+def parameter_groups(
+    parameters: Iterable[tuple[str, torch.nn.Parameter]],
+    *,
+    place: Callable[[str], str] | None = None,
+) -> list[dict[str, Any]]:
+    """Return an optimizer's groups: matrices, and without decay biases and norms.
+
+    Args:
+        parameters: those that are trained, by name.
+        place: the part of the network that a parameter's name stands in; each part has groups of
+            its own. None makes one part of all.
+    """
+    groups: dict[tuple[str, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in parameters:
+        part = "" if place is None else place(name)
+        groups.setdefault((part, parameter.ndim >= 2), []).append(parameter)
+    # matrices first, as in runs that were begun before there were parts
+    return [
+        {"params": members, "part": part} | ({} if decays else {"weight_decay": 0.0})
+        for (part, decays), members in sorted(groups.items(), key=lambda item: not item[0][1])
+    ]
+
+
+def set_rates(
+    optimizer: Optimizer, factors: Mapping[str, float], rates: Mapping[str, float]
+) -> None:
+    """Set the learning rate of each group by its part.
+
+    Args:
+        optimizer: with the groups of `parameter_groups`.
+        factors: of the optimizer's own rate.
+        rates: instead of it.
+
+    Raises:
+        UsageError: if the optimizer has no learning rate of its own.
+    """
+    for group in optimizer.param_groups:
+        part = group["part"]
+        if part in rates:
+            group["lr"] = rates[part]
+        elif factors.get(part, 1.0) != 1.0:
+            if not group.get("lr"):
+                raise UsageError(
+                    f"model.layer_decay: {type(optimizer).__name__} has no learning rate (lr) that "
+                    "could be made smaller. Set its lr, or leave layer_decay away."
+                )
+            group["lr"] = group["lr"] * factors[part]
+
+
+def describe_groups(optimizer: Optimizer) -> list[str]:
+    """Return a line for each learning rate: the parts, their parameters, rate and decay."""
+    lines: dict[float, list[dict[str, Any]]] = {}
+    for group in optimizer.param_groups:
+        rate = float(group.get("initial_lr", group.get("lr")) or 0.0)
+        lines.setdefault(rate, []).append(group)
+    said = []
+    for rate, groups in lines.items():
+        decayed = [group for group in groups if group.get("weight_decay")]
+        total, of_these = (sum(map(_size, some)) for some in (groups, decayed))
+        parts = _joined(list(dict.fromkeys(str(group.get("part", "")) for group in groups)))
+        decay = f"weight decay {decayed[0]['weight_decay']:g} on {of_these:,}" if decayed else ""
+        said.append(
+            f"{parts or 'all'}: {total:,} parameters, lr {rate:.3g}, {decay or 'no weight decay'}"
+        )
+    return said
+
+
+def _size(group: Mapping[str, Any]) -> int:
+    return sum(parameter.numel() for parameter in group["params"])
+
+
+def _joined(parts: list[str]) -> str:
+    """Join names of parts; layers that follow one another as `layers 1-4`."""
+    numbers = [int(part.removeprefix("layer ")) for part in parts if part.startswith("layer ")]
+    if len(numbers) < 2 or sorted(numbers) != list(range(min(numbers), max(numbers) + 1)):
+        return ", ".join(filter(None, parts))
+    layers = f"layers {min(numbers)}-{max(numbers)}"
+    kept = ["" if part.startswith("layer ") else part for part in parts]
+    first = next(index for index, part in enumerate(parts) if part.startswith("layer "))
+    kept[first] = layers
+    return ", ".join(filter(None, kept))

@@ -1,0 +1,110 @@
+"""Tokenizers that are fitted on the training rows, where there is no pretrained one."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from plcli.data.cache import build_once, cache_folder
+
+VERSION = 2  # of the fitted tokenizers
+Kind = Literal["wordpiece", "bytes", "bytes-ended"]
+END, PADDING, UNKNOWN = "</s>", "<pad>", "<unk>"
+BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+LETTERS = 1000  # different ones at most, as tokenizers' own trainer has it
+
+
+def fit(
+    kind: Kind,
+    texts: Callable[[], Iterator[str]],
+    *,
+    vocab_size: int,
+    max_length: int,
+    key: str,
+    cache: Path | None = None,
+) -> Any:
+    """Fit a tokenizer, cached under a key.
+
+    Args:
+        kind: wordpiece lower-cases and has BERT's special tokens; bytes is GPT-2's byte-level pair
+            encoding; bytes-ended adds an end token to every text, as T5's does.
+        texts: gives the training split's texts, from the first one each time.
+        vocab_size: entries at most.
+        max_length: tokens of the model at most.
+        key: what makes the texts unique: a fingerprint.
+        cache: the cache folder; None takes `cache_folder()`.
+    """
+    from transformers import BertTokenizerFast, PreTrainedTokenizerFast
+
+    train: Callable[..., None] = _train_wordpiece if kind == "wordpiece" else _train_bytes
+    name = "" if kind == "wordpiece" else f" {kind}"
+    digest = hashlib.sha256(f"{VERSION} {key} {vocab_size}{name}".encode()).hexdigest()[:32]
+    target = (cache or cache_folder()) / "tokenizers" / f"{digest}.json"
+    build_once(target, lambda path: train(texts, vocab_size, path, ended=kind == "bytes-ended"))
+    if kind == "wordpiece":
+        return BertTokenizerFast(tokenizer_file=str(target), model_max_length=max_length)
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(target),
+        model_max_length=max_length,
+        eos_token=END,
+        bos_token=END,
+        pad_token=PADDING,
+        unk_token=UNKNOWN,
+    )
+
+
+def _train_wordpiece(
+    texts: Callable[[], Iterator[str]], vocab_size: int, path: Path, *, ended: bool
+) -> None:
+    from tokenizers import BertWordPieceTokenizer
+
+    fitted = BertWordPieceTokenizer()
+    # The trainer numbers letters within words as it meets them, in an order that differs from run
+    # to run, and breaks ties by number; as special tokens they are numbered before.
+    within = [f"##{letter}" for letter in _letters_within_words(fitted, texts())]
+    fitted.train_from_iterator(
+        texts(),
+        vocab_size=vocab_size,
+        min_frequency=1,
+        show_progress=False,
+        special_tokens=BERT_SPECIAL + within[: vocab_size - len(BERT_SPECIAL)],
+    )
+    BertWordPieceTokenizer(fitted.get_vocab()).save(str(path))  # where they are special no more
+
+
+def _letters_within_words(tokenizer: Any, texts: Iterator[str]) -> list[str]:
+    """Return the letters that a word may go on with, in the order of the alphabet."""
+    found: Counter[str] = Counter()
+    for text in texts:
+        found.update(text)
+    letters: Counter[str] = Counter()
+    for raw, count in found.items():
+        for letter in tokenizer.normalizer.normalize_str(raw):
+            if len(tokenizer.pre_tokenizer.pre_tokenize_str(f"a{letter}")) == 1 and letter.strip():
+                letters[letter] += count
+    return sorted(sorted(letters, key=lambda letter: (-letters[letter], letter))[:LETTERS])
+
+
+def _train_bytes(
+    texts: Callable[[], Iterator[str]], vocab_size: int, path: Path, *, ended: bool
+) -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PADDING, END, UNKNOWN],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts(), trainer)
+    if ended:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"$A {END}",
+            pair=f"$A {END} $B:1 {END}:1",
+            special_tokens=[(END, tokenizer.token_to_id(END))],
+        )
+    tokenizer.save(str(path))

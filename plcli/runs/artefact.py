@@ -1,0 +1,213 @@
+"""The artefact: the `model/` folder that a run leaves.
+
+It needs neither the config, nor the data, nor the network.
+
+    config.json, model.safetensors,   as `save_pretrained` writes them; transformers loads them
+    tokenizer files
+    plcli.json                        what plcli knows besides: task, columns, labels, metrics,
+                                      sha256
+
+An adapter has adapter_model.safetensors and adapter_config.json instead of model.safetensors.
+A module that has no `save_pretrained` leaves its state as model.safetensors instead.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plcli import __version__
+from plcli.config.allowlist import class_paths
+from plcli.errors import MachineError, ModelError
+from plcli.runs import atomic_files as durable
+
+CARD = "plcli.json"
+UNSAFE = {  # endings of files that run code when they are loaded
+    *(".bin", ".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pt2"),
+    *(".pth", ".py", ".pyc", ".pyd", ".so", ".h5", ".keras", ".mar", ".nemo"),
+}
+NO_FACTS = {  # arguments that choose code, weights or files, so that a file may not set them
+    *("pretrained", "architecture", "optimizer", "schedule", "compile", "tokenizer"),
+    *("init_from", "lora"),
+    *("train", "validation", "test", "predict", "class_path", "init_args"),
+}
+WEIGHTS = "model.safetensors"
+ADAPTER = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A verified artefact.
+
+    Attributes:
+        folder: where it stands.
+        card: the content of plcli.json.
+    """
+
+    folder: Path
+    card: dict[str, Any]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the data told the model, by the names of the model's constructor."""
+        facts: dict[str, Any] = self.card["facts"]
+        return facts
+
+    @property
+    def loads_by_pretrained(self) -> bool:
+        """Whether the model's `pretrained` argument takes the folder.
+
+        Else the state is loaded into the module.
+        """
+        return (self.folder / "config.json").exists()
+
+
+def exists(folder: Path) -> bool:
+    """Whether a folder holds an artefact."""
+    return (folder / CARD).is_file()
+
+
+def load(folder: Path) -> Artefact:
+    """Open an artefact and verify its weights.
+
+    Raises:
+        ModelError: if it is no artefact, or its weights are not those that were written.
+    """
+    if not exists(folder):
+        raise ModelError(f"{folder}: holds no {CARD}, so no model of plcli.")
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        expected = [card[key] for key in ("facts", "sha256")][-1]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"{folder / CARD}: is damaged ({error}). Copy the folder again.") from None
+    check_facts(card["facts"], str(folder / CARD))
+    unsafe = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in UNSAFE)
+    if unsafe:
+        raise ModelError(
+            f"{folder}: holds {unsafe[0]}, a kind of file that can run code when it is loaded; "
+            f"an artefact of plcli has its weights in {WEIGHTS} alone. "
+            "Remove the file, or take the folder from its source again."
+        )
+    weights = _weights(folder)
+    if not weights.is_file():
+        raise ModelError(f"{folder}: holds no {WEIGHTS}. Copy the folder again, whole.")
+    if sha256(weights) != expected:
+        raise ModelError(
+            f"{weights}: is not the file that was written (its sha256 differs). "
+            "Copy the folder again."
+        )
+    return Artefact(folder, card)
+
+
+def _weights(folder: Path) -> Path:
+    """Return the file of the weights, or of what was learnt beside others."""
+    return folder / (ADAPTER if (folder / ADAPTER).is_file() else WEIGHTS)
+
+
+def check_facts(facts: Any, where: str) -> None:
+    """Check that facts are plain values, and of the kind that data tell a model.
+
+    Raises:
+        ModelError: if they would choose code, weights or files instead.
+    """
+    if not isinstance(facts, Mapping):
+        raise ModelError(f"{where}: its facts are damaged. Copy it again.")
+    named = [*NO_FACTS & facts.keys(), *(key for key, _ in class_paths(facts))]
+    if named:
+        raise ModelError(
+            f"{where}: its facts hold '{sorted(named)[0]}', which no data tell a model. "
+            "Take the file from its source again, and do not trust this one."
+        )
+
+
+def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> None:
+    """Write an artefact beside its place and rename it there, so that it is whole or absent.
+
+    Args:
+        folder: the place; what stands there is replaced.
+        model: the LightningModule.
+        data: the LightningDataModule, or None.
+        card: what plcli.json is to say.
+
+    Raises:
+        MachineError: if it cannot be written.
+    """
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=durable.PREFIX))
+        try:
+            _write_weights(temporary, model)
+            if hasattr(data, "save_pretrained"):
+                data.save_pretrained(temporary)
+            content = {"plcli": __version__, **card, "sha256": sha256(_weights(temporary))}
+            (temporary / CARD).write_text(to_json(content), encoding="utf-8")
+            temporary.chmod(0o755)
+            for path in temporary.rglob("*"):
+                (durable.sync_folder if path.is_dir() else durable.sync_file)(path)
+            durable.sync_folder(temporary)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+            durable.sync_folder(folder.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise MachineError(f"{folder}: cannot be written ({error.strerror or error}).") from error
+
+
+def _write_weights(folder: Path, model: Any) -> None:
+    if hasattr(model, "save_pretrained"):
+        model.save_pretrained(folder)
+    else:
+        from safetensors.torch import save_model
+
+        save_model(model, str(folder / WEIGHTS))
+
+
+def load_state(artefact: Artefact, model: Any) -> None:
+    """Load the state of a module that has no `pretrained` argument.
+
+    Raises:
+        ModelError: if the module's state has other names or shapes.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
+    try:
+        load_model(model, artefact.folder / WEIGHTS)
+    except SafetensorError as error:
+        raise ModelError(
+            f"{artefact.folder / WEIGHTS}: is no safetensors file ({error}). Copy the folder again."
+        ) from None
+    except RuntimeError as error:
+        raise ModelError(
+            f"{artefact.folder}: does not fit {type(model).__name__}: "
+            f"{str(error).splitlines()[-1].strip()[:200]}"
+        ) from None
+
+
+def to_json(values: Any) -> str:
+    """Write values as JSON; a number that is none, such as a constant's correlation, as null."""
+    return json.dumps(_finite(values), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

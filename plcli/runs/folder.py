@@ -1,0 +1,249 @@
+"""The run folder: its layout, its name, whether its run is finished, what was true when it ran."""
+
+import glob
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from plcli import __version__
+from plcli.config.files import load_yaml
+from plcli.errors import ModelError, UsageError
+from plcli.runs import artefact
+
+ROOT = Path("runs")
+PACKAGES = (
+    "torch",
+    "lightning",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "torchmetrics",
+    "jsonargparse",
+    "numpy",
+    "pyarrow",
+)
+# keys in which a resumed run may differ: they change neither the weights nor the numbers
+NO_MATTER = {
+    "trainer.callbacks",
+    "trainer.enable_checkpointing",
+    "trainer.enable_model_summary",
+    "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+    "trainer.logger",
+    "trainer.profiler",
+    "data.init_args.num_workers",
+    "data.init_args.predict",
+    "data.init_args.test",
+    "threads",
+    "interop_threads",
+    "checkpoint.every_minutes",
+    "checkpoint.every_n_steps",
+    "numbers",
+}
+
+
+OTHER_DATA = {  # arguments of the data that say nothing of how a model was trained
+    "validation",
+    "test",
+    "predict",
+    "id",
+    "batch_size",
+    "tokens_per_batch",
+    "num_workers",
+    "encoding",
+    "empty_text",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.folder / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of best.ckpt and last.ckpt."""
+        return self.folder / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The artefact; it is written last, so that it stands for a finished run.
+
+        It may be the folder itself.
+        """
+        return self.folder if artefact.exists(self.folder) else self.folder / "model"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return artefact.exists(self.model)
+
+    def checkpoint(self, name: str) -> Path:
+        """Return a checkpoint by `best` or `last`, or by its path.
+
+        Raises:
+            ModelError: if there is no such file.
+        """
+        path = self.checkpoints / f"{name}.ckpt" if name in ("best", "last") else Path(name)
+        if not path.is_file():
+            raise ModelError(
+                f"{path}: no such checkpoint. Give best, last or a file with --ckpt_path."
+            )
+        return path
+
+
+def open_run(folder: str) -> Run:
+    """Return the run of a run folder or of its model/ folder.
+
+    Raises:
+        UsageError: if the folder is neither.
+    """
+    path = Path(folder)
+    if artefact.exists(path):
+        inside_a_run = path.name == "model" and (path.parent / "config.yaml").exists()
+        return Run(path.parent) if inside_a_run else Run(path)
+    if not path.is_dir():
+        raise UsageError(f"--run {folder}: no such folder.{_known_runs()}")
+    if not (path / "config.yaml").exists() and not artefact.exists(path / "model"):
+        raise UsageError(
+            f"--run {folder}: is neither a run folder (config.yaml) nor a model/ folder "
+            f"(plcli.json).{_known_runs()}"
+        )
+    return Run(path)
+
+
+def _known_runs() -> str:
+    names = [str(run.folder) for run in all_runs()]
+    return f" There are: {', '.join(names[-5:])}." if names else ""
+
+
+def free_folder(name: str) -> Path:
+    """Return the next free runs/<name>-<n>."""
+    taken = [
+        int(path.name[len(name) + 1 :])
+        for path in ROOT.glob(f"{name}-*")
+        if path.name[len(name) + 1 :].isdigit()
+    ]
+    return ROOT / f"{name}-{max(taken, default=0) + 1}"
+
+
+def all_runs() -> Iterator[Run]:
+    """Yield the runs below ./runs, oldest first."""
+    configs = sorted(ROOT.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime)
+    yield from (Run(path.parent) for path in configs)
+
+
+def newest_finished(values: Mapping[str, Any]) -> Run:
+    """Return the newest finished run whose model and data are those of a config.
+
+    Raises:
+        ModelError: if there is none: random weights are never scored.
+    """
+    for run in reversed(list(all_runs())):
+        if run.finished and not _contradictions(load_yaml(run.config), values):
+            return run
+    raise ModelError(
+        "no finished run of this config stands below runs/, and random weights are not scored. "
+        "Train it with `plcli fit`, or name a run with --run."
+    )
+
+
+def _contradictions(saved: Any, values: Any) -> bool:
+    """Whether a config's model or training data say something else than a saved config's."""
+    for section in ("model", "data"):
+        wanted, stored = values.get(section) or {}, saved.get(section) or {}
+        arguments = wanted.get("init_args") or {}
+        chosen = {key: value for key, value in arguments.items() if key not in OTHER_DATA}
+        if wanted.get("class_path", stored.get("class_path")) != stored.get("class_path"):
+            return True
+        if not _within(chosen, stored.get("init_args") or {}):
+            return True
+    return False
+
+
+def _within(part: Any, whole: Any) -> bool:
+    """Whether every value of one mapping stands in another."""
+    if isinstance(part, Mapping):
+        return isinstance(whole, Mapping) and all(
+            key in whole and _within(value, whole[key]) for key, value in part.items()
+        )
+    return bool(part == whole or absolute(part) == absolute(whole))
+
+
+def absolute(source: Any) -> Any:
+    """Make the local paths and globs in a source absolute."""
+    if isinstance(source, list):
+        return [absolute(item) for item in source]
+    if isinstance(source, str) and (os.path.exists(source) or glob.glob(source)):
+        return os.path.abspath(source)
+    return source
+
+
+def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return `key: old -> new` for every key that matters and differs."""
+    old, new = dict(flat(saved)), dict(flat(wanted))
+    return [
+        f"{key}: {old.get(key)} -> {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+        and not any(key == name or key.startswith(f"{name}.") for name in NO_MATTER)
+    ]
+
+
+def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of nested mappings."""
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            yield from flat(value, f"{prefix}{key}.")
+    else:
+        yield prefix[:-1], values
+
+
+def environment(
+    *, seed: Any, fingerprints: Mapping[str, str], command: list[str]
+) -> dict[str, Any]:
+    """Return versions, machine, git state, data fingerprints and seed, for environment.json."""
+    import torch
+
+    return {
+        "plcli": __version__,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command,
+        "python": sys.version.split()[0],
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+        "git": {
+            "commit": _git("rev-parse", "HEAD"),
+            "dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
+        },
+        "seed": seed,
+        "data": dict(fingerprints),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=False, timeout=10
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,122 @@
+"""metrics.csv: one line a logging step, and kept when a run goes on."""
+
+import csv
+import io
+import itertools
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from plcli.errors import ModelError
+from plcli.runs import atomic_files as durable
+
+
+class MetricsCsv(Logger):
+    """Writes metrics.csv in the run folder.
+
+    Lightning's CSVLogger deletes the file of an earlier run in the same folder, so that a resumed
+    run would lose its start.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = folder / "metrics.csv"
+        self.lines: list[dict[str, Any]] = []
+        self._names: list[str] = []
+        self._first_names: list[str] = []
+        self._written = 0
+
+    @property
+    def name(self) -> str | None:
+        """None: the run folder has the name."""
+        return None
+
+    @property
+    def version(self) -> None:
+        """None: the run folder has the number."""
+        return None
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self.path.parent)
+
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
+        """Do nothing: config.yaml holds them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Keep a line; what comes for the same step joins it."""
+        step = step or 0
+        if not self.lines or int(self.lines[-1]["step"]) != step:
+            self.lines.append({"step": step})
+        line = self.lines[-1]
+        line |= {name: float(value) for name, value in metrics.items()}
+
+    def durable(self) -> dict[str, Any]:
+        """Make all lines durable but the last, and return what a run goes on from."""
+        self.save()
+        if self.path.exists():
+            durable.sync_file(self.path)
+        return {
+            "lines": max(0, len(self.lines) - 1),
+            "open": self.lines[-1] if self.lines else None,
+            "names": self._names,
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Take over the lines of the run that goes on, as they were when its state was saved.
+
+        Raises:
+            ModelError: if the file does not hold them any more.
+        """
+        lines: list[dict[str, Any]] = []
+        if state["lines"] and self.path.exists():
+            with open(self.path, encoding="utf-8", newline="") as file:
+                for line in itertools.islice(csv.DictReader(file), state["lines"]):
+                    lines.append(
+                        {name: value for name, value in line.items() if value not in ("", None)}
+                    )
+        if len(lines) < state["lines"]:
+            raise ModelError(
+                f"{self.path}: holds {len(lines)} lines, but {state['lines']} were written before "
+                "the checkpoint. Put the file back, or train anew with another --run."
+            )
+        self.lines = lines + ([state["open"]] if state["open"] else [])
+        self._names = []  # so that the file is written anew, without what came after the checkpoint
+        self._first_names = list(state["names"])
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the lines but the last, which may still grow."""
+        self._write(self.lines[:-1])
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write all lines."""
+        self._write(self.lines)
+
+    def _write(self, lines: list[dict[str, Any]]) -> None:
+        """Append new lines; where one brings a new name, write the file anew, beside its place."""
+        new = (name for line in lines[self._written :] for name in line)
+        names = list(dict.fromkeys([*(self._names or self._first_names), *new]))
+        if names != self._names:
+            self._names = names
+            text = io.StringIO(newline="")
+            writer = csv.DictWriter(text, names)
+            writer.writeheader()
+            writer.writerows(lines)
+            durable.write_text(self.path, text.getvalue())
+        elif lines[self._written :]:
+            with open(self.path, "a", encoding="utf-8", newline="") as file:
+                csv.DictWriter(file, names).writerows(lines[self._written :])
+        self._written = len(lines)

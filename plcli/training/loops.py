@@ -1,0 +1,483 @@
+"""Training that goes on exactly where it was: nothing random has a state that must be kept.
+
+- The order of an epoch's batches is a function of (seed, epoch); a loader is told its first batch.
+- Random numbers inside a batch's data are a function of (seed, epoch, batch, rank), in whatever
+  process it is made; those of a training step of (seed, batches done, rank).
+- A state is taken between two batches, once all that belongs to a batch is done: its validation,
+  schedulers and log lines. One taken inside a validation says so, and the validation is repeated.
+
+Lightning saves inside a batch and resumes mid-epoch with other rows, other noise and counters of
+its own, so that two of its loops are replaced. They lean on internals of lightning 2.6.
+"""
+
+import copy
+import hashlib
+import itertools
+import logging
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning.fabric.utilities.data import _set_sampler_epoch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
+from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.loops.loop import _Loop
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.trainer.connectors.logger_connector.result import (
+    _Metadata,
+    _ResultMetric,
+    _Sync,
+)
+from lightning.pytorch.trainer.states import RunningStage, TrainerFn
+from torch.utils.data import DataLoader, IterableDataset
+from torchmetrics import Metric
+
+from plcli.training.signals import signals
+
+logger = logging.getLogger(__name__)
+
+
+def reseed(*key: Any) -> None:
+    """Make all random numbers that follow a function of some plain values."""
+    seed = int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little")
+    torch.default_generator.manual_seed(seed)
+    # torch.manual_seed costs half a millisecond where CUDA is not in use yet
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's own
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+class Drawn(NamedTuple):
+    """What a sampler gave, and what the random numbers of its data depend on."""
+
+    key: tuple[Any, ...]
+    index: Any
+
+
+class Order:
+    """The batches of a loader: another order every epoch, which may be begun at any batch.
+
+    Args:
+        inner: the loader's own (batch) sampler.
+        key: what the data's random numbers depend on, beside epoch and batch.
+        rows: the row numbers of a data set that is a part of another; None where it is none.
+        epoch: returns the number of the epoch.
+    """
+
+    def __init__(
+        self, inner: Any, *, key: tuple[Any, ...], rows: Any, epoch: Callable[[], int]
+    ) -> None:
+        self.inner, self.key, self.rows, self.epoch = inner, key, rows, epoch
+        self.start = 0
+        samplers = (inner, getattr(inner, "sampler", None))
+        generators = (getattr(sampler, "generator", None) for sampler in samplers)
+        self._generators = [
+            (generator, generator.initial_seed())
+            for generator in generators
+            if isinstance(generator, torch.Generator)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getattr__(self, name: str) -> Any:  # what Lightning and users ask a sampler for
+        if name == "inner":  # while it is copied or unpickled
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def __iter__(self) -> Iterator[Drawn]:
+        start, self.start = self.start, 0  # only once, and not when the first batch is asked for
+        return self._drawn(self.epoch(), start)
+
+    def _drawn(self, epoch: int, start: int) -> Iterator[Drawn]:
+        for number, index in enumerate(self.indices(epoch)):
+            if number >= start:
+                yield Drawn((*self.key, epoch, number), index)
+
+    def indices(self, epoch: int) -> Iterator[Any]:
+        """Yield what the loader's own sampler gives in an epoch."""
+        reseed("order", *self.key[:-1], epoch)  # the ranks share one order out
+        for generator, seed in self._generators:
+            generator.manual_seed((seed * 1_000_003 + epoch) % 2**63)
+        yield from self.inner
+
+
+class SeededRows:
+    """A data set whose random numbers depend on the batch alone.
+
+    Args:
+        inner: the loader's own data set.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getattr__(self, name: str) -> Any:  # what users ask their data set for
+        if name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not isinstance(index, Drawn):
+            return self.inner[index]
+        reseed(*index.key)
+        return self.inner[index.index]
+
+    def __getitems__(self, drawn: Drawn) -> Any:
+        reseed(*drawn.key)
+        if callable(many := getattr(self.inner, "__getitems__", None)):
+            return many(drawn.index)
+        return [self.inner[index] for index in drawn.index]
+
+
+def _has_order(loader: Any) -> bool:
+    return isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
+
+
+def _take_in_hand(loader: Any, what: str, loop: "ExactFitLoop", epoch: Callable[[], int]) -> Order:
+    """Give a loader an order and random numbers that depend on the epoch alone."""
+    name = "sampler" if loader.batch_sampler is None else "batch_sampler"
+    inner, data = getattr(loader, name), loader.dataset
+    if isinstance(inner, Order):
+        return inner
+    order = Order(
+        inner,
+        key=(what, loop.seed, loop.trainer.global_rank),
+        rows=getattr(data, "row_numbers", getattr(data, "indices", None)),
+        epoch=epoch,
+    )
+    # a loader refuses the change of its parts; here they are the same, but for the order
+    object.__setattr__(loader, name, order)
+    object.__setattr__(loader, "dataset", SeededRows(data))
+    return order
+
+
+class ExactFitLoop(_FitLoop):
+    """Lightning's loop over epochs, taken up between two batches.
+
+    Args:
+        trainer: the trainer.
+        seed: of everything random.
+        keeper: told of every batch and epoch that is done; may save and may end the fit.
+    """
+
+    def __init__(self, trainer: Trainer, *, seed: int, keeper: Any) -> None:
+        before = trainer.fit_loop
+        super().__init__(trainer, min_epochs=before.min_epochs, max_epochs=before.max_epochs)
+        self.seed, self.keeper = seed, keeper
+        self.epoch_loop: ExactEpochLoop = ExactEpochLoop(
+            trainer, min_steps=before.epoch_loop.min_steps, max_steps=before.epoch_loop.max_steps
+        )
+        self.orders: list[Order] = []
+        self.seekable = True
+
+    def state(self, *, within_validation: bool, rank_states: list[Any]) -> dict[str, Any]:
+        """Return what Lightning's checkpoint lacks."""
+        return {
+            "batch": self.epoch_loop.batch_progress.current.ready if self.within_an_epoch else 0,
+            "within_validation": within_validation,
+            "should_stop": self.trainer.should_stop,
+            "metrics": dict(self.trainer._logger_connector._callback_metrics),
+            "ranks": rank_states,
+        }
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch that runs, from 0."""
+        current: Any = self.epoch_progress.current
+        return int(current.processed)
+
+    @property
+    def within_an_epoch(self) -> bool:
+        """Whether an epoch has begun and has not ended."""
+        return self.epoch_progress.current.ready != self.epoch_progress.current.completed
+
+    def run(self) -> None:
+        """Run the epochs that are left."""
+        signals.take()  # from Lightning, which neither saves nor lets the ranks agree
+        signals.waits = self.keeper.folder is not None
+        try:
+            self._take_up(self.keeper.state)
+            super().run()
+        finally:
+            signals.waits = False
+
+    def _take_up(self, state: dict[str, Any] | None) -> None:
+        if state is not None:
+            _Loop.restarting.fset(self, False)  # type: ignore[attr-defined]  # of this loop and those in it
+            self._restarting = self.within_an_epoch  # its start is not repeated
+            self.epoch_loop.state = state if self.within_an_epoch else None
+            self.trainer.should_stop = state["should_stop"]
+            self.trainer._logger_connector._callback_metrics.update(state["metrics"])
+            ranks = state["ranks"]
+            if len(ranks) == self.trainer.world_size:
+                _set_metrics(
+                    self.trainer.lightning_module, ranks[self.trainer.global_rank]["metrics"]
+                )
+            self._seek(state["batch"])
+
+    def _seek(self, batch: int) -> None:
+        """Let the loaders begin with a batch."""
+        self.setup_data()  # does nothing where estimated_stepping_batches has done it
+        if self._data_fetcher is None:
+            return
+        assert self._combined_loader is not None
+        for loader in self._combined_loader.flattened:
+            _set_sampler_epoch(loader, self.epoch)
+        if self.seekable:
+            for order in self.orders:
+                order.start = batch % max(1, len(order))
+        reseed("epoch", self.seed, self.epoch)
+        iter(self._data_fetcher)
+        if not self.seekable and batch:
+            logger.warning(
+                "the training data cannot be told where to begin: %d batches are read and left "
+                "out, and random numbers in them may differ from those of an uninterrupted run",
+                batch,
+            )
+            for _ in range(batch):
+                next(self._data_fetcher)
+            self._data_fetcher.fetched = 0  # the epoch's loop adds what was done before
+
+    def _load_combined_loader_states(self) -> None:
+        """Take the loaders' order and random numbers in hand, before the first is asked for."""
+        assert self._combined_loader is not None
+        loaders = self._combined_loader.flattened
+        self.seekable = all(_has_order(loader) for loader in loaders)
+        self.orders = [
+            _take_in_hand(loader, "rows", self, lambda: self.epoch)
+            for loader in loaders
+            if _has_order(loader)
+        ]
+        reseed("epoch", self.seed, self.epoch)  # of data without an order
+
+    def advance(self) -> None:
+        """Run one epoch."""
+        self._restarting = False
+        super().advance()
+
+    def on_advance_end(self) -> None:
+        """End an epoch, and let the keeper know."""
+        added = self.epoch_loop.add_what_was_not_logged_again()
+        super().on_advance_end()
+        self.epoch_loop.forget(added)
+        self.keeper.epoch_is_done(self.trainer)
+
+
+class ExactEpochLoop(_TrainingEpochLoop):
+    """Lightning's loop over an epoch's batches.
+
+    Attributes:
+        state: what is gone on from, until it is taken up.
+    """
+
+    def __init__(self, trainer: Trainer, *, min_steps: int | None, max_steps: int) -> None:
+        super().__init__(trainer, min_steps=min_steps, max_steps=max_steps)
+        self.val_loop = ExactValidationLoop(
+            trainer,
+            TrainerFn.FITTING,
+            RunningStage.VALIDATING,
+            verbose=False,
+            inference_mode=False,
+        )
+        self.state: dict[str, Any] | None = None
+        self._sums: dict[str, Any] = {}
+
+    def reset(self) -> None:
+        """Begin an epoch, or go on in one with all counters as they were."""
+        if self.state is None:
+            super().reset()
+        else:
+            ranks = self.state["ranks"]
+            same_world = len(ranks) == self.trainer.world_size
+            self._sums = dict(ranks[self.trainer.global_rank]["sums"]) if same_world else {}
+
+    def on_run_start(self, data_fetcher: Any) -> None:
+        """Begin an epoch; where a validation was broken off, do it again first."""
+        loop = self._fit_loop
+        reseed("epoch", loop.seed, loop.epoch)  # of data without an order
+        super().on_run_start(data_fetcher)
+        state, self.state = self.state, None
+        if state is not None and state["within_validation"]:
+            self.on_advance_end(data_fetcher)
+
+    @property
+    def batches_done(self) -> int:
+        """Batches of all epochs so far."""
+        return self.batch_progress.total.ready
+
+    @property
+    def _fit_loop(self) -> ExactFitLoop:
+        loop = self.trainer.fit_loop
+        assert isinstance(loop, ExactFitLoop)
+        return loop
+
+    def _on_after_fetch(self) -> None:
+        super()._on_after_fetch()
+        self._reseed("step")
+
+    def _reseed(self, what: str) -> None:
+        reseed(what, self._fit_loop.seed, self.batches_done, self.trainer.global_rank)
+
+    def _broadcast_sigterm_tensor(self) -> None:
+        """Do nothing: the keeper lets the ranks agree on signals."""
+
+    def on_advance_end(self, data_fetcher: Any) -> None:
+        """End a batch with its validation, and let the keeper know."""
+        self._add_sums()
+        self._reseed("validation")
+        keeper = self._fit_loop.keeper
+        keeper.metrics_before_validation = None
+        try:
+            super().on_advance_end(data_fetcher)
+        except LeaveValidation:
+            self.trainer.training = True
+            for callback in self.trainer.callbacks:
+                if isinstance(callback, WeightAveraging):  # it has put the mean weights in
+                    callback.on_validation_epoch_end(self.trainer, self.trainer.lightning_module)
+            keeper.validation_was_left(self.trainer)
+        within = not self._should_accumulate() and not self._num_ready_batches_reached()
+        if within and not self.done:  # gradients are not kept, and an epoch's end saves anyway
+            keeper.batch_is_done(self.trainer)
+
+    def _add_sums(self) -> None:
+        """Add what an epoch's means were made of before, where the epoch is gone on with."""
+        for key in [key for key in self._sums if key in self._results]:
+            metric = self._results[key]
+            for name, value in self._sums.pop(key)["state"].items():
+                now = getattr(metric, name)
+                join = metric.meta.reduce_fx
+                if not (metric.meta.is_max_reduction or metric.meta.is_min_reduction):
+                    join = torch.add  # means are kept as sums
+                setattr(metric, name, join(now, value.to(now.device)))
+
+    def sums(self) -> dict[str, Any]:
+        """Return what the means of the running epoch are made of so far."""
+        return self._sums | {
+            key: _kept(metric)
+            for key, metric in self._results.items()
+            if metric.meta.on_epoch and not metric.has_reset
+        }
+
+    def add_what_was_not_logged_again(self) -> list[str]:
+        """Add means of which no part was logged since the epoch was gone on with.
+
+        Returns:
+            Their keys, which are to be forgotten at the epoch's end.
+        """
+        added = []
+        for key, kept in self._sums.items():
+            metric = _result(kept, self.trainer)
+            if metric is not None:
+                self._results[key] = metric
+                added.append(key)
+        self._sums = {}
+        return added
+
+    def forget(self, keys: list[str]) -> None:
+        """Forget means, which the next epoch makes anew."""
+        for key in keys:
+            del self._results[key]
+
+
+PLAIN = (  # the fields of a logged mean's metadata that are plain values
+    *("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph"),
+    *("add_dataloader_idx", "dataloader_idx", "metric_attribute"),
+)
+
+
+def _kept(metric: _ResultMetric) -> dict[str, Any]:
+    """Return a logged mean as tensors and plain values."""
+    meta = metric.meta
+    states = ("value", "cumulated_batch_size") if metric.is_tensor else ()
+    return {
+        "meta": {name: getattr(meta, name) for name in PLAIN},
+        "reduce": meta.reduce_fx.__name__,
+        "sync": [meta.sync.should, meta.sync.rank_zero_only],
+        "state": {
+            name: getattr(metric, name).detach().cpu() for name in states if hasattr(metric, name)
+        },
+    }
+
+
+def _result(kept: Mapping[str, Any], trainer: Trainer) -> _ResultMetric | None:
+    """Return a logged mean as it was before it was kept; None where its metric has gone."""
+    meta = _Metadata(**kept["meta"], reduce_fx=kept["reduce"])
+    should, rank_zero_only = kept["sync"]
+    meta.sync = _Sync(fn=trainer.strategy.reduce, _should=should, rank_zero_only=rank_zero_only)
+    metric = _ResultMetric(meta, is_tensor=bool(kept["state"]))
+    if metric.is_tensor:
+        for name, value in kept["state"].items():
+            setattr(metric, name, value.to(trainer.strategy.root_device))
+    else:
+        parts: dict[str, Any] = dict(trainer.lightning_module.named_modules())
+        if meta.metric_attribute not in parts:
+            return None
+        metric.value = parts[meta.metric_attribute]
+    metric._update_count = 1
+    return metric
+
+
+class ExactValidationLoop(_EvaluationLoop):
+    """Lightning's loop over validation batches, with random numbers that do not depend on others.
+
+    Workers that live on would go on with theirs.
+    """
+
+    def setup_data(self) -> None:
+        """Take the loaders in hand."""
+        super().setup_data()
+        loop: Any = self.trainer.fit_loop
+        if self._combined_loader is None:
+            return
+        for loader in filter(_has_order, self._combined_loader.flattened):
+            _take_in_hand(loader, "validation", loop, lambda: loop.epoch_loop.batches_done)
+
+
+class LeaveValidation(BaseException):
+    """Ends a validation that a signal has broken off."""
+
+
+def metrics_of(module: Any) -> dict[str, Any]:
+    """Return the states of a module's metrics that have been updated since their last reset."""
+    return {
+        name: {"count": part._update_count, "state": copy.deepcopy(part.metric_state)}
+        for name, part in module.named_modules()
+        if isinstance(part, Metric) and part._update_count
+    }
+
+
+def _set_metrics(module: Any, states: dict[str, Any]) -> None:
+    for name, part in module.named_modules():
+        if isinstance(part, Metric) and name in states:
+            for key, value in states[name]["state"].items():
+                now = getattr(part, key)
+                device = now.device if isinstance(now, torch.Tensor) else part.device
+                setattr(part, key, _moved(value, device))
+            part._update_count, part._computed = states[name]["count"], None
+
+
+def _moved(value: Any, device: Any) -> Any:
+    if isinstance(value, list):
+        return [_moved(item, device) for item in value]
+    return value.to(device) if isinstance(value, torch.Tensor) else value
+
+
+def rows_of(loop: ExactFitLoop, *, epoch: int, batches: range) -> list[int]:
+    """Return the row numbers of some batches of an epoch; empty where they cannot be told."""
+    rows: list[int] = []
+    for order in loop.orders if loop.seekable else []:
+        for index in itertools.islice(order.indices(epoch), batches.start, batches.stop):
+            positions = index if isinstance(index, (list, tuple)) else [index]
+            rows += [int(n if order.rows is None else order.rows[n]) for n in positions]
+    return rows
