@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, get_scheduler
 
+from plcli.data.fitted_tokenizers import fit
 from plcli.data.masking import mask
-from plcli.pretrained.fitted_tokenizers import fit
 
 BLOCK, BATCH, RATE, WARMUP, PIECES = 128, 16, 1e-3, 0.1, 2000  # as configs/causal_lm.yaml has them
 

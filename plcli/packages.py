@@ -1,9 +1,11 @@
-"""Packages that only some tasks and options need."""
+"""Installed packages: those that only some tasks and options need, and files inside of them."""
 
 import importlib
+import importlib.util
+from pathlib import Path
 from typing import Any
 
-from plcli.errors import MachineError
+from plcli.errors import DataError, MachineError
 
 
 def need(module: str, *, extra: str, purpose: str) -> Any:
@@ -26,3 +28,19 @@ def need(module: str, *, extra: str, purpose: str) -> Any:
             f"{purpose}: needs the package {error.name}, which is not installed. "
             f"Install it: pip install 'plcli[{extra}]'."
         ) from None
+
+
+def package_path(name: str) -> Path:
+    """Return the path of `package:NAME/PATH` inside an installed package, which is not imported.
+
+    Raises:
+        DataError: if the package or the path is not there.
+    """
+    package, _, inside = name.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError(f"{name}: no package '{package}' is installed. Install it with pip.")
+    path = Path(next(iter(spec.submodule_search_locations))) / inside
+    if not path.exists():
+        raise DataError(f"{name}: the package '{package}' holds no '{inside}'. Check the path.")
+    return path

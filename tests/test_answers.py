@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from plcli.data.encoders.contexts import (
-    ContextEncoder,
-    Fate,
-    best_spans,
-    choose,
-    no_answer_scores,
-    parse,
-)
-from plcli.data.encoders.contexts import Span as Found
+from plcli.data.encoders.contexts import ContextEncoder, Fate, parse
 from plcli.errors import DataError, ModelError, UsageError
+from plcli.metrics.answers import Span as Found
+from plcli.metrics.answers import best_spans, choose, no_answer_scores
 from tests.tiny import bert_tokenizer, word_tokenizer
 
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz", *(f"##{letter}" for letter in "abcdefghijk")]

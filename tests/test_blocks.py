@@ -13,10 +13,10 @@ from plcli.data.encoders.documents import (
     byte_counts,
     padded,
 )
+from plcli.data.fitted_tokenizers import fit
 from plcli.data.rows import Kind, from_values, load
 from plcli.data.token_cache import Encoded, encode
 from plcli.errors import DataError, ModelError, UsageError
-from plcli.pretrained.fitted_tokenizers import fit
 from tests.tiny import bert_tokenizer, word_tokenizer
 
 LENGTHS = np.array([5, 0, 3, 1], np.int32)

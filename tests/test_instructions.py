@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from plcli.data.encoders.conversations import ConversationEncoder, PromptEncoder, ResponseEncoder
+from plcli.data.fitted_tokenizers import fit
 from plcli.errors import DataError, ModelError
-from plcli.pretrained.fitted_tokenizers import fit
 
 TEMPLATE = (
     "{% for message in messages %}<{{ message.role }}>{{ message.content }}{{ eos_token }}\n"

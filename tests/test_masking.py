@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from plcli.data.masking import mask
-from plcli.data.token_cache import IGNORED
+from plcli.pretrained.label_ids import IGNORED
 
 MASK, SIZE = 4, 1000
 IDS = np.arange(100, 1100)

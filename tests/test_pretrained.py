@@ -11,8 +11,8 @@ import pytest
 import torch
 import transformers
 
+from plcli.data import fitted_tokenizers
 from plcli.errors import MachineError, ModelError
-from plcli.pretrained import fitted_tokenizers
 from plcli.pretrained import loading as pretrained
 from tests.tiny import bert_classifier, bert_tokenizer, save_bert, word_tokenizer
 

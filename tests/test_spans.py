@@ -13,10 +13,12 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, Entities
 
 from plcli.data.encoders.words import WordEncoder
-from plcli.data.token_cache import IGNORED
+from plcli.data.tagging import Tagging, tags_of
+from plcli.data.tagging import read as read_spans
 from plcli.errors import DataError, UsageError
 from plcli.metrics import spans
-from plcli.metrics.spans import SpanScores, Tagging
+from plcli.metrics.spans import SpanScores
+from plcli.pretrained.label_ids import IGNORED
 from tests.tiny import bert_tokenizer, word_tokenizer
 
 BIO = ["B-x", "B-y", "I-x", "I-y", "O"]
@@ -128,12 +130,12 @@ def spelt(*values: Any) -> str:
 
 
 def test_blanks_around_a_label_are_no_part_of_it() -> None:
-    assert spans.read(spelt((5, 9, " from ")), TEXT, "here", "s") == [(5, 9, "from")]
+    assert read_spans(spelt((5, 9, " from ")), TEXT, "here", "s") == [(5, 9, "from")]
 
 
 def test_spans_are_read_in_order() -> None:
     cell = spelt((13, 17, "to"), (5, 9, "from"))
-    assert spans.read(cell, TEXT, "here", "s") == [(5, 9, "from"), (13, 17, "to")]
+    assert read_spans(cell, TEXT, "here", "s") == [(5, 9, "from"), (13, 17, "to")]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_spans_are_read_in_order() -> None:
 )
 def test_a_span_that_cannot_be_is_refused(cell: str, said: str) -> None:
     with pytest.raises(DataError, match="^f.jsonl, row 3: column 's' holds ") as caught:
-        spans.read(cell, TEXT, "f.jsonl, row 3", "s")
+        read_spans(cell, TEXT, "f.jsonl, row 3", "s")
     assert said in str(caught.value)
 
 
@@ -250,12 +252,12 @@ def test_a_text_without_a_token_has_one_entry() -> None:
 
 def text_labels(text: str, *found: tuple[int, int, str]) -> dict[str, Any]:
     """Encode a text with spans."""
-    return encoded(text, spelt(*found), tagging=Tagging(spans.tags_of(["x", "y"])), length=20)
+    return encoded(text, spelt(*found), tagging=Tagging(tags_of(["x", "y"])), length=20)
 
 
 def test_words_that_a_span_covers_are_tagged() -> None:
     columns = text_labels("a bx c b", (2, 6, "x"), (7, 8, "y"))
-    names = spans.tags_of(["x", "y"])
+    names = tags_of(["x", "y"])
     assert [names[label] for label in counted(columns, "labels")] == ["O", "B-x", "I-x", "B-y"]
 
 
@@ -264,7 +266,7 @@ def test_spans_that_end_inside_a_word_are_counted() -> None:
 
 
 def test_the_words_of_a_span_that_ends_inside_one_are_tagged() -> None:
-    names, columns = spans.tags_of(["x", "y"]), text_labels("a bx c", (2, 3, "y"))
+    names, columns = tags_of(["x", "y"]), text_labels("a bx c", (2, 3, "y"))
     assert [names[label] for label in counted(columns, "labels")] == ["O", "B-y", "O"]
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from plcli.config.keys import SECTIONS
 from plcli.errors import UsageError, did_you_mean
 
 COMMANDS = {
@@ -18,16 +19,6 @@ COMMANDS = {
     "test": "score the test split with the best weights of a run",
     "predict": "predict a file, texts or standard input with the best weights of a run",
 }
-SECTIONS = (
-    "model",
-    "data",
-    "trainer",
-    "checkpoint",
-    "numbers",
-    "seed_everything",
-    "threads",
-    "interop_threads",
-)
 ALLOW_IMPORT = "allow-import"
 OPTIONS = {
     "fit": {

@@ -20,7 +20,7 @@ from plcli.runs import atomic_files as durable
 from plcli.runs import folder as runs
 from plcli.runs import results as outcome
 from plcli.training import checkpoint_io as checkpoint_files
-from plcli.training import loops as exact
+from plcli.training.batch_order import reseed
 from plcli.training.csv_logger import MetricsCsv
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Fit:
         if self.checkpoints.best_results:
             results["validation"] = self.checkpoints.best_results
         if self._has_test():
-            exact.reseed("test", self.config.get("seed_everything"))  # as in a run not stopped
+            reseed("test", self.config.get("seed_everything"))  # as in a run not stopped
             trainer.test(model, datamodule=self.datamodule, verbose=False)
             results["test"] = outcome.results(model, trainer.callback_metrics, "test")
         if trainer.is_global_zero:

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
-from plcli.cli.arguments import SECTIONS
 from plcli.config import allowlist
 from plcli.config import files as config
+from plcli.config.keys import SECTIONS
 from plcli.errors import UsageError, did_you_mean, listed, suggest
 
 CLASS_KEYS = ("class_path", "init_args")

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from plcli.cli.arguments import COMMANDS, SECTIONS
+from plcli.config.keys import BLOCKS, SECTIONS
 from plcli.errors import UsageError, did_you_mean, listed
 
 MOST_BYTES = 1_000_000  # of a config file
@@ -162,11 +162,11 @@ def _read(path: Path, command: str, seen: tuple[Path, ...]) -> list[Fragment]:
         raise UsageError(f"{path}: inherits from itself through 'config:'. Take that line out.")
     values = load_yaml(path)
     bases = values.pop("config", [])
-    if any(name in values for name in COMMANDS):
+    if any(name in values for name in BLOCKS):
         block = values.get(command) or {}
         if not isinstance(block, dict):
             raise UsageError(f"{path}: '{command}' holds {block!r}, not a mapping of keys.")
-        flat = {key: value for key, value in values.items() if key not in COMMANDS}
+        flat = {key: value for key, value in values.items() if key not in BLOCKS}
         values = merge([flat, block])
     check_sections(values, f"{path}: ")
     fragments = []
@@ -193,7 +193,7 @@ def check_sections(values: Mapping[str, Any], where: str) -> None:
                 "Give it on the command line alone: --allow-import PACKAGE."
             )
         if section not in SECTIONS:
-            near = did_you_mean(section, (*SECTIONS, "config", *COMMANDS))
+            near = did_you_mean(section, (*SECTIONS, "config", *BLOCKS))
             raise UsageError(
                 f"{where}unknown key '{section}'.{near or f' Valid are {listed(SECTIONS)}.'}"
             )

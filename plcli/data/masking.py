@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from plcli.data.token_cache import IGNORED
+from plcli.pretrained.label_ids import IGNORED
 
 SHOWN_AS_MASK, SHOWN_AS_RANDOM = 0.8, 0.1  # Devlin et al. 2019, section 3.1; the rest as they are
 

@@ -7,7 +7,6 @@ import codecs
 import csv
 import glob
 import hashlib
-import importlib.util
 import itertools
 import json
 import os
@@ -22,6 +21,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from plcli.errors import DataError, MachineError, UsageError, did_you_mean, listed
+from plcli.packages import package_path
 
 BATCH_ROWS = 8192
 OPEN_AGAIN = "Copy or write the file again."
@@ -412,19 +412,3 @@ def _part(name: str) -> list[Part]:
             raise DataError(f"{name}: no file has such a name.{near} Check the pattern.")
         raise DataError(f"{name}: no such file.{near or ' Check the path.'}")
     return [Part(each, each) for each in found]
-
-
-def package_path(name: str) -> Path:
-    """Return the path of `package:NAME/PATH` inside an installed package, which is not imported.
-
-    Raises:
-        DataError: if the package or the path is not there.
-    """
-    package, _, inside = name.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError(f"{name}: no package '{package}' is installed. Install it with pip.")
-    path = Path(next(iter(spec.submodule_search_locations))) / inside
-    if not path.exists():
-        raise DataError(f"{name}: the package '{package}' holds no '{inside}'. Check the path.")
-    return path

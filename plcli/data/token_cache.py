@@ -27,6 +27,7 @@ from plcli.data.cache import ArrowFile, build_once, cache_folder
 from plcli.data.rows import Rows
 from plcli.data.sources import BATCH_ROWS
 from plcli.errors import ModelError
+from plcli.pretrained.label_ids import IGNORED
 from plcli.pretrained.loading import tokenizer_key
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,6 @@ logger = logging.getLogger(__name__)
 VERSION = 2  # of the cache files' layout
 WORTH_A_LINE = 20_000  # rows: about a second's work
 IDS = pa.list_(pa.int32())
-IGNORED = -100  # the label id that torch's losses leave out
 
 
 class Encoder(Protocol):

@@ -1,15 +1,16 @@
 """The values of a TransformerModule checked, and its network built from them."""
 
 import math
+import os
+import shutil
 from collections.abc import Callable
 from typing import Any
 
-from plcli.errors import ModelError, UsageError, listed
+from plcli.errors import MachineError, ModelError, UsageError, listed
 from plcli.models import layers as finetuning
 from plcli.models import lora as adapters
 from plcli.models.init_from import continue_from
 from plcli.pretrained import loading
-from plcli.training import hardware
 
 LOSS_OPTIONS = ("class_weights", "focal", "label_smoothing", "huber", "r_drop")
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # what is wanted, and whether it is
@@ -99,7 +100,7 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
         new_name = getattr(model, "activation_checkpointing_enable", None)
         (new_name or model.gradient_checkpointing_enable)()
     if module.compile:
-        hardware.check_compiler()
+        check_compiler()
         model.compile(dynamic=True)
     return model, fresh
 
@@ -135,4 +136,17 @@ def check_sizes(model: Any, *, longest: int | None, pieces: int | None) -> None:
         raise ModelError(
             f"data.tokenizer: its {pieces} tokens are more than the {known} that the model "
             "knows. Leave the key away, so that the tokenizer is the model's own."
+        )
+
+
+def check_compiler() -> None:
+    """Check that torch.compile finds a compiler for its kernels' host code.
+
+    Raises:
+        MachineError: if it does not.
+    """
+    names = (os.environ.get("CXX", "g++"), "g++", "clang++", "cl")
+    if not any(shutil.which(name) for name in names):
+        raise MachineError(
+            "model.compile: needs a C++ compiler, and there is none. Install g++, or leave it off."
         )

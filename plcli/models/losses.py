@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
-from plcli.data.token_cache import IGNORED
 from plcli.errors import UsageError, did_you_mean, listed
+from plcli.pretrained.label_ids import IGNORED
 
 ClassWeights = list[float] | dict[str, float] | Literal["auto"]
 

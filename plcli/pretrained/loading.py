@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from plcli.data.sources import package_path
 from plcli.errors import DataError, MachineError, ModelError, PlcliError, did_you_mean, listed
+from plcli.packages import package_path
 
 logger = logging.getLogger(__name__)
 

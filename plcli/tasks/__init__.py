@@ -1,1 +1,0 @@
-"""One module a task: its LightningModule and its LightningDataModule side by side."""

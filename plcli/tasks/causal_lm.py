@@ -21,12 +21,13 @@ from plcli.data.rows import Kind
 from plcli.data.sources import Documents
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
-from plcli.data.token_cache import IGNORED, Encoded, Encoder
+from plcli.data.token_cache import Encoded, Encoder
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.models import generation
 from plcli.models.sampling import Sampling
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained import loading
+from plcli.pretrained.label_ids import IGNORED
 
 logger = logging.getLogger(__name__)
 

@@ -20,10 +20,11 @@ from plcli.data.masking import mask
 from plcli.data.sources import Documents
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
-from plcli.data.token_cache import IGNORED, Encoded, Encoder, TextEncoder
+from plcli.data.token_cache import Encoded, Encoder, TextEncoder
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained import loading
+from plcli.pretrained.label_ids import IGNORED
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -11,12 +11,13 @@ import torch
 from torchmetrics import MetricCollection
 from torchmetrics.text import SQuAD
 
-from plcli.data.encoders.contexts import ContextEncoder, Fate, answered
+from plcli.data.encoders.contexts import ContextEncoder, Fate
 from plcli.data.rows import Kind, Rows
 from plcli.data.split_data import Batch, stratified_cut
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import UsageError
+from plcli.metrics.answers import answered
 from plcli.models.transformer_module import TransformerModule
 
 KINDS = ("all", "has_answer", "no_answer")  # of rows, which the metrics are taken over

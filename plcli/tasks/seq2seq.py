@@ -19,12 +19,13 @@ from plcli.data.encoders.source_target import SourceTargetEncoder
 from plcli.data.rows import Kind
 from plcli.data.split_data import Batch, Split
 from plcli.data.text_data import TextData
-from plcli.data.token_cache import IGNORED, Encoded
+from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.metrics import generation as text_scores
 from plcli.models import generation
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained import loading
+from plcli.pretrained.label_ids import IGNORED
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

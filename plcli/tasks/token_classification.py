@@ -14,12 +14,15 @@ from plcli.data import labels
 from plcli.data.encoders.words import WordEncoder, Words, words_of
 from plcli.data.rows import Kind, Rows
 from plcli.data.split_data import Batch, put_back
+from plcli.data.tagging import OUTSIDE, Span, Tagging, of_labels, of_tags, tags_of
+from plcli.data.tagging import read as read_spans
 from plcli.data.text_data import TextData
-from plcli.data.token_cache import IGNORED, Encoded
+from plcli.data.token_cache import Encoded
 from plcli.errors import UsageError, listed
 from plcli.metrics import spans
-from plcli.metrics.spans import OUTSIDE, Span, SpanScores, Tagging
+from plcli.metrics.spans import SpanScores
 from plcli.models.transformer_module import TransformerModule
+from plcli.pretrained.label_ids import IGNORED
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -188,7 +191,7 @@ class TokenClassificationData(TextData):
         self.target = self.tags or self.spans or ""
         labels.check(self.labels)
         if self.labels is not None and self.spans:
-            wanted = spans.tags_of(Tagging(self.labels).types)
+            wanted = tags_of(Tagging(self.labels).types)
             if sorted(self.labels) != wanted:
                 raise UsageError(
                     f"data.labels: got {listed(self.labels)}; for spans give O, and B-x and I-x of "
@@ -223,7 +226,7 @@ class TokenClassificationData(TextData):
             for text, cell in zip(inputs, targets, strict=True):
                 where = f"{rows.source}, row {len(found) + 1}"
                 found.append(
-                    {name for *_, name in spans.read(cell, text, where, self.target)}
+                    {name for *_, name in read_spans(cell, text, where, self.target)}
                     if self.spans
                     else set(cell) - {""}
                 )
@@ -244,7 +247,7 @@ class TokenClassificationData(TextData):
             return Tagging(self.labels)
         kept = self.subset("train")
         names = self._names if kept is None else [self._names[row] for row in kept]
-        make = spans.of_labels if self.spans else spans.of_tags
+        make = of_labels if self.spans else of_tags
         return make(set().union(*names), f"{self.rows('train').source}: column '{self.target}'")
 
     def facts(self) -> dict[str, Any]:

@@ -121,16 +121,3 @@ def set_threads(threads: int | None, *, interop: int | None) -> None:
                 f"interop_threads: {wanted} are asked for, but this process has begun with "
                 f"{torch.get_num_interop_threads()}. Start a new one."
             ) from None
-
-
-def check_compiler() -> None:
-    """Check that torch.compile finds a compiler for its kernels' host code.
-
-    Raises:
-        MachineError: if it does not.
-    """
-    names = (os.environ.get("CXX", "g++"), "g++", "clang++", "cl")
-    if not any(shutil.which(name) for name in names):
-        raise MachineError(
-            "model.compile: needs a C++ compiler, and there is none. Install g++, or leave it off."
-        )

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from plcli.data.token_cache import IGNORED
 from plcli.errors import DataError, ModelError, UsageError
+from plcli.pretrained.label_ids import IGNORED
 from plcli.tasks.seq2seq import Seq2SeqData, Seq2SeqModel
 from tests.conftest import write_rows
 from tests.fitted import (

@@ -17,8 +17,8 @@ from seqeval.metrics import classification_report, f1_score, precision_score, re
 from seqeval.scheme import IOB2
 
 from plcli.data.encoders.words import WordEncoder
-from plcli.data.token_cache import IGNORED
 from plcli.errors import DataError, ModelError, PlcliError, UsageError
+from plcli.pretrained.label_ids import IGNORED
 from plcli.tasks.token_classification import TokenClassificationData, TokenClassifier
 from tests.conftest import TINY_BERT, Result, message, write_config, write_rows
 from tests.fitted import (

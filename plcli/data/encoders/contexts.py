@@ -1,20 +1,17 @@
-"""Answers in a context: rows -> windows of tokens with their labels; logits -> the best spans.
+"""Questions and contexts with answers -> windows of tokens with their labels.
 
 A question stands at the beginning of every window of its context (Devlin et al. 2019, section 4.2).
 A window that does not hold the whole answer has its first token, [CLS], for label.
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
 
 from plcli.data.token_cache import IDS, need_fast, set_truncation, windows
 from plcli.errors import DataError, UsageError
@@ -27,21 +24,6 @@ class Fate(IntEnum):
     WHOLE = 1
     INSIDE_TOKENS = 2  # it begins or ends inside a token
     IN_NO_WINDOW = 3  # as a whole
-
-
-@dataclass(frozen=True)
-class Span:
-    """A part of a context.
-
-    Attributes:
-        start: its first character.
-        end: the character after its last.
-        score: the sum of the logits of its first and last token.
-    """
-
-    start: int
-    end: int
-    score: float
 
 
 def parse(cell: str, context: str, *, where: str, column: str) -> list[tuple[int, str]]:
@@ -219,127 +201,3 @@ def _labels(
         "answer_tokens": [tokens] * count,
         "fate": [fate] * count,
     }
-
-
-def answered(
-    start_logits: torch.Tensor,
-    end_logits: torch.Tensor,
-    batch: Mapping[str, Any],
-    *,
-    n_best: int,
-    max_answer: int,
-    no_answer_threshold: float | None,
-) -> list[dict[str, Any]]:
-    """Return each row's answer and what it was chosen from.
-
-    Args:
-        start_logits: [windows, tokens].
-        end_logits: [windows, tokens].
-        batch: attention_mask; char_starts and char_ends, int64 [windows, tokens], the characters of
-            tokens in the context, -1 outside of it; owners, int64 [windows], the row that each
-            window is of; contexts of the rows.
-        n_best: spans a row at most.
-        max_answer: tokens a span at most.
-        no_answer_threshold: no answer is given where its score is higher than that of the best span
-            by more than this; None where there always is one.
-    """
-    logits, contexts = (start_logits.float(), end_logits.float()), batch["contexts"]
-    places = {name: batch[name] for name in ("char_starts", "char_ends", "owners")}
-    spans = best_spans(*logits, **places, contexts=contexts, n_best=n_best, max_answer=max_answer)
-    none: Sequence[float | None] = [None] * len(contexts)
-    if no_answer_threshold is not None:
-        masks = {name: batch[name] for name in ("attention_mask", "owners")}
-        none = no_answer_scores(*logits, **masks, rows=len(contexts))
-    return [
-        choose(*row, threshold=no_answer_threshold or 0.0)
-        for row in zip(contexts, spans, none, strict=True)
-    ]
-
-
-def best_spans(
-    start_logits: torch.Tensor,
-    end_logits: torch.Tensor,
-    *,
-    char_starts: torch.Tensor,
-    char_ends: torch.Tensor,
-    owners: torch.Tensor,
-    contexts: Sequence[str],
-    n_best: int,
-    max_answer: int,
-) -> list[list[Span]]:
-    """Return the best spans of each row over all its windows, the best first; see `answered`."""
-    outside, width = char_starts < 0, char_starts.shape[1]
-    longest = min(max_answer, width)
-    starts = start_logits.masked_fill(outside, -math.inf)
-    ends = end_logits.masked_fill(outside, -math.inf)
-    ends = torch.nn.functional.pad(ends, (0, longest - 1), value=-math.inf)
-    sums = (starts[:, :, None] + ends.unfold(1, longest, 1)).flatten(1)  # every allowed span
-    scores, places = sums.topk(min(n_best, sums.shape[1]))
-    first = places // longest
-    last = (first + places % longest).clamp(max=width - 1)
-    found: list[dict[tuple[int, int], float]] = [{} for _ in contexts]
-    columns = (scores, char_starts.gather(1, first), char_ends.gather(1, last))
-    for row, *window in zip(owners.tolist(), *(each.tolist() for each in columns), strict=True):
-        for score, start, end in zip(*window, strict=True):
-            if not math.isfinite(score):
-                continue
-            text = contexts[row][start:end]  # with the blank before it, for some tokenizers
-            span = (end - len(text.lstrip()), start + len(text.rstrip()))
-            if span[0] < span[1]:
-                found[row][span] = max(score, found[row].get(span, -math.inf))
-    return [
-        sorted((Span(*span, score) for span, score in spans.items()), key=_order)[:n_best]
-        for spans in found
-    ]
-
-
-def _order(span: Span) -> tuple[float, int, int]:
-    return -span.score, span.start, span.end
-
-
-def no_answer_scores(
-    start_logits: torch.Tensor,
-    end_logits: torch.Tensor,
-    *,
-    attention_mask: torch.Tensor,
-    owners: torch.Tensor,
-    rows: int,
-) -> list[float]:
-    """Return each row's score of no answer: the logits of the first token, [CLS].
-
-    Of several windows that one counts which is least sure, as in BERT's script for SQuAD 2.
-    """
-    first = attention_mask.argmax(1, keepdim=True)  # padding may stand on the left
-    scores = (start_logits + end_logits).gather(1, first).squeeze(1)
-    lowest = torch.full((rows,), math.inf, device=scores.device)
-    found: list[float] = lowest.scatter_reduce(0, owners, scores, "amin").tolist()
-    return found
-
-
-def choose(
-    context: str, spans: Sequence[Span], no_answer: float | None, *, threshold: float
-) -> dict[str, Any]:
-    """Return a row's answer and what it was chosen from; no answer is an empty span.
-
-    Args:
-        context: the text that the spans are parts of.
-        spans: the best spans, the best first; there is none in an empty context.
-        no_answer: the score of no answer; None where there always is one.
-        threshold: by how much more than the best span no answer has to score.
-    """
-    none = [] if no_answer is None and spans else [Span(0, 0, no_answer or 0.0)]
-    candidates = [*spans, *none]
-    scores = torch.tensor([span.score for span in candidates])
-    entries: list[dict[str, Any]] = [
-        {
-            "answer": context[span.start : span.end],
-            "start": span.start,
-            "end": span.end,
-            "score": probability,
-        }
-        for span, probability in zip(candidates, scores.softmax(0).tolist(), strict=True)
-    ]
-    refuses = not spans or (no_answer is not None and no_answer - spans[0].score > threshold)
-    given = entries[-1 if refuses else 0]
-    entries.sort(key=lambda entry: -float(entry["score"]))
-    return {**given, "n_best": entries}

@@ -14,10 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from plcli.data.token_cache import IDS, IGNORED, need_fast
+from plcli.data.tagging import OUTSIDE, Span, Tagging
+from plcli.data.tagging import read as read_spans
+from plcli.data.token_cache import IDS, need_fast
 from plcli.errors import DataError, UsageError, did_you_mean, listed
-from plcli.metrics import spans
-from plcli.metrics.spans import Span, Tagging
+from plcli.pretrained.label_ids import IGNORED
 
 VERSION = 1  # of what is a word, and of the columns
 Numbers = npt.NDArray[np.int64]
@@ -118,7 +119,7 @@ class WordEncoder:
         """Return the label ids of a row's words, and its true spans."""
         if self.words:
             return self._from_tags(row, source, cell, where)
-        return self._from_spans(row, spans.read(cell, source, where, self.column), where)
+        return self._from_spans(row, read_spans(cell, source, where, self.column), where)
 
     def _from_tags(
         self, row: "_Row", words: Sequence[str], tags: Sequence[str], where: str
@@ -144,7 +145,7 @@ class WordEncoder:
     ) -> tuple[Numbers, list[Span]]:
         assert self.tagging is not None
         types = {name: number for number, name in enumerate(self.tagging.types)}
-        labels = np.full(len(row.start), self.tagging.ids[spans.OUTSIDE])
+        labels = np.full(len(row.start), self.tagging.ids[OUTSIDE])
         true, free = [], 0
         for start, end, name in found:
             if name not in types:
