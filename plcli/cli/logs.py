@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 LOUD = (
+    "bitsandbytes",
     "lightning.pytorch",
     "lightning.fabric",
     "pytorch_lightning",
@@ -73,6 +74,8 @@ def set_up() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    for name in LOUD:  # some speak while they are imported
+        logging.getLogger(name).setLevel(logging.ERROR)
     own = logging.getLogger("plcli")
     own.setLevel(logging.INFO)
     own.propagate = False
