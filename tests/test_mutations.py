@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.cli import dispatch as launch
 from plcli.cli.arguments import Arguments
-from plcli.config import classes
+from plcli.config import checks
 from plcli.config import files as config
 from plcli.data import rows
 from plcli.data.rows import Kind
@@ -72,7 +72,7 @@ def test_a_changed_config_is_read_or_refused(text: str) -> None:
             launch._check_imports(fragments, Arguments("fit"))
             merged = config.merge(fragment.values for fragment in fragments)
             for fragment in fragments:
-                classes.check_keys(
+                checks.check_keys(
                     fragment.values,
                     merged=merged,
                     source=fragment.source,

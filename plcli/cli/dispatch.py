@@ -5,9 +5,10 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from plcli.cli import logs as log
+from plcli.cli import short_names
 from plcli.cli.arguments import Arguments, parse
 from plcli.cli.plan import Plan, plan_fit, plan_use
-from plcli.config import allowlist, classes
+from plcli.config import allowlist, checks, classes
 from plcli.config import files as config
 from plcli.config.files import Fragment
 from plcli.errors import UsageError
@@ -51,9 +52,9 @@ def _name_classes(fragments: Sequence[Fragment], arguments: Arguments) -> None:
         for section in ("model", "data"):
             value = fragment.values.get(section)
             if isinstance(value, str):
-                fragment.values[section] = {"class_path": classes.task_class_path(value)}
+                fragment.values[section] = {"class_path": short_names.task_class_path(value)}
             elif isinstance(value, dict) and isinstance(value.get("class_path"), str):
-                value["class_path"] = classes.task_class_path(value["class_path"])
+                value["class_path"] = short_names.task_class_path(value["class_path"])
     arguments.overrides = [
         (key, _named_class(key.removesuffix(".class_path"), value))
         for key, value in arguments.overrides
@@ -62,8 +63,8 @@ def _name_classes(fragments: Sequence[Fragment], arguments: Arguments) -> None:
 
 def _named_class(key: str, value: str) -> str:
     if key in ("model", "data"):
-        return classes.task_class_path(value)
-    return classes.optimizer_class_path(value) if key.endswith(".optimizer") else value
+        return short_names.task_class_path(value)
+    return short_names.optimizer_class_path(value) if key.endswith(".optimizer") else value
 
 
 def _check_imports(fragments: Sequence[Fragment], arguments: Arguments) -> None:
@@ -92,8 +93,8 @@ def _help(plan: Plan) -> None:
 
 def _check(plan: Plan, fixed: Mapping[str, type]) -> None:
     merged = plan.merged
-    classes.check_pair(merged)
+    checks.check_pair(merged)
     for fragment in (*plan.base, *plan.fragments):
-        classes.check_keys(fragment.values, merged=merged, source=fragment.source, classes=fixed)
+        checks.check_keys(fragment.values, merged=merged, source=fragment.source, classes=fixed)
     for key, _ in plan.arguments.overrides:
-        classes.check_override(key, merged=merged, classes=fixed)
+        checks.check_override(key, merged=merged, classes=fixed)

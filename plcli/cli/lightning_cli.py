@@ -27,9 +27,10 @@ from plcli.callbacks.predictions import PredictionWriter
 from plcli.callbacks.progress import LiveBar, ProgressLines
 from plcli.callbacks.sanity import Rehearsal
 from plcli.cli import logs as log
+from plcli.cli import parser_errors
 from plcli.cli.fit import Fit
 from plcli.cli.plan import Plan
-from plcli.config import allowlist, classes
+from plcli.config import allowlist, checks, classes
 from plcli.config import files as config
 from plcli.config.classes import parameters
 from plcli.errors import MachineError, ModelError, PlcliError, UsageError, below
@@ -103,7 +104,7 @@ class PlCLI(LightningCLI):
         try:
             self.config = parser.parse_args(self.plan.command_line())
         except argparse.ArgumentError as error:
-            raise UsageError(classes.explain(str(error))) from None
+            raise UsageError(parser_errors.explain(str(error))) from None
 
     @property
     def values(self) -> Namespace:
@@ -131,7 +132,7 @@ class PlCLI(LightningCLI):
 
         Then let values follow that are written once.
         """
-        classes.check_all(self.values.as_dict())
+        checks.check_all(self.values.as_dict())
         if self.command == "fit":
             averaging.check(self.values.trainer.as_dict())
         hardware.check(self.values.trainer.as_dict())
@@ -230,7 +231,7 @@ class PlCLI(LightningCLI):
         except (TypeError, ValueError, KeyError) as error:
             where = plan.checkpoint or (plan.artefact and plan.artefact.folder)
             raise ModelError(
-                f"{where}: does not hold what its class takes: {classes.explain(str(error))} "
+                f"{where}: does not hold what its class takes: {parser_errors.explain(str(error))} "
                 "Copy it again from its source."
             ) from None
         arguments = self.values.model.init_args

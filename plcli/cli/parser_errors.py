@@ -1,0 +1,78 @@
+"""jsonargparse's many lines -> one message: which key, what was got, what is expected."""
+
+import importlib
+import re
+from dataclasses import is_dataclass
+
+from plcli.config import allowlist
+from plcli.config.classes import import_class, parameters
+from plcli.errors import did_you_mean, suggest
+
+
+def explain(error: str) -> str:
+    """Make one message of a parser's many lines: which key, what was got, what is wanted.
+
+    Raises:
+        UsageError: for what may not be imported; its message stands elsewhere.
+    """
+    blocks = re.split(r'Parser key "([^"]+)"', error)
+    keys = list(dict.fromkeys(blocks[1::2]))
+    key = ".".join(keys) if keys else "the config"
+    if denied := re.search(r"Importing '([\w.]+)' is not allowed", error):
+        allowlist.check(denied[1], key)
+    if required := re.search(r'Key "([^"]+)" is required', error):
+        name = required[1].split(".", 1)[-1]
+        return f"'{name}' is missing. Give it in a config (--config FILE) or as --{name} VALUE."
+    if missing := re.search(r"the following arguments are required: (.+)", error):
+        return f"{key}: '{missing[1].strip()}' is missing. Give it in a config, below {key}."
+    if unknown := re.search(
+        r"Option '([^']+)' is not accepted|unrecognized arguments: --([\w.]+)", error
+    ):
+        return _unknown_option(unknown[1] or unknown[2], key, error)
+    if absent := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", error):
+        names = vars(importlib.import_module(absent[1]))
+        return f"{key}: '{absent[1]}' has no class '{absent[2]}'.{did_you_mean(absent[2], names)}"
+    return _wrong_type(key, blocks[-1], error)
+
+
+def _unknown_option(name: str, key: str, error: str) -> str:
+    paths = re.findall(r"class_path='([\w.]+)'|class_path '([\w.]+)'", error)
+    names = parameters(import_class("".join(paths[-1]), key)) if paths else {}
+    return f"unknown key '{key}.{name}'.{suggest(name.split('.')[0], names, owner='Valid are')}"
+
+
+def _wrong_type(key: str, block: str, error: str) -> str:
+    """Explain the innermost value that is of a wrong type; block is what is said of it."""
+    given = re.search(r"(?:Given value|Got value|Unable to load config|path but): ?(.+)", error)
+    inner = re.search(r"(?s)(.*?)(?:Given value|Got value): (.+?)(?:\. Got value|\n|$)", block)
+    if inner is not None:
+        given, block = inner, inner[1]
+    value = re.sub(
+        r"^NestedArg.*val='?|'?\)$|^'|'$", "", given[given.lastindex or 0] if given else ""
+    )
+    value = value.split(" - Parser key")[0].strip()
+    names = {"NoneType": "null", "str": "text"}
+    found = re.findall(
+        r"Expected (?:a )?(?:<class '(?:[\w.]*\.)?(\w+)'>|typing\.Literal\[(.+)\])", block
+    )
+    wanted = dict.fromkeys(choices or names.get(name, name) for name, choices in found)
+    if not set(wanted) - {"null"} and re.search(r"dot import path|subclass of", block):
+        example = (
+            ", such as torch.optim.AdamW" if "optim" in key else " of the kind that belongs here"
+        )
+        wanted = {f"a class{example}": None}
+        kinds = re.findall(r"Subtypes: .*?<class '(plcli\.[\w.]+)'>", block)
+        if kinds and is_dataclass(cls := import_class(kinds[-1], key)):
+            wanted = {f"a mapping, such as {_example(cls)}": None}
+    if "Unable to load config" in error:
+        wanted = {"a mapping of keys": None}
+        value = "".join(re.findall(r"Unable to load config ['\"](.*?)['\"]", error)[:1])
+    if wanted:
+        return f"{key}: got '{value}', expected {' or '.join(wanted)}."
+    return f"{key}: " + " ".join(line.strip() for line in error.splitlines()[1:4])[:300]
+
+
+def _example(cls: type) -> str:
+    """Return a mapping that gives a dataclass, with the default of its first field."""
+    name, parameter = next(iter(parameters(cls).items()))
+    return f"{{{name}: {parameter.default}}}"

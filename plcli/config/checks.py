@@ -1,0 +1,171 @@
+"""Every key of a config checked against the constructors of the classes that it names.
+
+It stands here because jsonargparse explains misspelt names in fifty lines."""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from plcli.config import allowlist
+from plcli.config import files as config
+from plcli.config.classes import import_class, nested, parameters, takes_any
+from plcli.config.keys import SECTIONS
+from plcli.errors import UsageError, did_you_mean, suggest
+
+CLASS_KEYS = ("class_path", "init_args")
+
+
+def check_keys(
+    values: Mapping[str, Any],
+    *,
+    merged: Mapping[str, Any],
+    source: str,
+    classes: Mapping[str, type],
+) -> None:
+    """Check every key of a config file.
+
+    Args:
+        values: the file's values.
+        merged: the values of all files, where class paths are found that this file leaves out.
+        source: the file's name for messages.
+        classes: the fixed classes of sections such as trainer.
+
+    Raises:
+        UsageError: for the first unknown key or class, with the nearest valid name.
+    """
+    where = f"{source}: " if source else ""
+    config.check_sections(values, where)
+    for section, value in values.items():
+        if section in classes and not isinstance(value, Mapping):
+            raise UsageError(f"{where}{section}: got '{value}', expected a mapping of keys.")
+        if section in classes:
+            _check_names(classes[section], value, where, section, {})
+        elif section in ("model", "data"):
+            _check_class(value, merged.get(section), where, section)
+
+
+def _check_class(value: Any, merged: Any, where: str, key: str) -> None:
+    merged = merged if isinstance(merged, Mapping) else {}
+    if not isinstance(value, Mapping):
+        return
+    for name in value:
+        if name not in (*CLASS_KEYS, "dict_kwargs"):
+            near = suggest(name, CLASS_KEYS, owner="Valid are")
+            raise UsageError(f"{where}unknown key '{key}.{name}'.{near}")
+    class_path = value.get("class_path", merged.get("class_path"))
+    if class_path is None and isinstance(value.get("init_args"), Mapping):
+        for name in value["init_args"]:
+            if near := did_you_mean(name, ["class_path"]):
+                raise UsageError(f"{where}unknown key '{key}.{name}'.{near}")
+    if isinstance(class_path, str) and "." in class_path:
+        cls = import_class(class_path, f"{where}{key}.class_path")
+        _check_names(
+            cls, value.get("init_args"), where, f"{key}.init_args", merged.get("init_args")
+        )
+
+
+def _check_names(cls: type, values: Any, where: str, key: str, merged: Any) -> None:
+    if not isinstance(values, Mapping):
+        return
+    merged = merged if isinstance(merged, Mapping) else {}
+    names = parameters(cls)
+    for name, value in values.items():
+        if name.rstrip("+") not in names and not takes_any(cls):
+            around = CLASS_KEYS if key in ("model.init_args", "data.init_args") else ()
+            near = did_you_mean(name, (*names, *around))
+            raise UsageError(
+                f"{where}unknown key '{key}.{name}'."
+                f"{near or suggest(name, names, owner=f'{cls.__name__} takes')}"
+            )
+        inner = nested(names[name]) if name in names else None
+        if inner is not None:
+            _check_names(inner, value, where, f"{key}.{name}", merged.get(name))
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Mapping) and any(_names_class(name) for name in item):
+                _check_class(
+                    item, merged.get(name, item) if item is value else item, where, f"{key}.{name}"
+                )
+
+
+def _names_class(key: str) -> bool:
+    """Whether a key is `class_path` or `init_args`, or nearly so."""
+    return bool(difflib.get_close_matches(key, CLASS_KEYS, cutoff=0.8))
+
+
+def check_all(values: Any) -> None:
+    """Check every class of a parsed config, as deep as it stands, before one is made.
+
+    Raises:
+        UsageError: if one is none, or may not be imported.
+    """
+    for key, path in allowlist.class_paths(values):
+        if isinstance(path, str) and "." in path:
+            import_class(path, key)
+
+
+def check_pair(merged: Mapping[str, Any]) -> None:
+    """Check that model and data are for one task, as far as their classes say which.
+
+    Raises:
+        UsageError: if they are not, with the data class that fits the model.
+    """
+    classes = {
+        section: import_class(value["class_path"], f"{section}.class_path")
+        for section, value in merged.items()
+        if section in ("model", "data")
+        and isinstance(value, Mapping)
+        and "." in str(value.get("class_path"))
+    }
+    asked, given = (getattr(classes.get(section), "task", None) for section in ("model", "data"))
+    if asked is None or given is None or asked == given:
+        return
+    model, data = classes["model"], classes["data"]
+    fitting = [
+        name
+        for name, value in vars(importlib.import_module(model.__module__)).items()
+        if inspect.isclass(value) and value.__module__ == model.__module__ and value is not model
+        if getattr(value, "task", None) == asked
+    ]
+    use = f" Use data.class_path {model.__module__}.{fitting[0]}." if fitting else ""
+    raise UsageError(
+        f"{model.__name__} is for {asked}, but {data.__name__} gives data for {given}.{use}"
+    )
+
+
+def check_override(key: str, *, merged: Mapping[str, Any], classes: Mapping[str, type]) -> None:
+    """Check a dotted key from the command line or the environment.
+
+    Raises:
+        UsageError: for an unknown name, with the nearest valid one.
+    """
+    section, *path = key.rstrip("+").split(".")
+    if section not in SECTIONS:
+        raise UsageError(f"unknown key '{key}'.{did_you_mean(section, SECTIONS)}")
+    node: Any = merged.get(section)
+    cls = classes.get(section)
+    done = section
+    for name in path:
+        if cls is None and isinstance(node, Mapping) and isinstance(node.get("class_path"), str):
+            if name in ("class_path", "init_args", "dict_kwargs"):
+                done += f".{name}"
+                continue
+            cls = (
+                import_class(node["class_path"], f"{section}.class_path")
+                if "." in node["class_path"]
+                else None
+            )
+            node = node.get("init_args")
+        if cls is None or takes_any(cls):
+            return
+        names = parameters(cls)
+        if name not in names:
+            raise UsageError(
+                f"unknown key '--{done}.{name}'."
+                f"{suggest(name, names, owner=f'{cls.__name__} takes')}"
+            )
+        node = node.get(name) if isinstance(node, Mapping) else None
+        cls = nested(names[name])
+        done += f".{name}"
