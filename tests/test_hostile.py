@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import plcli.cli.lightning_cli  # so that no command is charged for the start-up
-from plcli.config import allowlist
+from plcli.config import allowlist, secrets
 from plcli.config import files as config
 from plcli.errors import UsageError
 from tests.conftest import FinishedRun, Result, message
@@ -368,7 +368,7 @@ def test_secrets_are_hidden_where_a_config_is_saved(plcli: Command, linear_confi
 
 
 def test_a_hidden_secret_has_to_be_given_again(plcli: Command, linear_config: Path) -> None:
-    result = plcli("fit", "-c", linear_config, "--data.id", config.HIDDEN)
+    result = plcli("fit", "-c", linear_config, "--data.id", secrets.HIDDEN)
     assert (result.code, message(result)) == (
         2,
         "plcli: data.init_args.id: is a secret that was hidden when its config was saved. "
@@ -391,4 +391,4 @@ def test_a_hidden_secret_has_to_be_given_again(plcli: Command, linear_config: Pa
     ],
 )
 def test_secrets_of_a_command_line_are_hidden(words: list[str], hidden: list[str]) -> None:
-    assert config.hide_words(words) == hidden
+    assert secrets.hide_words(words) == hidden

@@ -14,6 +14,7 @@ from plcli.callbacks.checkpoints import Checkpoints
 from plcli.cli import logs as log
 from plcli.cli.plan import RUN_VARIABLE, Plan
 from plcli.config import files as config
+from plcli.config import secrets
 from plcli.errors import MachineError, ModelError, UsageError, below
 from plcli.runs import artefact
 from plcli.runs import atomic_files as durable
@@ -120,7 +121,7 @@ class Fit:
             environment = runs.environment(
                 seed=self.config.get("seed_everything"),
                 fingerprints=getattr(self.datamodule, "fingerprints", dict)(),
-                command=config.hide_words(sys.argv[1:]),
+                command=secrets.hide_words(sys.argv[1:]),
             )
             durable.write_text(run.folder / "environment.json", artefact.to_json(environment))
         logger.info("run folder: %s", run.folder)

@@ -30,7 +30,7 @@ from plcli.cli import logs as log
 from plcli.cli import parser_errors
 from plcli.cli.fit import Fit
 from plcli.cli.plan import Plan
-from plcli.config import allowlist, checks, classes
+from plcli.config import allowlist, checks, classes, secrets
 from plcli.config import files as config
 from plcli.config.classes import parameters
 from plcli.errors import MachineError, ModelError, PlcliError, UsageError, below
@@ -140,12 +140,12 @@ class PlCLI(LightningCLI):
         hardware.check_shared_memory(arguments.get("num_workers"))
         hardware.set_threads(self.values.threads, interop=self.values.interop_threads)
         self.resolved = self._resolve()
-        if key := config.hidden_key(self.resolved):
+        if key := secrets.hidden_key(self.resolved):
             raise UsageError(
                 f"{key}: is a secret that was hidden when its config was saved. "
                 f"Give it again with --{key} VALUE."
             )
-        self.resolved = config.hide(self.resolved)
+        self.resolved = secrets.hide(self.resolved)
         if self.command == "fit":
             self._take_run_folder()
         self._follow()

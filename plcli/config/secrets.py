@@ -1,0 +1,62 @@
+"""Secrets in a config or a command line: hidden where they are saved, and asked for again."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from plcli.config.files import parse_value
+
+HIDDEN = "***"  # stands for a secret where a config is saved
+SECRET = re.compile(r"(^|_)(token|password|passwd|secret|key|apikey|credentials?)$")
+SPECIAL = re.compile(r"^(pad|eos|bos|unk|sep|cls|mask)_token$")  # of a vocabulary, no secrets
+IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)")  # user:password of a URL
+
+
+def hide(values: Any) -> Any:
+    """Return a config with its secrets hidden: keys such as token, and passwords of addresses."""
+    if isinstance(values, Mapping):
+        return {
+            key: HIDDEN if isinstance(value, str) and value and is_secret(str(key)) else hide(value)
+            for key, value in values.items()
+        }
+    if isinstance(values, list):
+        return [hide(value) for value in values]
+    return IN_ADDRESS.sub(HIDDEN, values) if isinstance(values, str) else values
+
+
+def is_secret(key: str) -> bool:
+    """Whether a key's name says that its value is a secret."""
+    name = key.rpartition(".")[2].lower()
+    return bool(SECRET.search(name)) and not SPECIAL.search(name)
+
+
+def hide_words(words: Sequence[str]) -> list[str]:
+    """Return a command line with its secrets hidden."""
+    hidden: list[str] = []
+    secret = False
+    for word in words:
+        name, equals, value = word.partition("=")
+        if secret:
+            word = HIDDEN
+        elif name.startswith("--") and equals and is_secret(name[2:]):
+            word = f"{name}={HIDDEN}"
+        elif "{" in word and isinstance(parsed := parse_value(value or word), dict):
+            shown = json.dumps(hide(parsed))
+            word = f"{name}={shown}" if equals and word.startswith("--") else shown
+        else:
+            word = IN_ADDRESS.sub(HIDDEN, word)
+        secret = word.startswith("--") and "=" not in word and is_secret(word[2:])
+        hidden.append(word)
+    return hidden
+
+
+def hidden_key(values: Any, key: str = "") -> str | None:
+    """Return the dotted key of a value that was hidden when its config was saved."""
+    if isinstance(values, Mapping):
+        found = (hidden_key(value, f"{key}.{name}") for name, value in values.items())
+        return next((each for each in found if each), None)
+    if isinstance(values, list):
+        return next((each for value in values if (each := hidden_key(value, key))), None)
+    secret = isinstance(values, str) and (values == HIDDEN or f"://{HIDDEN}@" in values)
+    return key[1:] if secret else None
