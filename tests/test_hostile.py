@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import plcli.cli.lightning_cli  # so that no command is charged for the start-up
-from plcli.config import allowlist, secrets
+from plcli.config import allowlist, secrets, yaml_core
 from plcli.config import files as config
 from plcli.errors import UsageError
 from tests.conftest import FinishedRun, Result, message
@@ -343,7 +343,7 @@ def test_a_config_of_a_run_is_held_to_the_same_rule(
     run = linear_run.copy("run")
     saved = config.load_yaml(run / "config.yaml")
     saved["model"]["class_path"] = f"{EVIL}.Model"
-    (run / "config.yaml").write_text(config.dump(saved))
+    (run / "config.yaml").write_text(yaml_core.dump(saved))
     assert_harmless(attack("test", "--run", run), 2)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.cli import dispatch as launch
 from plcli.cli.arguments import Arguments
-from plcli.config import checks
+from plcli.config import checks, yaml_core
 from plcli.config import files as config
 from plcli.data import rows
 from plcli.data.rows import Kind
@@ -93,7 +93,7 @@ def test_bytes_are_no_config_or_one_that_can_be_written_again(content: bytes) ->
         except UsageError as error:
             assert_one_message(error, "changed.yaml")
         else:
-            assert str(config.parse_value(config.dump(values))) == str(values)
+            assert str(yaml_core.parse_value(yaml_core.dump(values))) == str(values)
 
 
 VALUES = st.recursive(
@@ -108,8 +108,8 @@ VALUES = st.recursive(
 @given(values=st.dictionaries(st.text(max_size=8), VALUES, max_size=4))
 @quick
 def test_values_survive_a_saved_config(values: dict[str, Any]) -> None:
-    text = config.dump(values)
-    assert config.parse_value(text) == values, text
+    text = yaml_core.dump(values)
+    assert yaml_core.parse_value(text) == values, text
     assert yaml.safe_load(text) is not None or not values
 
 

@@ -8,7 +8,7 @@ from plcli.cli import logs as log
 from plcli.cli import short_names
 from plcli.cli.arguments import Arguments, parse
 from plcli.cli.plan import Plan, plan_fit, plan_use
-from plcli.config import allowlist, checks, classes
+from plcli.config import allowlist, checks, classes, yaml_core
 from plcli.config import files as config
 from plcli.config.files import Fragment
 from plcli.errors import UsageError
@@ -75,7 +75,7 @@ def _check_imports(fragments: Sequence[Fragment], arguments: Arguments) -> None:
         if "." in value and (key in ("model", "data") or key.endswith("class_path")):
             allowlist.check(value, f"--{key}")
         else:
-            allowlist.check_all(config.parse_value(value), f"--{key}: ")
+            allowlist.check_all(yaml_core.parse_value(value), f"--{key}: ")
 
 
 def _help(plan: Plan) -> None:

@@ -14,7 +14,7 @@ from plcli.callbacks.checkpoints import Checkpoints
 from plcli.cli import logs as log
 from plcli.cli.plan import RUN_VARIABLE, Plan
 from plcli.config import files as config
-from plcli.config import secrets
+from plcli.config import secrets, yaml_core
 from plcli.errors import MachineError, ModelError, UsageError, below
 from plcli.runs import artefact
 from plcli.runs import atomic_files as durable
@@ -116,7 +116,7 @@ class Fit:
         self._check_space(run)
         log.to_file(run.folder / "train.log")
         if goes_on is None or changed or self._differences(run):
-            durable.write_text(run.config, config.dump(self.config))
+            durable.write_text(run.config, yaml_core.dump(self.config))
         if goes_on is None:
             environment = runs.environment(
                 seed=self.config.get("seed_everything"),

@@ -30,7 +30,7 @@ from plcli.cli import logs as log
 from plcli.cli import parser_errors
 from plcli.cli.fit import Fit
 from plcli.cli.plan import Plan
-from plcli.config import allowlist, checks, classes, secrets
+from plcli.config import allowlist, checks, classes, secrets, yaml_core
 from plcli.config import files as config
 from plcli.config.classes import parameters
 from plcli.errors import MachineError, ModelError, PlcliError, UsageError, below
@@ -68,11 +68,11 @@ class PlCLI(LightningCLI):
         self.console = Console()
         self.weights_come_by_pretrained = False
         log.quiet_libraries()
-        set_dumper("yaml", config.dump)
+        set_dumper("yaml", yaml_core.dump)
         set_parsing_settings(**allowlist.parsing_settings())
         # Some values are read by jsonargparse's YAML 1.1 loader, whatever loader is set.
         loader: Any = get_yaml_default_loader()  # type: ignore[no-untyped-call]  # jsonargparse
-        loader.yaml_implicit_resolvers = config.resolvers()
+        loader.yaml_implicit_resolvers = yaml_core.resolvers()
         super().__init__(
             save_config_callback=None,
             seed_everything_default=SEED,
@@ -156,7 +156,7 @@ class PlCLI(LightningCLI):
         Files are named by absolute paths, so that it holds from anywhere.
         """
         parser = self._parser(self.command)
-        values: dict[str, Any] = config.parse_value(
+        values: dict[str, Any] = yaml_core.parse_value(
             parser.dump(self.values, skip_unset=False, skip_validation=True)
         )
         values = {

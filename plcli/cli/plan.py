@@ -10,6 +10,7 @@ from typing import Any
 
 from plcli.cli.arguments import Arguments
 from plcli.config import files as config
+from plcli.config import yaml_core
 from plcli.config.files import Fragment
 from plcli.errors import ModelError, UsageError
 from plcli.runs import atomic_files as durable
@@ -77,7 +78,7 @@ class Plan:
             if path in ("", "class_path"):
                 layers.append({section: {"class_path": value}})
             elif "." not in (name := path.removeprefix("init_args.")):
-                layers.append({section: {"init_args": {name: config.parse_value(value)}}})
+                layers.append({section: {"init_args": {name: yaml_core.parse_value(value)}}})
         return config.merge(layers)
 
     def command_line(self) -> list[str]:
@@ -193,7 +194,7 @@ def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:
         if section == "model":
             path = path or "class_path"
             inside = "" if path.startswith(("class_path", "init_args")) else "init_args."
-            typed[inside + path] = config.parse_value(value)
+            typed[inside + path] = yaml_core.parse_value(value)
     stored = dict(runs.flat(saved))
     for key, value in typed.items():
         same = value is None or runs.absolute(value) == stored.get(key)

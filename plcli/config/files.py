@@ -5,7 +5,6 @@ duplicate keys, words such as `no` and `12:30` that YAML 1.1 takes for something
 names: every key is checked against its class.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import yaml
 
 from plcli.config.keys import BLOCKS, SECTIONS
+from plcli.config.yaml_core import Loader
 from plcli.errors import UsageError, did_you_mean, listed
 
 MOST_BYTES = 1_000_000  # of a config file
@@ -27,114 +27,6 @@ class Fragment:
 
     source: str
     values: dict[str, Any]
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with the core schema of YAML 1.2, unique keys only.
-
-    https://yaml.org/spec/1.2.2/#103-core-schema
-    """
-
-    yaml_implicit_resolvers: dict[str, Any] = {}
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Construct a mapping; a key that stands twice is an error."""
-        seen = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key is a list or a mapping, not a name", key_node.start_mark
-                )
-            if key_node.value in seen:
-                raise UsageError(
-                    f"{self.name}, line {key_node.start_mark.line + 1}: "
-                    f"the key '{key_node.value}' stands twice. Keep one of them."
-                )
-            seen.add(key_node.value)
-        self.flatten_mapping(node)
-        mapping: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = self.construct_object(key_node, deep=True)
-            name = key if isinstance(key, str) else str(key_node.value)
-            mapping[name] = self.construct_object(value_node, deep=deep)
-        return mapping
-
-    def construct_int(self, node: yaml.ScalarNode) -> int:
-        """Construct a whole number; a leading zero means nothing, as in the core schema."""
-        text = str(self.construct_scalar(node))
-        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-        try:
-            return int(text, base)
-        except ValueError:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"'{text[:40]}' is no whole number that can be read", node.start_mark
-            ) from None
-
-    def construct_number(self, node: yaml.ScalarNode) -> float:
-        """Construct a number."""
-        text = (
-            str(self.construct_scalar(node)).lower().replace(".inf", "inf").replace(".nan", "nan")
-        )
-        try:
-            return float(text)
-        except ValueError:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"'{text[:40]}' is no number", node.start_mark
-            ) from None
-
-
-class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes what _Loader would take for something else than text."""
-
-    def represent_text(self, text: str) -> yaml.ScalarNode:
-        """Represent text; where it holds a rare line break, escaped, as YAML turns it into \\n."""
-        style = '"' if set(text) & set("\x85\u2028\u2029") else None
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _Dumper.represent_text)
-# only what the core schema has: dates, sets, binary and the rest are text or refused
-_Loader.yaml_constructors = {
-    tag: construct
-    for tag, construct in yaml.SafeLoader.yaml_constructors.items()
-    if tag is None or tag.rpartition(":")[2] in ("null", "bool", "str", "seq", "map")
-} | {
-    "tag:yaml.org,2002:int": _Loader.construct_int,
-    "tag:yaml.org,2002:float": _Loader.construct_number,
-}
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    (
-        "float",
-        r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        "-+.0123456789",
-    ),
-    ("merge", r"<<", "<"),
-):
-    for _class in (_Loader, _Dumper):
-        _class.add_implicit_resolver(
-            f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
-        )
-
-
-def parse_value(text: str) -> Any:
-    """Parse a value of the command line as a config file's value is; what is no YAML is text."""
-    try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except yaml.YAMLError:
-        return text
-
-
-def resolvers() -> dict[str, Any]:
-    """Return PyYAML's table of patterns that stand for something else than text."""
-    return _Loader.yaml_implicit_resolvers
-
-
-def dump(values: Mapping[str, Any]) -> str:
-    """Write values as YAML that `load_yaml` reads back equal."""
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def read(path: str, command: str) -> list[Fragment]:
@@ -201,7 +93,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     text = _read_text(path)
     loader = None
     try:
-        loader = _Loader(text)
+        loader = Loader(text)
         loader.name = str(path)
         node = loader.get_single_node()
         if node is None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plcli.config.files import parse_value
+from plcli.config.yaml_core import parse_value
 
 HIDDEN = "***"  # stands for a secret where a config is saved
 SECRET = re.compile(r"(^|_)(token|password|passwd|secret|key|apikey|credentials?)$")
