@@ -25,10 +25,10 @@ with open(source, "w", encoding="utf-8") as file:
 
 
 if options.tool == "plcli":
-    from plcli.data import rows
+    from plcli.data import cells, rows
     from plcli.data import token_cache as encoding
 
-    table = rows.load(str(source), {"text": rows.Kind.TEXT}, cache=folder)
+    table = rows.load(str(source), {"text": cells.Kind.TEXT}, cache=folder)
     start = time.perf_counter()
     encoded = encoding.encode(
         table, ["text"], tokenizer, max_length=common.MAX_LENGTH, cache=folder

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from plcli.data.cells import Kind
 from plcli.data.encoders.documents import (
     Blocks,
     DocumentEncoder,
@@ -14,7 +15,7 @@ from plcli.data.encoders.documents import (
     padded,
 )
 from plcli.data.fitted_tokenizers import fit
-from plcli.data.rows import Kind, from_values, load
+from plcli.data.rows import from_values, load
 from plcli.data.token_cache import Encoded, encode
 from plcli.errors import DataError, ModelError, UsageError
 from tests.tiny import bert_tokenizer, word_tokenizer

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from plcli.data import rows
-from plcli.data.rows import Kind, Rows
+from plcli.data.cells import Kind
+from plcli.data.rows import Rows
 from plcli.data.token_cache import Encoded, encode
 from tests.tiny import bert_tokenizer, word_tokenizer
 

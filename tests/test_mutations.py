@@ -15,7 +15,7 @@ from plcli.cli.arguments import Arguments
 from plcli.config import checks, yaml_core
 from plcli.config import files as config
 from plcli.data import rows
-from plcli.data.rows import Kind
+from plcli.data.cells import Kind
 from plcli.errors import DataError, PlcliError, UsageError
 from tests.conftest import ROOT
 

@@ -9,7 +9,7 @@ import torch
 from plcli.callbacks.sanity import Rehearsal
 from plcli.data import leakage as overlap
 from plcli.data import rows
-from plcli.data.rows import Kind
+from plcli.data.cells import Kind
 from plcli.runs.artefact import sha256
 from plcli.tasks.linear_regression import SimpleLinearModel
 from tests.conftest import Result, message, message_rows, write_rows

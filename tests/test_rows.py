@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from plcli.data import rows
-from plcli.data.rows import Kind
+from plcli.data.cells import Kind
 from plcli.errors import DataError, MachineError
 
 TEXT = {"text": Kind.TEXT}

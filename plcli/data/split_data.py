@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 from plcli.data import leakage as overlap
 from plcli.data import rows
 from plcli.data.cache import cache_folder
-from plcli.data.rows import Kind, Rows
+from plcli.data.cells import Kind
+from plcli.data.rows import Rows
 from plcli.data.samplers import LengthOrderedBatches, ShuffledBatches
 from plcli.data.sources import Documents
 from plcli.errors import DataError, UsageError

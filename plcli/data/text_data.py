@@ -26,8 +26,9 @@ import pyarrow.compute as pc
 import torch
 
 from plcli.data import fitted_tokenizers
+from plcli.data.cells import Kind
 from plcli.data.encoders.documents import Blocks
-from plcli.data.rows import Kind, Rows
+from plcli.data.rows import Rows
 from plcli.data.split_data import Batch, Source, Split, SplitData
 from plcli.data.token_cache import Encoded, Encoder, TextEncoder, encode
 from plcli.errors import DataError, UsageError

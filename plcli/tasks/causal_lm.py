@@ -15,9 +15,9 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MeanMetric, MetricCollection
 
+from plcli.data.cells import Kind
 from plcli.data.encoders.conversations import ConversationEncoder, PromptEncoder, ResponseEncoder
 from plcli.data.encoders.documents import Blocks, DocumentEncoder, attention_mask, padded
-from plcli.data.rows import Kind
 from plcli.data.sources import Documents
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData

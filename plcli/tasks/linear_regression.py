@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
 
-from plcli.data.rows import Kind
+from plcli.data.cells import Kind
 from plcli.data.split_data import Batch, Source, Split, SplitData
 from plcli.errors import DataError, UsageError
 

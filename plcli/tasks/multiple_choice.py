@@ -10,7 +10,8 @@ import pyarrow as pa
 import torch
 from torchmetrics import MeanMetric, MetricCollection
 
-from plcli.data.rows import Kind, Rows
+from plcli.data.cells import Kind
+from plcli.data.rows import Rows
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded, TextEncoder

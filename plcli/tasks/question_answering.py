@@ -11,8 +11,9 @@ import torch
 from torchmetrics import MetricCollection
 from torchmetrics.text import SQuAD
 
+from plcli.data.cells import Kind
 from plcli.data.encoders.contexts import ContextEncoder, Fate
-from plcli.data.rows import Kind, Rows
+from plcli.data.rows import Rows
 from plcli.data.split_data import Batch, stratified_cut
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded

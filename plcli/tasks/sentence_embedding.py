@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as functional
 from torchmetrics import MeanMetric, MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
 
-from plcli.data.rows import Kind, Rows
+from plcli.data.cells import Kind
+from plcli.data.rows import Rows
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded, Encoder, TextEncoder

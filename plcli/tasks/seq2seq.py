@@ -15,8 +15,8 @@ import torch
 from torchmetrics import MetricCollection
 
 from plcli.data import templates
+from plcli.data.cells import Kind
 from plcli.data.encoders.source_target import SourceTargetEncoder
-from plcli.data.rows import Kind
 from plcli.data.split_data import Batch, Split
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded

@@ -15,7 +15,8 @@ import torch
 from torchmetrics import MetricCollection
 
 from plcli.data import labels, templates
-from plcli.data.rows import Kind, Rows
+from plcli.data.cells import Kind
+from plcli.data.rows import Rows
 from plcli.data.split_data import Batch, put_back
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded, Encoder, TextEncoder

@@ -11,8 +11,9 @@ import torch
 from torchmetrics import MetricCollection
 
 from plcli.data import labels
+from plcli.data.cells import Kind
 from plcli.data.encoders.words import WordEncoder, Words, words_of
-from plcli.data.rows import Kind, Rows
+from plcli.data.rows import Rows
 from plcli.data.split_data import Batch, put_back
 from plcli.data.tagging import OUTSIDE, Span, Tagging, of_labels, of_tags, tags_of
 from plcli.data.tagging import read as read_spans
