@@ -16,7 +16,7 @@ from plcli.cli.plan import RUN_VARIABLE, Plan
 from plcli.config import files as config
 from plcli.config import secrets, yaml_core
 from plcli.errors import MachineError, ModelError, UsageError, below
-from plcli.runs import artefact
+from plcli.runs import artefact, environment
 from plcli.runs import atomic_files as durable
 from plcli.runs import folder as runs
 from plcli.runs import results as outcome
@@ -118,7 +118,7 @@ class Fit:
         if goes_on is None or changed or self._differences(run):
             durable.write_text(run.config, yaml_core.dump(self.config))
         if goes_on is None:
-            environment = runs.environment(
+            environment = environment.environment(
                 seed=self.config.get("seed_everything"),
                 fingerprints=getattr(self.datamodule, "fingerprints", dict)(),
                 command=secrets.hide_words(sys.argv[1:]),

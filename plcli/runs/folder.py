@@ -1,34 +1,17 @@
-"""The run folder: its layout, its name, whether its run is finished, what was true when it ran."""
+"""The run folder: its layout, its name, whether its run is finished."""
 
 import glob
-import importlib.metadata
 import os
-import platform
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from plcli import __version__
 from plcli.config.files import load_yaml
 from plcli.errors import ModelError, UsageError
 from plcli.runs import artefact
 
 ROOT = Path("runs")
-PACKAGES = (
-    "torch",
-    "lightning",
-    "transformers",
-    "tokenizers",
-    "datasets",
-    "torchmetrics",
-    "jsonargparse",
-    "numpy",
-    "pyarrow",
-)
 # keys in which a resumed run may differ: they change neither the weights nor the numbers
 NO_MATTER = {
     "trainer.callbacks",
@@ -47,8 +30,6 @@ NO_MATTER = {
     "checkpoint.every_n_steps",
     "numbers",
 }
-
-
 OTHER_DATA = {  # arguments of the data that say nothing of how a model was trained
     "validation",
     "test",
@@ -210,40 +191,3 @@ def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(value, f"{prefix}{key}.")
     else:
         yield prefix[:-1], values
-
-
-def environment(
-    *, seed: Any, fingerprints: Mapping[str, str], command: list[str]
-) -> dict[str, Any]:
-    """Return versions, machine, git state, data fingerprints and seed, for environment.json."""
-    import torch
-
-    return {
-        "plcli": __version__,
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": command,
-        "python": sys.version.split()[0],
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "machine": {
-            "system": platform.platform(),
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-        },
-        "git": {
-            "commit": _git("rev-parse", "HEAD"),
-            "dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
-        },
-        "seed": seed,
-        "data": dict(fingerprints),
-    }
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=False, timeout=10
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,61 @@
+"""environment.json: what was true when a run began."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from plcli import __version__
+
+PACKAGES = (
+    "torch",
+    "lightning",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "torchmetrics",
+    "jsonargparse",
+    "numpy",
+    "pyarrow",
+)
+
+
+def environment(
+    *, seed: Any, fingerprints: Mapping[str, str], command: list[str]
+) -> dict[str, Any]:
+    """Return versions, machine, git state, data fingerprints and seed, for environment.json."""
+    import torch
+
+    return {
+        "plcli": __version__,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command,
+        "python": sys.version.split()[0],
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+        "git": {
+            "commit": _git("rev-parse", "HEAD"),
+            "dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
+        },
+        "seed": seed,
+        "data": dict(fingerprints),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=False, timeout=10
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
