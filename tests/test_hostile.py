@@ -105,7 +105,7 @@ PATHS = {
     "a main module": "torch.distributed.run.main",
     "os, seen through torch": "torch.serialization.os.system",
     "os, seen through lightning": "lightning.pytorch.trainer.trainer.os.system",
-    "subprocess, seen through plcli": "plcli.runs.folder.subprocess.Popen",
+    "subprocess, seen through plcli": "plcli.runs.environment.subprocess.Popen",
     "jsonargparse": "jsonargparse.set_parsing_settings",
     "a callback that calls anything": "lightning.pytorch.callbacks.LambdaCallback",
     "a function that is allowed": "torch.manual_seed",

@@ -118,12 +118,12 @@ class Fit:
         if goes_on is None or changed or self._differences(run):
             durable.write_text(run.config, yaml_core.dump(self.config))
         if goes_on is None:
-            environment = environment.environment(
+            described = environment.environment(
                 seed=self.config.get("seed_everything"),
                 fingerprints=getattr(self.datamodule, "fingerprints", dict)(),
                 command=secrets.hide_words(sys.argv[1:]),
             )
-            durable.write_text(run.folder / "environment.json", artefact.to_json(environment))
+            durable.write_text(run.folder / "environment.json", artefact.to_json(described))
         logger.info("run folder: %s", run.folder)
         if goes_on is not None:
             logger.info("%s: goes on from checkpoints/%s", run.folder, goes_on.name)

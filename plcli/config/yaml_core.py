@@ -1,6 +1,6 @@
 """YAML with the values of its 1.2 core schema and unique keys, read and written.
 
-jsonargparse reads YAML 1.1, which takes words such as `no` and `12:30` for something else than text.
+jsonargparse reads YAML 1.1, which takes words such as `no` and `12:30` for other values than text.
 """
 
 import re

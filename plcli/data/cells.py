@@ -39,7 +39,7 @@ ARROW_TYPES = {
 }
 
 
-def cell(value: Any, kind: Kind, where: str, column: str) -> Any:
+def read_cell(value: Any, kind: Kind, where: str, column: str) -> Any:
     if kind is Kind.TEXT:
         return _text(value, where, column)
     if kind is Kind.NAME:

@@ -20,7 +20,7 @@ import pyarrow.ipc
 from plcli.data import sources
 from plcli.data.arrow import array
 from plcli.data.cache import ArrowFile, build_once, cache_folder
-from plcli.data.cells import ARROW_TYPES, Kind, LabelTypes, cell
+from plcli.data.cells import ARROW_TYPES, Kind, LabelTypes, read_cell
 from plcli.data.sources import BATCH_ROWS
 from plcli.errors import DataError, did_you_mean, listed
 
@@ -166,7 +166,7 @@ def _batches(
                     f"{where}: has no column '{column}'.{did_you_mean(column, row)} "
                     f"It has {listed(row)}; name one of these."
                 )
-            cell = cell(row[column], kind, where, column)
+            cell = read_cell(row[column], kind, where, column)
             if kind is Kind.NAME:
                 types.check(row[column], where, column)
             cells[column].append(cell)
