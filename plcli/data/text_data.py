@@ -28,9 +28,11 @@ import torch
 from plcli.data import fitted_tokenizers
 from plcli.data.cells import Kind
 from plcli.data.encoders.documents import Blocks
+from plcli.data.encoders.encoder import Encoder
+from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch, Source, Split, SplitData
-from plcli.data.token_cache import Encoded, Encoder, TextEncoder, encode
+from plcli.data.token_cache import Encoded, encode
 from plcli.errors import DataError, UsageError
 from plcli.pretrained import loading as pretrained
 

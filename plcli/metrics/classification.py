@@ -5,11 +5,7 @@ from typing import Any
 
 import torch
 from torchmetrics import (
-    MeanAbsoluteError,
-    MeanSquaredError,
     MetricCollection,
-    PearsonCorrCoef,
-    SpearmanCorrCoef,
 )
 from torchmetrics.classification import (
     MulticlassAccuracy,
@@ -54,22 +50,6 @@ def multi_label(count: int, *, threshold: float) -> MetricCollection:
             "f1": MultilabelF1Score(count, threshold=threshold, average=None),
             "counts": MultilabelStatScores(count, threshold=threshold, average=None),
         }
-    )
-
-
-def regression() -> MetricCollection:
-    """Metrics of predicted against true numbers [rows].
-
-    Spearman's rank correlation has to keep them, two numbers a row.
-    """
-    return MetricCollection(
-        {
-            "rmse": MeanSquaredError(squared=False),
-            "mae": MeanAbsoluteError(),
-            "pearson": PearsonCorrCoef(),
-            "spearman": SpearmanCorrCoef(),
-        },
-        compute_groups=False,
     )
 
 

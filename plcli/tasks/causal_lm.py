@@ -18,10 +18,11 @@ from torchmetrics import MeanMetric, MetricCollection
 from plcli.data.cells import Kind
 from plcli.data.encoders.conversations import ConversationEncoder, PromptEncoder, ResponseEncoder
 from plcli.data.encoders.documents import Blocks, DocumentEncoder, attention_mask, padded
+from plcli.data.encoders.encoder import Encoder
 from plcli.data.sources import Documents
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
-from plcli.data.token_cache import Encoded, Encoder
+from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.models import generation
 from plcli.models.sampling import Sampling

@@ -16,11 +16,13 @@ import torch
 from torchmetrics import MeanMetric, MetricCollection
 
 from plcli.data.encoders.documents import Blocks, DocumentEncoder, attention_mask, padded
+from plcli.data.encoders.encoder import Encoder
+from plcli.data.encoders.text import TextEncoder
 from plcli.data.masking import mask
 from plcli.data.sources import Documents
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
-from plcli.data.token_cache import Encoded, Encoder, TextEncoder
+from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained import loading

@@ -11,10 +11,11 @@ import torch
 from torchmetrics import MeanMetric, MetricCollection
 
 from plcli.data.cells import Kind
+from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
-from plcli.data.token_cache import Encoded, TextEncoder
+from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 from plcli.models.transformer_module import TransformerModule
 

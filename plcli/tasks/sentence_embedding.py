@@ -19,10 +19,12 @@ import torch.nn.functional as functional
 from torchmetrics import MeanMetric, MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
 
 from plcli.data.cells import Kind
+from plcli.data.encoders.encoder import Encoder
+from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
-from plcli.data.token_cache import Encoded, Encoder, TextEncoder
+from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.metrics.retrieval import Retrieval
 from plcli.models.init_from import artefact_folder

@@ -16,12 +16,15 @@ from torchmetrics import MetricCollection
 
 from plcli.data import labels, templates
 from plcli.data.cells import Kind
+from plcli.data.encoders.encoder import Encoder
+from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch, put_back
 from plcli.data.text_data import TextData
-from plcli.data.token_cache import Encoded, Encoder, TextEncoder
+from plcli.data.token_cache import Encoded
 from plcli.errors import UsageError
 from plcli.metrics import classification as scores
+from plcli.metrics import regression
 from plcli.models import losses
 from plcli.models.transformer_module import TransformerModule
 
@@ -115,7 +118,7 @@ class TextClassifier(TransformerModule):
         Only Spearman's rank correlation has to keep its scores, two numbers a row.
         """
         if self.problem == "regression":
-            return scores.regression()
+            return regression.regression()
         if self.problem == "multi_label":
             return scores.multi_label(len(self.names), threshold=self.threshold)
         return scores.single_label(len(self.names))

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from plcli.data.token_cache import IDS, need_fast, set_truncation, windows
+from plcli.data.encoders.encoder import IDS
+from plcli.data.encoders.text import need_fast, set_truncation, windows
 from plcli.errors import DataError, UsageError
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from plcli.data.encoders.documents import FLAGS, byte_counts, encode_whole
-from plcli.data.token_cache import IDS, need_fast
+from plcli.data.encoders.encoder import IDS
+from plcli.data.encoders.text import need_fast
 from plcli.errors import DataError, ModelError, listed
 
 Messages = list[dict[str, Any]]

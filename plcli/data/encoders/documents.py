@@ -12,7 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from plcli.data.token_cache import IDS, Encoded, need_fast
+from plcli.data.encoders.encoder import IDS
+from plcli.data.encoders.text import need_fast
+from plcli.data.token_cache import Encoded
 
 FLAGS = pa.list_(pa.uint8())
 

@@ -6,7 +6,8 @@ from typing import Any
 import pyarrow as pa
 
 from plcli.data import templates
-from plcli.data.token_cache import IDS, TextEncoder
+from plcli.data.encoders.encoder import IDS
+from plcli.data.encoders.text import TextEncoder
 
 
 class SourceTargetEncoder:

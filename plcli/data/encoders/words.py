@@ -14,9 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from plcli.data.encoders.encoder import IDS
+from plcli.data.encoders.text import need_fast
 from plcli.data.tagging import OUTSIDE, Span, Tagging
 from plcli.data.tagging import read as read_spans
-from plcli.data.token_cache import IDS, need_fast
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 from plcli.pretrained.label_ids import IGNORED
 

@@ -1,0 +1,122 @@
+"""Texts or pairs of texts -> tokens, cut to a length or into windows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from typing import Any
+
+import pyarrow as pa
+
+from plcli.data import templates
+from plcli.data.encoders.encoder import IDS
+from plcli.errors import ModelError
+
+
+class TextEncoder:
+    """Encodes texts or pairs of texts, cut to a length or into windows.
+
+    Args:
+        tokenizer: of transformers; a fast one is called past its Python wrapper.
+        max_length: tokens an entry at most.
+        pairs: whether two columns are given.
+        template: joins the columns to one text; see plcli.data.templates.
+        stride: tokens that a window repeats of the one before it; None cuts the row instead.
+        max_windows: windows a row at most; what follows them is cut.
+
+    Raises:
+        ModelError: if windows are asked for and the tokenizer is not a fast one.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        pairs: bool = False,
+        template: str | None = None,
+        stride: int | None = None,
+        max_windows: int | None = None,
+    ) -> None:
+        self.tokenizer, self.max_length = tokenizer, max_length
+        self.stride, self.max_windows = stride, max_windows
+        self.template = template
+        self.key = [max_length, stride, max_windows, template]
+        columns = {"input_ids": IDS, "truncated": pa.bool_()}
+        if pairs:
+            columns["token_type_ids"] = pa.list_(pa.uint8())
+        if stride is not None:
+            need_fast(tokenizer, "windows")
+            columns["row"] = pa.int32()
+        self.columns: Mapping[str, pa.DataType] = columns
+
+    def __call__(
+        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
+    ) -> Mapping[str, Sequence[Any]]:
+        """Encode one column of texts, two as pairs, or those of the template as one."""
+        if self.template is not None:
+            cells = [templates.render(self.template, cells)]
+        texts = cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
+        return self._fast(texts) if self.tokenizer.is_fast else self._slow(texts)
+
+    def _fast(self, texts: Sequence[Any]) -> dict[str, Sequence[Any]]:
+        set_truncation(self.tokenizer, self.max_length, stride=self.stride or 0)
+        encodings = self.tokenizer.backend_tokenizer.encode_batch_fast(texts)
+        values: dict[str, Sequence[Any]] = {}
+        if self.stride is None:
+            values["truncated"] = [bool(encoding.overflowing) for encoding in encodings]
+        else:
+            cut = [len(encoding.overflowing) >= (self.max_windows or inf) for encoding in encodings]
+            values["row"], encodings = windows(encodings, most=self.max_windows)
+            values["truncated"] = [cut[row] for row in values["row"]]
+        values["input_ids"] = [encoding.ids for encoding in encodings]
+        if "token_type_ids" in self.columns:
+            values["token_type_ids"] = [encoding.type_ids for encoding in encodings]
+        return values
+
+    def _slow(self, texts: Sequence[Any]) -> dict[str, Sequence[Any]]:
+        pairs = "token_type_ids" in self.columns
+        first, second = zip(*texts, strict=True) if pairs else (texts, None)
+        settings = {"return_token_type_ids": True}
+        both = (list(first), list(second) if second else None)
+        whole = self.tokenizer(*both, **settings, verbose=False)
+        cut = self.tokenizer(*both, truncation=True, max_length=self.max_length, **settings)
+        truncated = [
+            len(a) > len(b) for a, b in zip(whole["input_ids"], cut["input_ids"], strict=True)
+        ]
+        return {**cut, "truncated": truncated}
+
+
+def need_fast(tokenizer: Any, purpose: str) -> None:
+    """Check that a tokenizer says where in a text its tokens stand.
+
+    Raises:
+        ModelError: if it does not.
+    """
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"pretrained: {purpose} need a tokenizer with a tokenizer.json, but "
+            f"{type(tokenizer).__name__} has none. Use another model, or save its tokenizer anew."
+        )
+
+
+def set_truncation(
+    tokenizer: Any, max_length: int, *, stride: int = 0, strategy: str = "longest_first"
+) -> None:
+    """Let a fast tokenizer cut at so many tokens, without padding."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.enable_truncation(
+        max_length, stride=stride, strategy=strategy, direction=tokenizer.truncation_side
+    )
+
+
+def windows(encodings: Sequence[Any], *, most: int | None = None) -> tuple[list[int], list[Any]]:
+    """Return every window of cut encodings, in order, so many a row, and the position of its row.
+
+    The windows come after the positions.
+    """
+    pairs = [
+        (row, window)
+        for row, encoding in enumerate(encodings)
+        for window in (encoding, *encoding.overflowing)[:most]
+    ]
+    return [row for row, _ in pairs], [window for _, window in pairs]
