@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from plcli.pretrained.loading import resolve
+from plcli.pretrained.location import resolve
 from plcli.runs.artefact import sha256
 from tests.conftest import ROOT, Result
 

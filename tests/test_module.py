@@ -403,11 +403,11 @@ Order = list[tuple[int, ...]]
 @pytest.fixture(scope="module")
 def orders(tmp_path_factory: pytest.TempPathFactory) -> list[Order]:
     """The order of the rows in three epochs of a fit, then that of their file."""
-    from plcli.pretrained import loading as pretrained
+    from plcli.pretrained import tokenizers
 
     Recorder.clear()
     run = fit_messages(tmp_path_factory.mktemp("orders"), data={"pieces": 1}, max_epochs=3)
-    tokenizer = pretrained.load_tokenizer(str(run / "model"))
+    tokenizer = tokenizers.load_tokenizer(str(run / "model"))
     in_file = [tuple(tokenizer(row["message"])["input_ids"]) for row in message_rows(2)]
     return [*(list(order) for order in Recorder.orders.values()), in_file]
 

@@ -14,6 +14,7 @@ import transformers
 from plcli.data import fitted_tokenizers
 from plcli.errors import MachineError, ModelError
 from plcli.pretrained import loading as pretrained
+from plcli.pretrained import location, tokenizers
 from tests.tiny import bert_classifier, bert_tokenizer, save_bert, word_tokenizer
 
 CLASSIFIER = transformers.AutoModelForSequenceClassification
@@ -26,7 +27,7 @@ BERT = {
 }
 LOADERS = pytest.mark.parametrize(
     "load",
-    [pretrained.load_tokenizer, lambda name: pretrained.load_model(CLASSIFIER, name)],
+    [tokenizers.load_tokenizer, lambda name: pretrained.load_model(CLASSIFIER, name)],
     ids=["tokenizer", "model"],
 )
 
@@ -53,17 +54,17 @@ def save_tokenizer(tokenizer: Any) -> str:
 
 
 def test_a_hub_id_stays_as_it_is() -> None:
-    assert pretrained.resolve("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
+    assert location.resolve("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
 
 
 def test_a_folder_is_its_path(folder: str) -> None:
-    assert pretrained.resolve(f"./{folder}/") == folder
+    assert location.resolve(f"./{folder}/") == folder
 
 
 def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     save_bert(Path("bert"))
-    assert pretrained.resolve("~/bert") == str(tmp_path / "bert")
+    assert location.resolve("~/bert") == str(tmp_path / "bert")
 
 
 def test_a_folder_inside_a_package_is_found_without_importing_it(
@@ -73,37 +74,37 @@ def test_a_folder_inside_a_package_is_found_without_importing_it(
     Path("lib/weights/__init__.py").write_text("raise SystemExit('imported')")
     save_bert(Path("lib/weights/model"))
     monkeypatch.syspath_prepend(tmp_path / "lib")
-    resolved = pretrained.resolve("package:weights/model")
+    resolved = location.resolve("package:weights/model")
     assert resolved == str(tmp_path / "lib/weights/model")
 
 
 def test_a_package_that_is_not_installed_is_told() -> None:
     with refused("pretrained: package:no_such/model: no package 'no_such' is installed."):
-        pretrained.resolve("package:no_such/model")
+        location.resolve("package:no_such/model")
 
 
 def test_a_folder_that_a_package_does_not_hold_is_told() -> None:
     with refused("pretrained: package:plcli/model: the package 'plcli' holds no 'model'."):
-        pretrained.resolve("package:plcli/model")
+        location.resolve("package:plcli/model")
 
 
 def test_a_folder_without_a_model_is_told() -> None:
     Path("empty").mkdir()
     with refused("pretrained: the folder empty holds no config.json, so no model."):
-        pretrained.resolve("empty")
+        location.resolve("empty")
 
 
 @pytest.mark.parametrize("name", ["./none", "/no/such/folder", "~/none", "one/two/three"])
 def test_a_folder_that_is_not_there_is_not_taken_for_a_hub_id(name: str) -> None:
     message = f"pretrained: no folder {name}. Give a folder with a config.json, a hub id or package"
     with refused(message):
-        pretrained.resolve(name)
+        location.resolve(name)
 
 
 def test_a_file_is_no_folder() -> None:
     Path("bert.bin").touch()
     with refused("pretrained: no folder bert.bin."):
-        pretrained.resolve("bert.bin")
+        location.resolve("bert.bin")
 
 
 # loading
@@ -159,7 +160,7 @@ def test_the_verbosity_of_transformers_is_as_before_where_nothing_was_loaded() -
 
 
 def test_a_tokenizer_is_loaded(folder: str) -> None:
-    tokenizer = pretrained.load_tokenizer(folder)
+    tokenizer = tokenizers.load_tokenizer(folder)
     assert tokenizer.tokenize("the invoices") == ["the", "invoice", "##s"]
 
 
@@ -168,14 +169,14 @@ def test_a_tokenizer_without_a_padding_token_takes_one_that_it_has(
     settings: dict[str, str], pad: str
 ) -> None:
     name = save_tokenizer(word_tokenizer(unk_token="<unk>", **settings))
-    assert pretrained.load_tokenizer(name).pad_token == pad
+    assert tokenizers.load_tokenizer(name).pad_token == pad
 
 
 def test_a_tokenizer_with_nothing_to_pad_with_is_refused() -> None:
     name = save_tokenizer(word_tokenizer())
     message = "the tokenizer of named has no padding token and none that could serve as one."
     with refused(message):
-        pretrained.load_tokenizer(name)
+        tokenizers.load_tokenizer(name)
 
 
 # what goes wrong in loading
@@ -233,7 +234,7 @@ def test_a_head_of_another_size_is_refused(folder: str) -> None:
 def test_a_folder_without_a_tokenizer_is_refused() -> None:
     bert_classifier().save_pretrained("bert")
     with pytest.raises(ModelError, match="^pretrained: .*bert.*tokenizer"):
-        pretrained.load_tokenizer("bert")
+        tokenizers.load_tokenizer("bert")
 
 
 @pytest.fixture
@@ -394,7 +395,7 @@ def test_a_fitted_tokenizer_names_the_longest_row() -> None:
 
 def test_a_fitted_tokenizer_is_the_same_once_saved_and_loaded() -> None:
     fitted = fit("the invoice is wrong")
-    loaded = pretrained.load_tokenizer(save_tokenizer(fitted))
+    loaded = tokenizers.load_tokenizer(save_tokenizer(fitted))
     assert loaded("The invoices", "wrong")["input_ids"] == fitted("The invoices", "wrong").input_ids
 
 
@@ -442,20 +443,20 @@ def test_the_cache_of_fitted_tokenizers_may_be_named_in_the_call() -> None:
 
 def test_tokenizers_that_encode_alike_have_one_key() -> None:
     first, second = bert_tokenizer(), bert_tokenizer()
-    assert pretrained.tokenizer_key(first) == pretrained.tokenizer_key(second)
+    assert tokenizers.tokenizer_key(first) == tokenizers.tokenizer_key(second)
 
 
 def test_using_a_tokenizer_does_not_change_its_key() -> None:
     tokenizer = bert_tokenizer()
-    before = pretrained.tokenizer_key(tokenizer)
+    before = tokenizers.tokenizer_key(tokenizer)
     tokenizer("the invoice", truncation=True, max_length=3, padding="max_length")
-    assert pretrained.tokenizer_key(tokenizer) == before
+    assert tokenizers.tokenizer_key(tokenizer) == before
 
 
 def test_saving_and_loading_a_tokenizer_does_not_change_its_key() -> None:
     tokenizer = bert_tokenizer()
-    loaded = pretrained.load_tokenizer(save_tokenizer(tokenizer))
-    assert pretrained.tokenizer_key(loaded) == pretrained.tokenizer_key(tokenizer)
+    loaded = tokenizers.load_tokenizer(save_tokenizer(tokenizer))
+    assert tokenizers.tokenizer_key(loaded) == tokenizers.tokenizer_key(tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -465,4 +466,4 @@ def test_saving_and_loading_a_tokenizer_does_not_change_its_key() -> None:
 )
 def test_tokenizers_that_encode_otherwise_have_another_key(settings: dict[str, Any]) -> None:
     other = bert_tokenizer(**settings)
-    assert pretrained.tokenizer_key(other) != pretrained.tokenizer_key(bert_tokenizer())
+    assert tokenizers.tokenizer_key(other) != tokenizers.tokenizer_key(bert_tokenizer())

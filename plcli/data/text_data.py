@@ -34,7 +34,7 @@ from plcli.data.rows import Rows
 from plcli.data.split_data import Batch, Source, Split, SplitData
 from plcli.data.token_cache import Encoded, encode
 from plcli.errors import DataError, UsageError
-from plcli.pretrained import loading as pretrained
+from plcli.pretrained import tokenizers
 
 EmptyText = Literal["keep", "refuse"]
 FITTED_LONGEST = 256  # tokens: the default for a tokenizer that is fitted here
@@ -186,7 +186,7 @@ class TextData(SplitData):
     def loaded_tokenizer(self) -> Any:
         """The pretrained tokenizer, or one that is fitted on the training split."""
         if self.tokenizer:
-            return pretrained.load_tokenizer(self.tokenizer)
+            return tokenizers.load_tokenizer(self.tokenizer)
         kept = self.subset("train")
         key = [
             self.rows("train").fingerprint,

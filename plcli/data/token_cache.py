@@ -27,7 +27,7 @@ from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
 from plcli.data.sources import BATCH_ROWS
 from plcli.pretrained.label_ids import IGNORED
-from plcli.pretrained.loading import tokenizer_key
+from plcli.pretrained.tokenizers import tokenizer_key
 
 logger = logging.getLogger(__name__)
 VERSION = 2  # of the cache files' layout

@@ -22,7 +22,7 @@ import torch
 
 from plcli import packages as extras
 from plcli.errors import MachineError, ModelError, UsageError, listed
-from plcli.pretrained import loading
+from plcli.pretrained import loading, location
 from plcli.runs import artefact
 
 logger = logging.getLogger(__name__)
@@ -205,7 +205,7 @@ def is_adapted(model: Any) -> bool:
 
 def describe_base(name: str) -> dict[str, str]:
     """Return where pretrained weights are and what they are, for plcli.json."""
-    folder = loading.resolve(name)
+    folder = location.resolve(name)
     if Path(folder).is_dir():
         lasting = name if name.startswith("package:") else str(Path(folder).resolve())
         return {"name": lasting, "sha256": _sha256(Path(folder))}
@@ -253,7 +253,7 @@ def save(model: Any, folder: Path, *, base: str) -> None:
     kind = next((TASK_TYPES[end] for end in TASK_TYPES if type(model).__name__.endswith(end)), None)
     config.task_type, config.inference_mode = kind, True
     config.modules_to_save = sorted(_owners(set(whole))) or None
-    config.base_model_name_or_path = loading.resolve(base)
+    config.base_model_name_or_path = location.resolve(base)
     config.save_pretrained(folder)
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
@@ -266,7 +266,7 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
 
     Args and errors are those of `pretrained.load_model`.
     """
-    folder = Path(loading.resolve(name))
+    folder = Path(location.resolve(name))
     if not (folder / artefact.ADAPTER).is_file():
         return loading.load_model(auto_class, name, **settings)
     from safetensors.torch import load_file
@@ -304,7 +304,7 @@ def _checked_base(folder: Path) -> tuple[str, dict[str, str]]:
             "weights it was trained. Copy the folder again."
         ) from None
     try:
-        found = Path(loading.resolve(name))
+        found = Path(location.resolve(name))
     except ModelError as error:
         raise ModelError(
             f"{folder}: is an adapter beside the weights of {name}, which are not there. Put them "

@@ -4,8 +4,6 @@ Nothing else is loaded. Loading is plain `from_pretrained`, with safetensors onl
 code; what goes wrong is told in one message.
 """
 
-import hashlib
-import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -13,106 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from plcli.errors import DataError, MachineError, ModelError, PlcliError, did_you_mean, listed
-from plcli.packages import package_path
+from plcli.errors import MachineError, ModelError, PlcliError, did_you_mean, listed
+from plcli.pretrained.location import check_settings, resolve
 
 logger = logging.getLogger(__name__)
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "vocab.json",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
-
-
 UNFIT = re.compile(  # what transformers says where a model's kind does not have a task's head
     r"Unrecognized configuration class <class '.*\.(\w+?)Config'> for this kind of AutoModel: (\w+)"
 )
-UNSAFE_KEYS = ("auto_map", "custom_pipelines", "attn_implementation", "experts_implementation")
-KNOWN_PRIVATE = (
-    *("_name_or_path", "_commit_hash", "_num_labels", "_attn_implementation_autoset"),
-    "_from_model_config",  # what transformers writes into the generation_config.json of a new model
-)
-
-
-def check_settings(values: Any, where: str) -> None:
-    """Check that a model's config.json, or its tokenizer's, names no code.
-
-    `auto_map` and `custom_pipelines` name Python files, `attn_implementation` may name a kernel of
-    the hub, and keys that begin with an underscore reach into transformers' own state.
-
-    Raises:
-        ModelError: if it does.
-    """
-    if isinstance(values, list):
-        for value in values:
-            check_settings(value, where)
-    if not isinstance(values, Mapping):
-        return
-    for key, value in values.items():
-        name = str(key)
-        if name in UNSAFE_KEYS or (name.startswith("_") and name not in KNOWN_PRIVATE):
-            raise ModelError(
-                f"{where}: holds the key '{name}', which can make transformers run code that comes "
-                "with the model. Remove the key, or use another model."
-            )
-        check_settings(value, where)
-
-
-def _check_folder(folder: Path) -> None:
-    for file in ("config.json", "tokenizer_config.json", "generation_config.json"):
-        path = folder / file
-        if not path.is_file():
-            continue
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            said = str(error).splitlines()[0][:120]
-            raise ModelError(
-                f"pretrained: {path} is damaged ({said}). Copy the folder again."
-            ) from None
-        if not isinstance(values, dict):
-            raise ModelError(
-                f"pretrained: {path} holds a {type(values).__name__}, not an object. "
-                "Copy the folder again."
-            )
-        check_settings(values, f"pretrained: {path}")
-
-
-def resolve(name: str) -> str:
-    """Return the folder that `package:NAME/PATH` or a path means; a hub id stays as it is.
-
-    Raises:
-        ModelError: if a package or a folder is not there, or the folder holds no model.
-    """
-    if name.startswith("package:"):
-        try:
-            name = str(package_path(name))
-        except DataError as error:
-            raise ModelError(f"pretrained: {error}") from None
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").exists():
-            raise ModelError(
-                f"pretrained: the folder {name} holds no config.json, so no model. "
-                "Name the folder that has one."
-            )
-        _check_folder(path)
-        return str(path)
-    if path.is_file() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(
-            f"pretrained: no folder {name}. "
-            "Give a folder with a config.json, a hub id or package:NAME/FOLDER."
-        )
-    return name
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def explained(name: str) -> Iterator[None]:
     """Turn what transformers raises for a missing or broken model into one message."""
     try:
         yield
@@ -161,35 +70,8 @@ def load_config(name: str) -> Any:
     from transformers import AutoConfig
 
     folder = resolve(name)
-    with _explained(folder):
+    with explained(folder):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-
-
-def load_tokenizer(name: str) -> Any:
-    """Load the tokenizer of a pretrained model.
-
-    Raises:
-        ModelError, MachineError: if there is none, or the hub cannot be reached.
-    """
-    from transformers import AutoTokenizer
-
-    folder = resolve(name)
-    if Path(folder).is_dir() and not any(
-        (Path(folder) / file).exists() for file in TOKENIZER_FILES
-    ):
-        raise ModelError(
-            f"pretrained: the folder {name} holds no tokenizer ({TOKENIZER_FILES[0]})."
-        )
-    with _explained(folder):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    if tokenizer.pad_token_id is None:
-        raise ModelError(
-            f"pretrained: the tokenizer of {name} has no padding token "
-            "and none that could serve as one. Set pad_token in its tokenizer_config.json."
-        )
-    return tokenizer
 
 
 def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
@@ -209,7 +91,7 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
         ModelError, MachineError: if there is no such model, or the hub cannot be reached.
     """
     folder = resolve(name)
-    with quiet(), _explained(folder):  # no report of the fresh head's missing keys
+    with quiet(), explained(folder):  # no report of the fresh head's missing keys
         if not Path(folder).is_dir():
             from transformers import PretrainedConfig
 
@@ -308,15 +190,3 @@ def _explained_sizes(model_type: str) -> Iterator[None]:
         raise ModelError(
             f"architecture: {model_type} cannot be built: {said.rstrip('.')}. Choose other sizes."
         ) from error
-
-
-def tokenizer_key(tokenizer: Any) -> str:
-    """Return a string that is equal for tokenizers that encode alike."""
-    if tokenizer.is_fast:
-        content = json.loads(tokenizer.backend_tokenizer.to_str())
-        content.pop("truncation", None)  # set anew by every use
-        content.pop("padding", None)
-    else:
-        content = sorted(tokenizer.get_vocab().items())
-    key = [content, tokenizer.truncation_side]
-    return hashlib.sha256(repr(key).encode()).hexdigest()

@@ -40,8 +40,7 @@ from plcli.models.sentence_losses import (
 )
 from plcli.models.transformer_module import TransformerModule
 from plcli.packages import need
-from plcli.pretrained import loading as pretrained
-from plcli.pretrained import sentence_modules
+from plcli.pretrained import location, sentence_modules
 
 Pooling = Literal["mean", "cls", "max"]
 PARTS = 4  # of like length that a batch's texts are run in on a CPU, to save padding
@@ -96,7 +95,7 @@ class SentenceEmbedder(TransformerModule):
             raise UsageError(f"model.scale: got {self.scale}, expected more than 0.")
         need("sentence_transformers", extra="embedding", purpose=f"model: {type(self).__name__}")
         found, normalized = None, None
-        source = self.pretrained and pretrained.resolve(self.pretrained)
+        source = self.pretrained and location.resolve(self.pretrained)
         if self.init_from is not None:
             source = str(artefact_folder(self.init_from))
         if source is not None:
