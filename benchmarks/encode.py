@@ -25,12 +25,11 @@ with open(source, "w", encoding="utf-8") as file:
 
 
 if options.tool == "plcli":
-    from plcli.data import cells, rows
-    from plcli.data import token_cache as encoding
+    from plcli.data import cells, rows, token_cache
 
     table = rows.load(str(source), {"text": cells.Kind.TEXT}, cache=folder)
     start = time.perf_counter()
-    encoded = encoding.encode(
+    encoded = token_cache.encode(
         table, ["text"], tokenizer, max_length=common.MAX_LENGTH, cache=folder
     )
     assert len(encoded) == len(texts)

@@ -60,15 +60,14 @@ if options.tool == "prepare":
     if not run.exists():
         make_run()
 elif options.tool in ("encode", "second"):
-    from plcli.data import rows
-    from plcli.data import token_cache as encoding
+    from plcli.data import rows, token_cache
     from plcli.data.rows import Kind
-    from plcli.pretrained.loading import load_tokenizer
+    from plcli.pretrained.weights import load_tokenizer
 
     tokenizer = load_tokenizer(common.minilm())
     start = time.perf_counter()
     table = rows.load(str(source), {"text": Kind.TEXT, "label": Kind.NAME})
-    encoding.encode(table, ["text"], tokenizer, max_length=common.MAX_LENGTH)
+    token_cache.encode(table, ["text"], tokenizer, max_length=common.MAX_LENGTH)
 elif options.tool == "loader":
     module = data()
     module.setup("fit")

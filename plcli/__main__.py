@@ -58,9 +58,9 @@ def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         from rich.console import Console
 
-        from plcli.cli import help_pages as help
+        from plcli.cli import help_pages
 
-        help.overview(Console())
+        help_pages.overview(Console())
         return 0 if arguments else UsageError.exit_code
     if arguments[0] in ("-V", "--version"):
         print(f"plcli {__version__}")
@@ -71,9 +71,9 @@ def _run(arguments: list[str]) -> int:
             f"unknown command '{command}'.{did_you_mean(command, COMMANDS)} "
             "`plcli --help` lists them."
         )
-    from plcli.cli import dispatch as launch
+    from plcli.cli import dispatch
 
-    return launch.run(command, arguments[1:])
+    return dispatch.run(command, arguments[1:])
 
 
 def entry() -> None:

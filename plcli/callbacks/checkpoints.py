@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from plcli.errors import Terminated, UsageError, did_you_mean, listed
-from plcli.runs import results as outcome
-from plcli.training import loops as exact
+from plcli.runs import results
+from plcli.training import loops
 from plcli.training.signals import signals
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Checkpoints(Checkpoint):
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Note what a signal within the validation needs."""
         if self._fitting(trainer):
-            self.metrics_before_validation = exact.metrics_of(pl_module)
+            self.metrics_before_validation = loops.metrics_of(pl_module)
             self._common_batches = _least(trainer, sum(trainer.num_val_batches))
 
     def on_validation_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
@@ -110,7 +110,7 @@ class Checkpoints(Checkpoint):
             return
         self._common_batches -= 1  # some ranks may have a batch more; those do not ask the others
         if _agreed(trainer, _wish()) >= STOP:
-            raise exact.LeaveValidation
+            raise loops.LeaveValidation
 
     def _fitting(self, trainer: Any) -> bool:
         return trainer.state.fn == "fit" and not trainer.sanity_checking and self.folder is not None
@@ -127,7 +127,7 @@ class Checkpoints(Checkpoint):
         if value is None or not self._better(value):
             return
         self.best_value, self.best_epoch = value, trainer.current_epoch
-        self.best_results = outcome.results(pl_module, trainer.callback_metrics, "val")
+        self.best_results = results.results(pl_module, trainer.callback_metrics, "val")
         trainer.save_checkpoint(self.folder / "best.ckpt")
 
     def _value(self, trainer: Any, pl_module: Any) -> float | None:
@@ -189,7 +189,7 @@ class Checkpoints(Checkpoint):
         loop = trainer.fit_loop
         metrics = self.metrics_before_validation if within_validation else None
         own = {
-            "metrics": exact.metrics_of(trainer.lightning_module) if metrics is None else metrics,
+            "metrics": loops.metrics_of(trainer.lightning_module) if metrics is None else metrics,
             "sums": loop.epoch_loop.sums() if loop.within_an_epoch else {},
         }
         self._saving = {

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from plcli.errors import DataError, UsageError, listed
-from plcli.training import loops as exact
+from plcli.training import loops
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class FiniteNumbers(Callback):
         if math.isfinite(answer.read()):
             return
         where = f"step {step + 1} (epoch {epoch + 1}, batch {batches[-1] + 1})"
-        rows = exact.rows_of(trainer.fit_loop, epoch=epoch, batches=batches)
+        rows = loops.rows_of(trainer.fit_loop, epoch=epoch, batches=batches)
         of_rows = (
             f", rows {listed(map(str, sorted(set(rows))), most=64)} of data.train" if rows else ""
         )

@@ -4,27 +4,25 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from plcli.cli import logs as log
-from plcli.cli import short_names
+from plcli.cli import logs, short_names
 from plcli.cli.arguments import Arguments, parse
 from plcli.cli.plan import Plan, plan_fit, plan_use
 from plcli.config import allowlist, checks, classes, yaml_core
-from plcli.config import files as config
-from plcli.config.files import Fragment
+from plcli.config.files import Fragment, read
 from plcli.errors import UsageError
-from plcli.runs import atomic_files as durable
+from plcli.runs import atomic_files
 from plcli.training.signals import signals
 
 
 def run(command: str, words: Sequence[str]) -> int:
     """Run fit, validate, test or predict, and return the exit code."""
-    log.set_up()
+    logs.set_up()
     sys.path.append(
         os.getcwd()
     )  # where modules of the user's own stand; behind all that is installed
     arguments = parse(command, words)
     allowlist.allow(arguments.allowed)
-    fragments = [fragment for path in arguments.configs for fragment in config.read(path, command)]
+    fragments = [fragment for path in arguments.configs for fragment in read(path, command)]
     _name_classes(fragments, arguments)
     _check_imports(fragments, arguments)
     if arguments.help:
@@ -41,7 +39,7 @@ def run(command: str, words: Sequence[str]) -> int:
 
     _check(plan, fixed_classes())
     signals.take()
-    with durable.told():
+    with atomic_files.told():
         PlCLI(plan)
     return 0
 
@@ -81,14 +79,14 @@ def _check_imports(fragments: Sequence[Fragment], arguments: Arguments) -> None:
 def _help(plan: Plan) -> None:
     from rich.console import Console
 
-    from plcli.cli import help_pages as help
+    from plcli.cli import help_pages
 
     chosen = {
         section: classes.import_class(plan.merged[section]["class_path"], f"{section}.class_path")
         for section in ("model", "data")
         if isinstance(plan.merged.get(section), dict) and "class_path" in plan.merged[section]
     }
-    help.command(Console(), plan.arguments.command, chosen)
+    help_pages.command(Console(), plan.arguments.command, chosen)
 
 
 def _check(plan: Plan, fixed: Mapping[str, type]) -> None:

@@ -11,16 +11,14 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
 from plcli.callbacks.checkpoints import Checkpoints
-from plcli.cli import logs as log
+from plcli.cli import logs
 from plcli.cli.plan import RUN_VARIABLE, Plan
-from plcli.config import files as config
 from plcli.config import secrets, yaml_core
+from plcli.config.files import load_yaml
 from plcli.errors import MachineError, ModelError, UsageError, below
-from plcli.runs import artefact, environment
-from plcli.runs import atomic_files as durable
-from plcli.runs import folder as runs
-from plcli.runs import results as outcome
-from plcli.training import checkpoint_io as checkpoint_files
+from plcli.runs import artefact, atomic_files, environment, results
+from plcli.runs.folder import Run, differences
+from plcli.training import checkpoint_io
 from plcli.training.batch_order import reseed
 from plcli.training.csv_logger import MetricsCsv
 
@@ -76,23 +74,23 @@ class Fit:
         best = self.checkpoints.best_path
         if best is None:
             raise ModelError(f"{run.folder}: no epoch was finished, so there is no model to keep.")
-        state = checkpoint_files.load(best)
+        state = checkpoint_io.load(best)
         model.load_state_dict(state["state_dict"])
         self.checkpoints.load_state_dict(state["callbacks"][self.checkpoints.state_key])
-        results = {}
+        scores = {}
         if self.checkpoints.best_results:
-            results["validation"] = self.checkpoints.best_results
+            scores["validation"] = self.checkpoints.best_results
         if self._has_test():
             reseed("test", self.config.get("seed_everything"))  # as in a run not stopped
             trainer.test(model, datamodule=self.datamodule, verbose=False)
-            results["test"] = outcome.results(model, trainer.callback_metrics, "test")
+            scores["test"] = results.results(model, trainer.callback_metrics, "test")
         if trainer.is_global_zero:
-            self._keep(run, results)
+            self._keep(run, scores)
         trainer.strategy.barrier()
 
     # before the training
 
-    def _open(self, run: runs.Run) -> None:
+    def _open(self, run: Run) -> None:
         """Make the run folder, or open that of the run that goes on."""
         self.checkpoints.folder = run.checkpoints
         self.checkpoints.metrics_csv = self.metrics_csv
@@ -112,18 +110,18 @@ class Fit:
             raise MachineError(
                 f"--run {run.folder}: cannot be made ({error.strerror}). Name another folder."
             ) from None
-        durable.sweep(run.folder, run.checkpoints)
+        atomic_files.sweep(run.folder, run.checkpoints)
         self._check_space(run)
-        log.to_file(run.folder / "train.log")
+        logs.to_file(run.folder / "train.log")
         if goes_on is None or changed or self._differences(run):
-            durable.write_text(run.config, yaml_core.dump(self.config))
+            atomic_files.write_text(run.config, yaml_core.dump(self.config))
         if goes_on is None:
             described = environment.environment(
                 seed=self.config.get("seed_everything"),
                 fingerprints=getattr(self.datamodule, "fingerprints", dict)(),
                 command=secrets.hide_words(sys.argv[1:]),
             )
-            durable.write_text(run.folder / "environment.json", artefact.to_json(described))
+            atomic_files.write_text(run.folder / "environment.json", artefact.to_json(described))
         logger.info("run folder: %s", run.folder)
         if goes_on is not None:
             logger.info("%s: goes on from checkpoints/%s", run.folder, goes_on.name)
@@ -145,15 +143,15 @@ class Fit:
         times += [f"every {steps} steps"] if steps else []
         return ", ".join(times)
 
-    def _check_space(self, run: runs.Run) -> None:
-        weights = checkpoint_files.num_bytes(self.model.state_dict())
-        needed = weights * STATES * COPIES + checkpoint_files.ROOM
-        durable.check_space(run.folder, needed, purpose="training with its checkpoints")
+    def _check_space(self, run: Run) -> None:
+        weights = checkpoint_io.num_bytes(self.model.state_dict())
+        needed = weights * STATES * COPIES + checkpoint_io.ROOM
+        atomic_files.check_space(run.folder, needed, purpose="training with its checkpoints")
 
-    def _differences(self, run: runs.Run) -> list[str]:
-        return runs.differences(config.load_yaml(run.config), self.config)
+    def _differences(self, run: Run) -> list[str]:
+        return differences(load_yaml(run.config), self.config)
 
-    def _take_up(self, run: runs.Run) -> list[str]:
+    def _take_up(self, run: Run) -> list[str]:
         """Check that the run that goes on has the same data, and take its metrics over.
 
         Returns:
@@ -162,12 +160,12 @@ class Fit:
         assert self.plan.checkpoint is not None
         assert self.metrics_csv is not None
         best = run.checkpoints / "best.ckpt"
-        if best.exists() and (said := durable.damage(best)) is not None:
+        if best.exists() and (said := atomic_files.damage(best)) is not None:
             raise ModelError(
                 f"{best}: cannot be loaded as a checkpoint ({said}). Remove it: the run then goes "
                 "on, and keeps the best of the epochs that follow."
             )
-        before = checkpoint_files.load(self.plan.checkpoint)["plcli"]
+        before = checkpoint_io.load(self.plan.checkpoint)["plcli"]
         changed = [
             *_changes("data", before["data"], self.checkpoints.fingerprints),
             *_changes("facts", before["facts"], self.checkpoints.facts),
@@ -190,24 +188,24 @@ class Fit:
         owner = self.model if self.datamodule is None else self.datamodule
         return is_overridden("test_dataloader", owner)
 
-    def _keep(self, run: runs.Run, results: dict[str, Any]) -> None:
+    def _keep(self, run: Run, scores: dict[str, Any]) -> None:
         """Write the numbers and, last of all, the artefact; say what to do next."""
-        card = outcome.card(
+        card = results.card(
             self.model,
             self.datamodule,
             config=self.config,
             facts=self.checkpoints.facts,
-            metrics=results,
+            metrics=scores,
         )
-        durable.write_text(run.folder / "metrics.json", artefact.to_json(results))
+        atomic_files.write_text(run.folder / "metrics.json", artefact.to_json(scores))
         artefact.save(run.model, model=self.model, data=self.datamodule, card=card)
         (run.checkpoints / "previous.ckpt").unlink(missing_ok=True)
-        outcome.show(self.console, results)
+        results.show(self.console, scores)
         epoch = self.checkpoints.best_epoch + 1
         self.console.print(
             f"{f'best epoch {epoch}' if epoch else 'last epoch'}; the model: {run.model}"
         )
-        if "test" in results:
+        if "test" in scores:
             self.console.print(f"next: plcli test --run {run.folder}", markup=False)
         if hasattr(self.datamodule, "predict_values"):
             self.console.print(f"next: plcli predict --run {run.folder} --input FILE", markup=False)

@@ -26,21 +26,18 @@ from plcli.callbacks.numbers import FiniteNumbers
 from plcli.callbacks.predictions import PredictionWriter
 from plcli.callbacks.progress import LiveBar, ProgressLines
 from plcli.callbacks.sanity import Rehearsal
-from plcli.cli import logs as log
-from plcli.cli import parser_errors
+from plcli.cli import logs, parser_errors
 from plcli.cli.fit import Fit
 from plcli.cli.plan import Plan
 from plcli.config import allowlist, checks, classes, secrets, yaml_core
-from plcli.config import files as config
 from plcli.config.classes import parameters
+from plcli.config.files import load_yaml
 from plcli.errors import MachineError, ModelError, PlcliError, UsageError, below
 from plcli.models.init_from import artefact_folder
-from plcli.runs import artefact
-from plcli.runs import folder as runs
-from plcli.runs import results as outcome
+from plcli.runs import artefact, results
+from plcli.runs.folder import absolute, differences
 from plcli.runs.predictions import Lines, Sink
-from plcli.training import checkpoint_io as checkpoint_files
-from plcli.training import hardware
+from plcli.training import checkpoint_io, hardware
 from plcli.training.checkpoint_io import WholeCheckpoints
 from plcli.training.csv_logger import MetricsCsv
 from plcli.training.loops import ExactFitLoop
@@ -67,7 +64,7 @@ class PlCLI(LightningCLI):
         self.command = plan.arguments.command
         self.console = Console()
         self.weights_come_by_pretrained = False
-        log.quiet_libraries()
+        logs.quiet_libraries()
         set_dumper("yaml", yaml_core.dump)
         set_parsing_settings(**allowlist.parsing_settings())
         # Some values are read by jsonargparse's YAML 1.1 loader, whatever loader is set.
@@ -165,13 +162,13 @@ class PlCLI(LightningCLI):
             if value is not None
         }
         for section, keys in (
-            ("data", (*outcome.SOURCES, "tokenizer")),
+            ("data", (*results.SOURCES, "tokenizer")),
             ("model", ("pretrained", "init_from")),
         ):
             arguments = (values.get(section) or {}).get("init_args") or {}
             for key in keys:
                 if key in arguments:
-                    arguments[key] = runs.absolute(arguments[key])
+                    arguments[key] = absolute(arguments[key])
         return values
 
     def _take_run_folder(self) -> None:
@@ -180,7 +177,7 @@ class PlCLI(LightningCLI):
             self.plan.run = None
             return
         if run.config.exists() and (self.plan.checkpoint is not None or run.finished):
-            changed = runs.differences(config.load_yaml(run.config), self.resolved)
+            changed = differences(load_yaml(run.config), self.resolved)
             if changed and not self.plan.allows_changes:
                 ways = "" if run.finished else ", or --resume allow-changes"
                 raise UsageError(
@@ -216,7 +213,7 @@ class PlCLI(LightningCLI):
         """Give model and data what the weights' training data told."""
         plan = self.plan
         if plan.checkpoint is not None:
-            self.state = checkpoint_files.load(plan.checkpoint)
+            self.state = checkpoint_io.load(plan.checkpoint)
             facts = (self.state.get("plcli") or {}).get("facts", {})
             artefact.check_facts(facts, str(plan.checkpoint))
         else:
@@ -358,7 +355,7 @@ class PlCLI(LightningCLI):
             )
             self.trainer.strategy.checkpoint_io = WholeCheckpoints()
         if not self.trainer.is_global_zero:
-            log.silence()
+            logs.silence()
 
     def _take_input(self) -> None:
         """Let --input, or the test split where nothing else is named, be the rows to predict."""
@@ -417,7 +414,7 @@ class PlCLI(LightningCLI):
         ).run()
 
     def _results(self, prefix: str) -> dict[str, Any]:
-        return outcome.results(self.model, self.trainer.callback_metrics, prefix)
+        return results.results(self.model, self.trainer.callback_metrics, prefix)
 
     def validate(
         self, model: LightningModule, datamodule: LightningDataModule | None = None
@@ -433,7 +430,7 @@ class PlCLI(LightningCLI):
 
     def _report(self, split: str, prefix: str) -> None:
         if self.trainer.is_global_zero:
-            outcome.show(self.console, {split: self._results(prefix)})
+            results.show(self.console, {split: self._results(prefix)})
 
     def predict(
         self, model: LightningModule, datamodule: LightningDataModule | None = None

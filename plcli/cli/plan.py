@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from plcli.cli.arguments import Arguments
-from plcli.config import files as config
 from plcli.config import yaml_core
-from plcli.config.files import Fragment
+from plcli.config.files import Fragment, load_yaml, merge
 from plcli.errors import ModelError, UsageError
-from plcli.runs import atomic_files as durable
-from plcli.runs import folder as runs
+from plcli.runs import atomic_files
 from plcli.runs.artefact import Artefact
 from plcli.runs.artefact import load as load_artefact
-from plcli.runs.folder import Run
+from plcli.runs.folder import Run, absolute, flat, free_folder, newest_finished, open_run
 from plcli.runs.predictions import check_output
 
 logger = logging.getLogger(__name__)
@@ -79,7 +77,7 @@ class Plan:
                 layers.append({section: {"class_path": value}})
             elif "." not in (name := path.removeprefix("init_args.")):
                 layers.append({section: {"init_args": {name: yaml_core.parse_value(value)}}})
-        return config.merge(layers)
+        return merge(layers)
 
     def command_line(self) -> list[str]:
         """Return the arguments for the parser.
@@ -111,7 +109,7 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
         raise UsageError(f"--resume: got '{resume}', expected {known}.")
     name = Path(arguments.configs[0]).stem if arguments.configs else "run"
     run = Run(
-        Path(arguments.options.get("run") or os.environ.get(RUN_VARIABLE) or runs.free_folder(name))
+        Path(arguments.options.get("run") or os.environ.get(RUN_VARIABLE) or free_folder(name))
     )
     if "RANK" in os.environ and "run" not in arguments.options and RUN_VARIABLE not in os.environ:
         raise UsageError(
@@ -125,9 +123,9 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
             "`--resume auto` takes a finished run for done."
         )
     if run.config.exists() and not fragments:
-        fragments = [Fragment(str(run.config), config.load_yaml(run.config))]
+        fragments = [Fragment(str(run.config), load_yaml(run.config))]
     last = run.checkpoints / "last.ckpt"
-    checkpoint, damaged = durable.first_whole([last, run.checkpoints / "previous.ckpt"])
+    checkpoint, damaged = atomic_files.first_whole([last, run.checkpoints / "previous.ckpt"])
     for path, said in damaged.items():
         logger.warning("%s: is damaged (%s); %s is taken instead", path, said, checkpoint)
     if resume == "must" and checkpoint is None:
@@ -151,7 +149,7 @@ def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
     if "output" in arguments.options:
         check_output(Path(arguments.options["output"]))
     plan = Plan(arguments, fragments)
-    run = runs.open_run(folder) if folder else runs.newest_finished(plan.merged)
+    run = open_run(folder) if folder else newest_finished(plan.merged)
     if folder is None:
         logger.info("using %s, the newest finished run of this config", run.folder)
     wanted = arguments.options.get("ckpt_path", "best")
@@ -171,7 +169,7 @@ def _saved(run: Run, artefact: Artefact | None) -> Fragment:
     Of its trainer only the precision, as the machine may be another.
     """
     if run.config.exists():
-        values = config.load_yaml(run.config)
+        values = load_yaml(run.config)
         precision = str((values.get("trainer") or {}).get("precision") or "32-true")
         kept = {key: values[key] for key in ("model", "data", "seed_everything") if key in values}
         return Fragment(
@@ -188,16 +186,16 @@ def _saved(run: Run, artefact: Artefact | None) -> Fragment:
 def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:
     typed: dict[str, Any] = {}
     for fragment in plan.fragments:
-        typed |= dict(runs.flat(fragment.values.get("model") or {}))
+        typed |= dict(flat(fragment.values.get("model") or {}))
     for key, value in plan.arguments.overrides:
         section, _, path = key.partition(".")
         if section == "model":
             path = path or "class_path"
             inside = "" if path.startswith(("class_path", "init_args")) else "init_args."
             typed[inside + path] = yaml_core.parse_value(value)
-    stored = dict(runs.flat(saved))
+    stored = dict(flat(saved))
     for key, value in typed.items():
-        same = value is None or runs.absolute(value) == stored.get(key)
+        same = value is None or absolute(value) == stored.get(key)
         if key.startswith(WEIGHT_KEYS) and not same:
             assert plan.run is not None
             raise UsageError(

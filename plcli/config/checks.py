@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from plcli.config import allowlist
-from plcli.config import files as config
 from plcli.config.classes import import_class, nested, parameters, takes_any
+from plcli.config.files import check_sections
 from plcli.config.keys import SECTIONS
 from plcli.errors import UsageError, did_you_mean, suggest
 
@@ -36,7 +36,7 @@ def check_keys(
         UsageError: for the first unknown key or class, with the nearest valid name.
     """
     where = f"{source}: " if source else ""
-    config.check_sections(values, where)
+    check_sections(values, where)
     for section, value in values.items():
         if section in classes and not isinstance(value, Mapping):
             raise UsageError(f"{where}{section}: got '{value}', expected a mapping of keys.")

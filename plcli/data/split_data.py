@@ -19,8 +19,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from plcli.data import leakage as overlap
-from plcli.data import rows
+from plcli.data import leakage, rows
 from plcli.data.cache import cache_folder
 from plcli.data.cells import Kind
 from plcli.data.rows import Rows
@@ -303,11 +302,11 @@ class SplitData(LightningDataModule):
     def leaks(self) -> list[str]:
         """Return a line for validation and test each, if rows of it also stand in training."""
         hashes = {
-            split: overlap.hashes(self.rows(split), self.input_columns(split), self.subset(split))
+            split: leakage.hashes(self.rows(split), self.input_columns(split), self.subset(split))
             for split in ("validation", "test")
             if self.has(split)
         }
-        counts = overlap.counted(
+        counts = leakage.counted(
             self.rows("train"), self.input_columns("train"), self.subset("train"), hashes
         )
         return [

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torchmetrics import Metric
 
-from plcli import packages as extras
+from plcli import packages
 from plcli.data.tagging import Span
 
 
@@ -58,7 +58,7 @@ class SpanScores(Metric):
 
 def _compared(true: Sequence[Span], predicted: Sequence[Span], type_: int) -> tuple[int, int, int]:
     """Return how many spans of a type in a row are found rightly, are found, and are there."""
-    nervaluate = extras.need("nervaluate.strategies", extra="spans", purpose="span scores")
+    nervaluate = packages.need("nervaluate.strategies", extra="spans", purpose="span scores")
     both = [
         [nervaluate.Entity(str(type_), start, end - 1) for start, end, of in spans if of == type_]
         for spans in (true, predicted)

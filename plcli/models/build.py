@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from plcli.errors import MachineError, ModelError, UsageError, listed
-from plcli.models import layers as finetuning
-from plcli.models import lora as adapters
+from plcli.models import layers, lora
 from plcli.models.init_from import continue_from
-from plcli.pretrained import loading
+from plcli.pretrained import weights
 
 LOSS_OPTIONS = ("class_weights", "focal", "label_smoothing", "huber", "r_drop")
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # what is wanted, and whether it is
@@ -81,21 +80,21 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
     if module.init_from is not None:
         model, fresh = continue_from(auto_class, module.init_from, **module.settings())
     elif module.pretrained is not None:
-        more = adapters.prepare_four_bits() if module.lora and module.lora.quantize else {}
-        model = adapters.load_model(auto_class, module.pretrained, **module.settings(), **more)
+        more = lora.prepare_four_bits() if module.lora and module.lora.quantize else {}
+        model = lora.load_model(auto_class, module.pretrained, **module.settings(), **more)
         fresh = model.fresh_names
     else:
         known = {"vocab_size": module.vocab_size, "pad_token_id": module.pad_token_id}
         sizes = {key: value for key, value in known.items() if value is not None}
-        model = loading.build_model(
+        model = weights.build_model(
             auto_class, module.architecture or {}, **{**sizes, **module.settings()}
         )
     if module.r_drop:
         _check_dropout(model)
     if module.lora is not None:
-        adapters.add(model, module.lora, finetuning.Parts(model, fresh).trained_whole())
+        lora.add(model, module.lora, layers.Parts(model, fresh).trained_whole())
     if module.freeze is not None:
-        finetuning.Parts(model, fresh).freeze(module.freeze)
+        layers.Parts(model, fresh).freeze(module.freeze)
     if module.gradient_checkpointing:
         new_name = getattr(model, "activation_checkpointing_enable", None)
         (new_name or model.gradient_checkpointing_enable)()
@@ -125,13 +124,13 @@ def check_sizes(model: Any, *, longest: int | None, pieces: int | None) -> None:
     Raises:
         ModelError: if it has fewer positions, or vectors for fewer entries.
     """
-    limit = loading.most_positions(model)
+    limit = weights.most_positions(model)
     if limit is not None and longest is not None and longest > limit:
         raise ModelError(
             f"data.max_length: {longest} tokens are more than the model's {limit} positions. "
             f"Set it to {limit} or less."
         )
-    known = loading.vocabulary(model)
+    known = weights.vocabulary(model)
     if known is not None and pieces is not None and pieces > known:
         raise ModelError(
             f"data.tokenizer: its {pieces} tokens are more than the {known} that the model "

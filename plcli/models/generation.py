@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from plcli.errors import UsageError
-from plcli.pretrained import loading as pretrained
+from plcli.pretrained import weights
 
 OPTIONS = (  # named as transformers names them
     *("max_new_tokens", "num_beams", "length_penalty", "no_repeat_ngram_size"),
@@ -77,7 +78,7 @@ def settle(model: Any, options: Mapping[str, Any], *, most: int | None) -> None:
         if value is not None:
             setattr(settled, name, value)
     if settled.max_new_tokens is None:
-        settled.max_new_tokens = most or pretrained.most_positions(model)
+        settled.max_new_tokens = most or weights.most_positions(model)
     settled.max_length = None  # transformers' own limit, of the start token and the rest
     settled.num_return_sequences = None  # a row to predict has one text
     for name, used, needed in (
@@ -123,3 +124,31 @@ def until_end(ids: torch.Tensor, ends: int | list[int] | None) -> torch.Tensor:
         return torch.ones_like(ids, dtype=torch.bool)
     ending = torch.isin(ids, torch.as_tensor(ends, device=ids.device)).long()
     return ending.cumsum(-1) - ending < 1
+
+
+class Sampling:
+    """Lets the largest score be a sample: Gumbel noise is added to the scores.
+
+    A row's noise depends on the seed and the row alone, so that its continuation does not depend on
+    the rows that share its batch. See Maddison et al. 2014, A* Sampling, section 2.
+
+    Args:
+        temperature: scores are divided by it.
+        top_p: the probability of the tokens that are sampled among.
+        rows: the numbers of the batch's rows.
+    """
+
+    def __init__(self, temperature: float, top_p: float, rows: list[int]) -> None:
+        self.temperature, self.top_p = temperature, top_p
+        seed = torch.initial_seed()
+        self.generators = [np.random.default_rng((seed, row)) for row in rows]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return scores float32 [rows, vocabulary] with noise."""
+        from transformers import TopPLogitsWarper
+
+        scores = scores / self.temperature
+        if self.top_p < 1:
+            scores = TopPLogitsWarper(self.top_p)(input_ids, scores)
+        noise = np.stack([each.gumbel(size=scores.shape[1]) for each in self.generators])
+        return scores + torch.from_numpy(noise).to(scores)

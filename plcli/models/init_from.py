@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from plcli.errors import ModelError, listed
-from plcli.models import lora as adapters
+from plcli.models import lora
 from plcli.models.layers import Parts
-from plcli.pretrained import loading
+from plcli.pretrained import weights
 from plcli.runs import artefact
 
 logger = logging.getLogger(__name__)
@@ -91,16 +91,16 @@ def _load(folder: Path) -> Any:
     import transformers
 
     try:
-        config = loading.load_config(str(folder))
+        config = weights.load_config(str(folder))
         kind = (config.architectures or [""])[0]
         if not kind:
-            return adapters.load_model(transformers.AutoModel, str(folder))
+            return lora.load_model(transformers.AutoModel, str(folder))
         if kind not in (known := _classes(type(config))):
             raise ModelError(
                 f"{folder / 'config.json'} names the architecture '{kind}', which transformers has "
                 f"not for a {config.model_type}. Copy the folder again, or name another run."
             )
-        return adapters.load_model(known[kind], str(folder))
+        return lora.load_model(known[kind], str(folder))
     except ModelError as error:
         said = str(error).removeprefix("pretrained: ")
         raise ModelError(f"model.init_from: {said}") from error

@@ -20,9 +20,9 @@ from typing import Any, Literal
 
 import torch
 
-from plcli import packages as extras
+from plcli import packages
 from plcli.errors import MachineError, ModelError, UsageError, listed
-from plcli.pretrained import loading, location
+from plcli.pretrained import location, weights
 from plcli.runs import artefact
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def add(model: Any, lora: Lora, trained: set[str]) -> None:
         UsageError: if no layer has such a name.
         MachineError: if peft is not installed.
     """
-    peft = extras.need("peft", extra="peft", purpose="model.lora")
+    peft = packages.need("peft", extra="peft", purpose="model.lora")
     linear = _linear_names(model, trained)
     names: list[str] | str | None = lora.targets
     if names is not None and names != "all-linear":
@@ -164,7 +164,7 @@ def prepare_four_bits() -> dict[str, Any]:
             "model.lora.quantize: 4bit needs a CUDA GPU, and this machine has none. "
             "Leave quantize away: LoRA without it runs anywhere."
         )
-    extras.need("bitsandbytes", extra="qlora", purpose="model.lora.quantize")
+    packages.need("bitsandbytes", extra="qlora", purpose="model.lora.quantize")
     from transformers import BitsAndBytesConfig
 
     four_bits = BitsAndBytesConfig(
@@ -268,7 +268,7 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
     """
     folder = Path(location.resolve(name))
     if not (folder / artefact.ADAPTER).is_file():
-        return loading.load_model(auto_class, name, **settings)
+        return weights.load_model(auto_class, name, **settings)
     from safetensors.torch import load_file
     from transformers import AutoConfig
 
@@ -278,7 +278,7 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
         settings |= {"problem_type": config.problem_type} if config.problem_type else {}
     base, revision = _checked_base(folder)
     model = load_model(auto_class, base, **settings, **revision)
-    extras.need("peft", extra="peft", purpose=str(folder / artefact.ADAPTER))
+    packages.need("peft", extra="peft", purpose=str(folder / artefact.ADAPTER))
     try:
         _inject(model, folder, load_file(folder / artefact.ADAPTER))
     except (ValueError, KeyError, TypeError, RuntimeError) as error:

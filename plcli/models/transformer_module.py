@@ -31,10 +31,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import MeanMetric, MetricCollection
 
 from plcli.errors import UsageError
-from plcli.models import build as building
-from plcli.models import layers as finetuning
-from plcli.models import lora as adapters
-from plcli.models import losses, optimization
+from plcli.models import build, layers, lora, losses, optimization
 from plcli.models.adversarial import Adversarial, Attack
 from plcli.models.layers import Freeze
 from plcli.models.lora import Lora
@@ -133,7 +130,7 @@ class TransformerModule(LightningModule):
     def __post_init__(self) -> None:
         """Check the values, and build or load the network; a task sets its own values before."""
         super().__init__()
-        building.check(self)
+        build.check(self)
         self.weights_of_classes = losses.class_weights(
             self.class_weights,
             names=self.class_names,
@@ -141,20 +138,20 @@ class TransformerModule(LightningModule):
             several=self.several_labels,
         )
         self.results: dict[str, dict[str, Any]] = {}
-        self.model, self.fresh_names = building.build(self)
+        self.model, self.fresh_names = build.build(self)
         self._attack = Attack(self.model, self.adversarial) if self.adversarial else None
         self.check_sizes()
         self._metrics = torch.nn.ModuleDict({split: self.metrics() for split in ("val", "test")})
         self._losses = torch.nn.ModuleDict({split: MeanMetric() for split in ("val", "test")})
 
     @cached_property
-    def parts(self) -> finetuning.Parts:
+    def parts(self) -> layers.Parts:
         """The parts of the network by depth."""
-        return finetuning.Parts(self.model, self.fresh_names)
+        return layers.Parts(self.model, self.fresh_names)
 
     def check_sizes(self) -> None:
         """Check that the network can take the data's tokens."""
-        building.check_sizes(self.model, longest=self.max_length, pieces=self.vocab_size)
+        build.check_sizes(self.model, longest=self.max_length, pieces=self.vocab_size)
 
     # what a task gives
 
@@ -408,13 +405,13 @@ class TransformerModule(LightningModule):
     def save_pretrained(self, folder: Path) -> None:
         """Save the network so that transformers loads it: config.json and model.safetensors."""
         if self.adapter_base is not None:
-            adapters.save(self.model, folder, base=self.adapter_base["name"])
+            lora.save(self.model, folder, base=self.adapter_base["name"])
         else:
             self.whole_model().save_pretrained(folder)
 
     def whole_model(self) -> Any:
         """Return the network as it is saved: with what was learnt beside its weights merged in."""
-        return adapters.merged(self.model) if adapters.is_adapted(self.model) else self.model
+        return lora.merged(self.model) if lora.is_adapted(self.model) else self.model
 
     @cached_property
     def adapter_base(self) -> dict[str, str] | None:
@@ -422,7 +419,7 @@ class TransformerModule(LightningModule):
         if self.lora is None or self.lora.save == "merged":
             return None
         assert self.pretrained is not None
-        return adapters.describe_base(self.pretrained)
+        return lora.describe_base(self.pretrained)
 
     def artefact_facts(self) -> dict[str, Any]:
         """Return what else the artefact's plcli.json says of the model."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from plcli.errors import ModelError
-from plcli.pretrained.loading import explained
 from plcli.pretrained.location import resolve
+from plcli.pretrained.weights import explained
 
 TOKENIZER_FILES = (
     "tokenizer.json",

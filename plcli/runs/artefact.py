@@ -25,7 +25,7 @@ from typing import Any
 from plcli import __version__
 from plcli.config.allowlist import class_paths
 from plcli.errors import MachineError, ModelError
-from plcli.runs import atomic_files as durable
+from plcli.runs import atomic_files
 
 CARD = "plcli.json"
 UNSAFE = {  # endings of files that run code when they are loaded
@@ -139,7 +139,7 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
         MachineError: if it cannot be written.
     """
     try:
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=durable.PREFIX))
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=atomic_files.PREFIX))
         try:
             _write_weights(temporary, model)
             if hasattr(data, "save_pretrained"):
@@ -148,12 +148,12 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
             (temporary / CARD).write_text(to_json(content), encoding="utf-8")
             temporary.chmod(0o755)
             for path in temporary.rglob("*"):
-                (durable.sync_folder if path.is_dir() else durable.sync_file)(path)
-            durable.sync_folder(temporary)
+                (atomic_files.sync_folder if path.is_dir() else atomic_files.sync_file)(path)
+            atomic_files.sync_folder(temporary)
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(temporary, folder)
-            durable.sync_folder(folder.parent)
+            atomic_files.sync_folder(folder.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:

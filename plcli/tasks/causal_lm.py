@@ -25,9 +25,9 @@ from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.models import generation
-from plcli.models.sampling import Sampling
+from plcli.models.generation import Sampling
 from plcli.models.transformer_module import TransformerModule
-from plcli.pretrained import loading
+from plcli.pretrained import weights
 from plcli.pretrained.label_ids import IGNORED
 
 logger = logging.getLogger(__name__)
@@ -77,9 +77,9 @@ class CausalLM(TransformerModule):
                 "model.do_sample: false and temperature and top_p: null."
             )
         super().__post_init__()
-        loading.tell_of_fresh_weights(self.model, self.pretrained)
+        weights.tell_of_fresh_weights(self.model, self.pretrained)
         self._check_direction()
-        limit = loading.most_positions(self.model)
+        limit = weights.most_positions(self.model)
         if limit is not None and self.max_new_tokens >= limit:
             raise UsageError(
                 f"model.max_new_tokens: {self.max_new_tokens} leave no room for a prompt within "
@@ -166,7 +166,7 @@ class CausalLM(TransformerModule):
         settled, draws = self.model.generation_config, None
         if self.do_sample:
             draws = [Sampling(settled.temperature, settled.top_p, batch["index"])]
-        with loading.quiet():  # it asks for a mask where all rows are full
+        with weights.quiet():  # it asks for a mask where all rows are full
             written = self.model.generate(
                 **ids,
                 generation_config=GenerationConfig(
@@ -189,7 +189,7 @@ class CausalLM(TransformerModule):
     def _with_room(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Return prompts whose beginning is cut where a continuation would have no positions."""
         tensors = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        limit = loading.most_positions(self.model)
+        limit = weights.most_positions(self.model)
         if limit is None or tensors["input_ids"].shape[1] <= limit - self.max_new_tokens:
             return tensors
         room = limit - self.max_new_tokens

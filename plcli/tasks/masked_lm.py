@@ -25,7 +25,7 @@ from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.models.transformer_module import TransformerModule
-from plcli.pretrained import loading
+from plcli.pretrained import weights
 from plcli.pretrained.label_ids import IGNORED
 
 
@@ -49,7 +49,7 @@ class MaskedLM(TransformerModule):
         if self.candidates < 1:
             raise UsageError(f"model.candidates: got {self.candidates}, expected 1 or more.")
         super().__post_init__()
-        loading.tell_of_fresh_weights(self.model, self.pretrained)
+        weights.tell_of_fresh_weights(self.model, self.pretrained)
 
     def count(self, batch: Mapping[str, Any]) -> float:
         """Return how many tokens are guessed."""

@@ -21,10 +21,10 @@ from plcli.data.split_data import Batch, Split
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError
-from plcli.metrics import generation as text_scores
+from plcli.metrics import generation as generation_scores
 from plcli.models import generation
 from plcli.models.transformer_module import TransformerModule
-from plcli.pretrained import loading
+from plcli.pretrained import weights
 from plcli.pretrained.label_ids import IGNORED
 
 
@@ -55,7 +55,7 @@ class Seq2SeqModel(TransformerModule):
     auto_class = "AutoModelForSeq2SeqLM"
     aside = frozenset({"token_type_ids"})
 
-    scores: list[text_scores.Score] = field(default_factory=lambda: ["chrf", "bleu", "rouge"])
+    scores: list[generation_scores.Score] = field(default_factory=lambda: ["chrf", "bleu", "rouge"])
     validation_generates: bool = True
     max_new_tokens: int | None = None
     num_beams: int | None = None
@@ -81,7 +81,7 @@ class Seq2SeqModel(TransformerModule):
     def check_sizes(self) -> None:
         """Check that encoder and decoder can take the data's tokens."""
         super().check_sizes()
-        limit = loading.most_positions(self.model)
+        limit = weights.most_positions(self.model)
         for key, longest in (
             ("data.target_max_length", self.target_max_length),
             ("model.max_new_tokens", self.max_new_tokens),
@@ -118,11 +118,11 @@ class Seq2SeqModel(TransformerModule):
         """The first of the scores, if validation generates; else the loss."""
         if not (self.scores and self.validation_generates):
             return "val_loss", "min"
-        return f"val_{text_scores.MAIN[self.scores[0]]}", "max"
+        return f"val_{generation_scores.MAIN[self.scores[0]]}", "max"
 
     def metrics(self) -> MetricCollection:
         """Running scores of generated texts."""
-        return text_scores.collection(self.scores)
+        return generation_scores.collection(self.scores)
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
         """Generate texts for a batch and add them, if there is a score of them."""
@@ -132,7 +132,7 @@ class Seq2SeqModel(TransformerModule):
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """The mean loss of a target's token, and the scores, between 0 and 1."""
-        return dict(text_scores.summary(values))
+        return dict(generation_scores.summary(values))
 
     @property
     def loss_options(self) -> frozenset[str]:

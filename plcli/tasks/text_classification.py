@@ -23,8 +23,7 @@ from plcli.data.split_data import Batch, put_back
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import UsageError
-from plcli.metrics import classification as scores
-from plcli.metrics import regression
+from plcli.metrics import classification, regression
 from plcli.models import losses
 from plcli.models.transformer_module import TransformerModule
 
@@ -120,8 +119,8 @@ class TextClassifier(TransformerModule):
         if self.problem == "regression":
             return regression.regression()
         if self.problem == "multi_label":
-            return scores.multi_label(len(self.names), threshold=self.threshold)
-        return scores.single_label(len(self.names))
+            return classification.multi_label(len(self.names), threshold=self.threshold)
+        return classification.single_label(len(self.names))
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
         """Run the network on a batch and pool the logits of windows.
@@ -157,7 +156,7 @@ class TextClassifier(TransformerModule):
 
         Rows of the matrix are the true classes.
         """
-        return scores.summary(values, self.names)
+        return classification.summary(values, self.names)
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """A label, its score and every probability; labels and probabilities; or a score alone."""

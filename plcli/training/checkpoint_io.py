@@ -8,7 +8,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from plcli.errors import ModelError
-from plcli.runs import atomic_files as durable
+from plcli.runs import atomic_files
 
 REMEDY = "Name another with --ckpt_path, or remove it."
 ROOM = 1 << 20  # bytes beside the tensors of a checkpoint
@@ -29,13 +29,13 @@ class WholeCheckpoints(CheckpointIO):
             MachineError: if the disk has no room or does not take it.
         """
         path = Path(path)
-        durable.check_space(path.parent, num_bytes(checkpoint) + ROOM, purpose=path.name)
+        atomic_files.check_space(path.parent, num_bytes(checkpoint) + ROOM, purpose=path.name)
 
         def keep() -> None:
             if path.name == "last.ckpt":
-                durable.keep_as(path, path.with_name("previous.ckpt"))
+                atomic_files.keep_as(path, path.with_name("previous.ckpt"))
 
-        durable.write_sealed(
+        atomic_files.write_sealed(
             path, lambda file: torch.save(checkpoint, file), before_it_is_replaced=keep
         )
 
@@ -56,7 +56,7 @@ def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
     Raises:
         ModelError: if the file is not a whole checkpoint.
     """
-    said = durable.damage(path)
+    said = atomic_files.damage(path)
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
         if not all(isinstance(checkpoint.get(key, {}), dict) for key in ("state_dict", "plcli")):

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from plcli.errors import ModelError
-from plcli.runs import atomic_files as durable
+from plcli.runs import atomic_files
 
 
 class MetricsCsv(Logger):
@@ -66,7 +66,7 @@ class MetricsCsv(Logger):
         """Make all lines durable but the last, and return what a run goes on from."""
         self.save()
         if self.path.exists():
-            durable.sync_file(self.path)
+            atomic_files.sync_file(self.path)
         return {
             "lines": max(0, len(self.lines) - 1),
             "open": self.lines[-1] if self.lines else None,
@@ -115,7 +115,7 @@ class MetricsCsv(Logger):
             writer = csv.DictWriter(text, names)
             writer.writeheader()
             writer.writerows(lines)
-            durable.write_text(self.path, text.getvalue())
+            atomic_files.write_text(self.path, text.getvalue())
         elif lines[self._written :]:
             with open(self.path, "a", encoding="utf-8", newline="") as file:
                 csv.DictWriter(file, names).writerows(lines[self._written :])

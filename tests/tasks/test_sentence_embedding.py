@@ -543,7 +543,7 @@ def test_the_pooling_of_an_older_file_is_read(tmp_path: Path) -> None:
 
 
 def test_minilm_as_it_comes_gives_the_vectors_of_sentence_transformers(tmp_path: Path) -> None:
-    from plcli.pretrained.loading import load_tokenizer, resolve
+    from plcli.pretrained.weights import load_tokenizer, resolve
 
     module = embedder(architecture=None, pretrained=MINILM)
     data = open_texts("pairs")

@@ -1,0 +1,73 @@
+"""The exit codes that users rely on: what the README says, and what a command returns."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from plcli import __main__, errors
+from tests.conftest import ROOT, FinishedRun, Result, write_rows
+
+Command = Callable[..., Result]
+
+CODES = {  # words after `plcli`; {config} and {run} are a linear regression's
+    "done": ("fit -c {config} --trainer.fast_dev_run true", 0),
+    "help": ("fit --help", 0),
+    "a command": ("ft", 2),
+    "an option": ("fit --rum x", 2),
+    "a config": ("fit -c none.yaml", 2),
+    "a key": ("fit -c {config} --data.featurs [a]", 2),
+    "a class that is not allowed": ("fit -c {config} --model os.system", 2),
+    "a file of data": ("fit -c {config} --data.train none.csv", 3),
+    "a cell": ("test --run {run} --data.test words.csv", 3),
+    "a checkpoint": ("test --run {run} --ckpt_path none.ckpt", 4),
+    "a device": ("fit -c {config} --trainer.accelerator gpu", 5),
+    "a folder that cannot be written": ("fit -c {config} --run /proc/here", 5),
+}
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_a_command_ends_with_the_code_of_what_was_wrong(
+    plcli: Command, linear_config: Path, linear_run: FinishedRun, name: str
+) -> None:
+    write_rows(Path("words.csv"), [{"a": "one", "b": 1, "y": 2}])
+    words, code = CODES[name]
+    line = words.format(config=linear_config, run=linear_run.folder)
+    assert plcli(*line.split()).code == code
+
+
+def documented() -> dict[str, str]:
+    """Return the README's table of exit codes."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.split("| exit code | means |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| ([\d, ]+) \| (.+) \|$", table, flags=re.MULTILINE)
+    return {code: text for codes, text in rows for code in codes.split(", ")}
+
+
+def test_the_readme_has_every_code() -> None:
+    assert set(documented()) == {"0", "2", "3", "4", "5", "70", "130", "143"}
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (errors.UsageError, "config"),
+        (errors.DataError, "data"),
+        (errors.ModelError, "checkpoint"),
+        (errors.MachineError, "environment"),
+    ],
+)
+def test_the_readme_says_of_a_code_what_its_error_is(
+    error: type[errors.PlcliError], word: str
+) -> None:
+    assert word in documented()[str(error.exit_code)]
+
+
+def test_the_readme_has_the_codes_of_signals() -> None:
+    assert {str(__main__.INTERRUPTED), str(__main__.TERMINATED)} <= set(documented())
+
+
+def test_every_error_of_the_user_has_a_code_of_its_own() -> None:
+    codes = [error.exit_code for error in errors.PlcliError.__subclasses__()]
+    assert sorted(codes) == sorted(set(codes))

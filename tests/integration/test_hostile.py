@@ -1,0 +1,394 @@
+"""Hostile configs, artefacts and checkpoints: nothing of them is imported or executed.
+
+Every command runs under an audit hook, which notes what Python imports, opens and executes
+(https://docs.python.org/3/library/audit_events.html).
+"""
+
+import json
+import os
+import pickle
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import plcli.cli.lightning_cli  # so that no command is charged for the start-up
+from plcli.config import allowlist, secrets, yaml_core
+from plcli.config import files as config
+from plcli.errors import UsageError
+from tests.conftest import FinishedRun, Result, message
+from tests.tiny import save_bert
+
+Command = Callable[..., Result]
+
+WATCHED: list[tuple[str, str]] = []
+EXECUTIONS = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "ctypes.dlopen")
+EVIL = "evil_module"
+
+
+def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    if watching and (event in EXECUTIONS or event == "import"):
+        WATCHED.append((event, str(arguments[0])))
+    elif watching and event == "pickle.find_class":
+        WATCHED.append((event, ".".join(map(str, arguments))))
+
+
+assert plcli.cli.lightning_cli
+watching = False
+sys.addaudithook(_note)  # it stays for the life of the process, but notes only while asked to
+
+
+class Bomb:
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch pwned",)
+
+
+@pytest.fixture
+def attack(plcli: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Run a command with an evil module beside it, and note what it does."""
+    Path(f"{EVIL}.py").write_text("open('pwned', 'w').close()\nclass Model: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def run(*words: object) -> Result:
+        global watching
+        WATCHED.clear()
+        watching = True
+        start = time.monotonic()
+        try:
+            return plcli(*words)
+        finally:
+            watching = False
+            assert time.monotonic() - start < 2
+
+    return run
+
+
+def assert_harmless(result: Result, *codes: int) -> None:
+    """Check that a command was refused with a message and did nothing on its way."""
+    assert result.code in codes, result.err
+    assert "Traceback" not in result.err
+    assert 1 <= message(result).count("\n") <= 5
+    assert not Path("pwned").exists()
+    assert [event for event in WATCHED if event[0] in EXECUTIONS] == []
+    assert [name for event, name in WATCHED if EVIL in name] == []
+    assert [name for event, name in WATCHED if name.endswith(("os.system", "posix.system"))] == []
+
+
+# class paths of a config, in every place that takes one
+
+MODEL, DATA = "plcli.tasks.linear_regression.SimpleLinearModel", "plcli.tasks.linear_regression"
+PATHS = {
+    "a module beside the config": f"{EVIL}.Model",
+    "a shell": "os.system",
+    "a process": "subprocess.Popen",
+    "eval": "builtins.eval",
+    "an import": "importlib.import_module",
+    "a pickle": "pickle.loads",
+    "a partial": "functools.partial",
+    "a file of the hub": "torch.hub.load",
+    "a compiler": "torch.utils.cpp_extension.load",
+    "a checkpoint": "torch.load",
+    "a serialized file": "torch.serialization.load",
+    "a script": "torch.jit.load",
+    "a package of torch": "torch.package.PackageImporter",
+    "a library": "torch.ops.load_library",
+    "remote code": "transformers.dynamic_module_utils.get_class_from_dynamic_module",
+    "a pipeline": "transformers.pipeline",
+    "a private part": "torch._dynamo.config.Config",
+    "a main module": "torch.distributed.run.main",
+    "os, seen through torch": "torch.serialization.os.system",
+    "os, seen through lightning": "lightning.pytorch.trainer.trainer.os.system",
+    "subprocess, seen through plcli": "plcli.runs.environment.subprocess.Popen",
+    "jsonargparse": "jsonargparse.set_parsing_settings",
+    "a callback that calls anything": "lightning.pytorch.callbacks.LambdaCallback",
+    "a function that is allowed": "torch.manual_seed",
+}
+PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
+    "model": lambda path: {"model": {"class_path": path, "init_args": {}}},
+    "optimizer": lambda path: {
+        "model": {"init_args": {"optimizer": {"class_path": path, "init_args": {}}}}
+    },
+    "callbacks": lambda path: {"trainer": {"callbacks": [{"class_path": path}]}},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", PATHS)
+def test_a_class_path_outside_the_allowlist_is_refused_before_it_is_imported(
+    attack: Command, linear_config: Path, name: str, place: str
+) -> None:
+    Path("evil.yaml").write_text(json.dumps(PLACES[place](PATHS[name])))
+    result = attack("fit", "-c", linear_config, "-c", "evil.yaml", "--run", "here")
+    assert_harmless(result, 2)
+
+
+WORDS = {
+    "a model": ("--model", f"{EVIL}.Model"),
+    "a model's class path": ("--model.class_path", f"{EVIL}.Model"),
+    "data": ("--data", "subprocess.Popen"),
+    "an optimizer": ("--model.optimizer", "os.system"),
+    "an optimizer with arguments": (
+        "--model.optimizer",
+        "{class_path: os.system, init_args: {command: touch pwned}}",
+    ),
+    "a class path of an optimizer": ("--model.optimizer.class_path", f"{EVIL}.Model"),
+    "a callback": ("--trainer.callbacks+", "os.system"),
+    "a list of callbacks": ("--trainer.callbacks", f"[{EVIL}.Model]"),
+    "a logger": ("--trainer.logger", f"{EVIL}.Model"),
+    "a strategy": ("--trainer.strategy", f"{{class_path: {EVIL}.Model}}"),
+    "a plugin": ("--trainer.plugins", f"[{{class_path: {EVIL}.Model}}]"),
+    "a config of jsonargparse": ("--model", "evil.yaml"),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_class_path_at_the_prompt_is_held_to_the_same_rule(
+    attack: Command, linear_config: Path, name: str
+) -> None:
+    Path("evil.yaml").write_text(f"class_path: {EVIL}.Model\n")
+    assert_harmless(attack("fit", "-c", linear_config, "--run", "here", *WORDS[name]), 2)
+
+
+def test_the_environment_lets_no_package_in(
+    attack: Command, linear_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PL_FIT__ALLOW_IMPORT", EVIL)
+    words = ("--model", f"{EVIL}.Model")
+    assert_harmless(attack("fit", "-c", linear_config, "--run", "here", *words), 2)
+
+
+def test_a_package_that_is_let_in_is_let_in_for_one_command_only(
+    attack: Command, linear_config: Path
+) -> None:
+    allowlist.allow([EVIL])
+    words = ("--model", f"{EVIL}.Model")
+    assert_harmless(attack("fit", "-c", linear_config, "--run", "here", *words), 2)
+
+
+def test_the_message_names_the_option_that_lets_a_package_in(
+    attack: Command, linear_config: Path
+) -> None:
+    result = attack("fit", "-c", linear_config, "--model", f"{EVIL}.Model")
+    assert f"If you trust that code, add --allow-import {EVIL} to the command." in result.err
+
+
+@pytest.mark.parametrize("path", [MODEL, "torch.optim.AdamW", "torchmetrics.R2Score", "mine.Net"])
+def test_what_is_allowed_is_let_through(path: str) -> None:
+    allowlist.allow(["mine"])
+    allowlist.check(path, "key")
+
+
+@pytest.mark.parametrize("path", ["mine2.Net", "torchx.Net", "plcli_evil.Net", "torch._C.x"])
+def test_a_name_that_only_begins_alike_is_refused(path: str) -> None:
+    allowlist.allow(["mine"])
+    with pytest.raises(UsageError, match="--allow-import"):
+        allowlist.check(path, "key")
+
+
+def test_the_allowlist_itself_cannot_be_opened() -> None:
+    with pytest.raises(UsageError, match="would undo this very check"):
+        allowlist.allow(["jsonargparse"])
+
+
+# artefacts
+
+CARDS: dict[str, dict[str, Any]] = {
+    "a model elsewhere": {"model": {"class_path": f"{EVIL}.Model", "init_args": {}}},
+    "a model that is a shell": {"model": {"class_path": "os.system"}},
+    "data elsewhere": {"data": {"class_path": f"{EVIL}.Model"}},
+    "an optimizer elsewhere": {
+        "model": {"class_path": MODEL, "init_args": {"optimizer": {"class_path": f"{EVIL}.Model"}}}
+    },
+    "an optimizer that is a function": {
+        "model": {"class_path": MODEL, "init_args": {"optimizer": "torch.hub.load"}}
+    },
+    "an optimizer among the facts": {"facts": {"optimizer": {"class_path": "os.system"}}},
+    "weights among the facts": {"facts": {"pretrained": "nobody/evil"}},
+    "a class among the facts": {"facts": {"target_names": [{"class_path": f"{EVIL}.Model"}]}},
+    "facts of a wrong type": {"facts": {"input_dim": "many"}},
+    "facts of huge sizes": {"facts": {"input_dim": 10**13}},
+    "facts that are a list": {"facts": [1]},
+    "a model that is a number": {"model": 3},
+    "a class path that is a number": {"model": {"class_path": 3}},
+    "a class of torch": {"model": {"class_path": "torch.nn.Linear"}},
+    "another weights' sum": {"sha256": "0" * 64},
+}
+
+
+@pytest.fixture
+def stolen(linear_run: FinishedRun) -> Path:
+    """A copy of a model/ folder to tamper with."""
+    return Path(shutil.copytree(linear_run.folder / "model", "model"))
+
+
+ROW = '{"a": 1, "b": 2}'
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_hostile_card_is_refused(attack: Command, stolen: Path, name: str) -> None:
+    card = stolen / "plcli.json"
+    values = json.loads(card.read_text())
+    changes = dict(CARDS[name])
+    if isinstance(changes.get("facts"), dict):
+        changes["facts"] = values["facts"] | changes["facts"]
+    card.write_text(json.dumps(values | changes))
+    assert_harmless(attack("predict", "--run", stolen, ROW), 2, 4, 5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pytorch_model.bin", "model.pt", "weights.pkl", "modeling.py", "a/b/last.ckpt", "x.joblib"],
+)
+def test_a_file_that_could_run_code_is_refused(attack: Command, stolen: Path, name: str) -> None:
+    (stolen / name).parent.mkdir(parents=True, exist_ok=True)
+    (stolen / name).write_bytes(pickle.dumps(Bomb()))
+    assert_harmless(attack("predict", "--run", stolen, ROW), 4)
+
+
+def test_weights_that_are_a_pickle_are_refused(attack: Command, stolen: Path) -> None:
+    from plcli.runs.artefact import sha256
+
+    weights, card = stolen / "model.safetensors", stolen / "plcli.json"
+    weights.write_bytes(pickle.dumps(Bomb()))
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"sha256": sha256(weights)}))
+    assert_harmless(attack("predict", "--run", stolen, ROW), 4)
+
+
+# pretrained folders
+
+SETTINGS: dict[str, tuple[str, Any]] = {
+    "auto_map": ("config.json", {"auto_map": {"AutoConfig": f"{EVIL}.Model"}}),
+    "auto_map deep inside": ("config.json", {"text_config": {"auto_map": {"A": "b.C"}}}),
+    "a kernel of the hub": ("config.json", {"_attn_implementation": "evil/kernel"}),
+    "a kernel by its public name": ("config.json", {"attn_implementation": "evil/kernel"}),
+    "a private key": ("config.json", {"_from_auto": True}),
+    "pipelines": ("config.json", {"custom_pipelines": {"a": {"impl": "evil.P"}}}),
+    "auto_map of a tokenizer": ("tokenizer_config.json", {"auto_map": {"A": [f"{EVIL}.M", None]}}),
+    "a tokenizer elsewhere": ("tokenizer_config.json", {"auto_map": {}}),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_pretrained_folder_that_names_code_is_refused(
+    attack: Command, text_config: Path, name: str
+) -> None:
+    folder = save_bert(Path("bert"))
+    file, changes = SETTINGS[name]
+    values = json.loads((folder / file).read_text()) | changes
+    (folder / file).write_text(json.dumps(values))
+    shutil.copy(f"{EVIL}.py", folder)
+    words = ("--model.architecture", "null", "--model.pretrained", "./bert")
+    assert_harmless(attack("fit", "-c", text_config, "--run", "here", *words), 4)
+
+
+def test_pickled_weights_of_a_pretrained_folder_are_not_loaded(
+    attack: Command, text_config: Path
+) -> None:
+    folder = save_bert(Path("bert"))
+    (folder / "model.safetensors").unlink()
+    torch.save({"x": Bomb()}, folder / "pytorch_model.bin")
+    words = ("--model.architecture", "null", "--model.pretrained", "./bert")
+    assert_harmless(attack("fit", "-c", text_config, "--run", "here", *words), 4)
+
+
+# checkpoints
+
+STATES: dict[str, Any] = {
+    "a pickle": {"state_dict": {}, "x": Bomb()},
+    "a class path": {
+        "state_dict": {"a": torch.zeros(1)},
+        "hyper_parameters": {"_class_path": EVIL},
+    },
+    "an optimizer among the facts": {
+        "state_dict": {},
+        "plcli": {"facts": {"optimizer": {"class_path": f"{EVIL}.Model"}}},
+    },
+    "facts that are a number": {"state_dict": {}, "plcli": {"facts": 3}},
+    "a state that is a list": {"state_dict": []},
+    "no state": {},
+    "a list": [1, 2],
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_hostile_checkpoint_is_refused(
+    attack: Command, linear_run: FinishedRun, name: str
+) -> None:
+    torch.save(STATES[name], "evil.ckpt")
+    result = attack("test", "--run", linear_run.folder, "--ckpt_path", "evil.ckpt")
+    assert_harmless(result, 4)
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_a_pickle_in_the_place_of_a_checkpoint_is_refused(
+    attack: Command, linear_run: FinishedRun, command: str
+) -> None:
+    run = linear_run.copy("run")
+    shutil.rmtree(run / "model")  # as of a run that was not finished
+    for path in (run / "checkpoints").iterdir():
+        torch.save({"state_dict": {}, "x": Bomb()}, path)
+    assert_harmless(attack(command, "--run", run), 4)
+
+
+def test_a_config_of_a_run_is_held_to_the_same_rule(
+    attack: Command, linear_run: FinishedRun
+) -> None:
+    run = linear_run.copy("run")
+    saved = config.load_yaml(run / "config.yaml")
+    saved["model"]["class_path"] = f"{EVIL}.Model"
+    (run / "config.yaml").write_text(yaml_core.dump(saved))
+    assert_harmless(attack("test", "--run", run), 2)
+
+
+# secrets
+
+
+def test_secrets_are_hidden_where_a_config_is_saved(plcli: Command, linear_config: Path) -> None:
+    loggers = "{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {save_dir: x, name: n}}"
+    Path("own_secrets.py").write_text(
+        "from plcli.tasks.linear_regression import SimpleLinearModel\n"
+        "class Net(SimpleLinearModel):\n"
+        "    def __init__(self, api_key: str = '', input_dim: int = 2, output_dim: int = 1,\n"
+        "                 headers: dict[str, str] | None = None):\n"
+        "        super().__init__(input_dim=input_dim, output_dim=output_dim)\n"
+    )
+    words = ("--model", "own_secrets.Net", "--allow-import", "own_secrets", "--run", "here")
+    secret = ("--model.api_key", "hunter2", "--model.headers", "{token: hunter3}")
+    result = plcli("fit", "-c", linear_config, *words, *secret, "--trainer.logger", loggers)
+    assert result.code == 0, result.err
+    texts = {path: path.read_bytes() for path in Path("here").rglob("*") if path.is_file()}
+    assert [str(path) for path, text in texts.items() if b"hunter" in text] == []
+
+
+def test_a_hidden_secret_has_to_be_given_again(plcli: Command, linear_config: Path) -> None:
+    result = plcli("fit", "-c", linear_config, "--data.id", secrets.HIDDEN)
+    assert (result.code, message(result)) == (
+        2,
+        "plcli: data.init_args.id: is a secret that was hidden when its config was saved. "
+        "Give it again with --data.init_args.id VALUE.\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "hidden"),
+    [
+        (["--a.token", "x", "--b", "y"], ["--a.token", "***", "--b", "y"]),
+        (["--a.api_key=x"], ["--a.api_key=***"]),
+        (["--a={password: x, b: 1}"], ['--a={"password": "***", "b": 1}']),
+        (["--a", "s3://me:pass@host/x"], ["--a", "s3://***@host/x"]),
+        (
+            ["--a.tokenizer", "x", "--a.pad_token", "y"],
+            ["--a.tokenizer", "x", "--a.pad_token", "y"],
+        ),
+        (["--a.tokens_per_batch=3"], ["--a.tokens_per_batch=3"]),
+    ],
+)
+def test_secrets_of_a_command_line_are_hidden(words: list[str], hidden: list[str]) -> None:
+    assert secrets.hide_words(words) == hidden

@@ -1,0 +1,645 @@
+"""A run that was stopped goes on, a finished one is left alone, and another config is refused."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from plcli.runs import atomic_files as durable
+from plcli.tasks.linear_regression import SimpleLinearModel
+from tests import crash
+from tests.conftest import FinishedRun, Result, message
+
+Command = Callable[..., Result]
+EVERY_STEP = ("--trainer.log_every_n_steps", "1")
+
+
+@pytest.fixture
+def unfinished(linear_run: FinishedRun) -> Path:
+    """A run that was stopped after its last epoch, before its model was written."""
+    folder = linear_run.copy("here")
+    for path in (folder / "model").iterdir():
+        path.unlink()
+    (folder / "model").rmdir()
+    return folder
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Let fit be stopped at an epoch, once: by an exception, or by a function that is called."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    step = SimpleLinearModel.training_step
+
+    def stop_at(epoch: int, how: type[BaseException] | Callable[[], None]) -> None:
+        def stopped_step(self: SimpleLinearModel, batch: Any, batch_idx: int) -> torch.Tensor:
+            if self.current_epoch == epoch:
+                monkeypatch.setattr(SimpleLinearModel, "training_step", step)
+                if isinstance(how, type):
+                    raise how()
+                how()
+            return step(self, batch, batch_idx)
+
+        monkeypatch.setattr(SimpleLinearModel, "training_step", stopped_step)
+
+    yield stop_at
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+Stop = Callable[..., None]
+
+
+def terminate() -> None:
+    """Send this process SIGTERM."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def steps(run: Path) -> list[int]:
+    """Return the steps of a run's metrics.csv."""
+    with open(run / "metrics.csv", encoding="utf-8", newline="") as file:
+        return [int(line["step"]) for line in csv.DictReader(file)]
+
+
+def read_metrics(run: Path) -> Any:
+    """Return a run's metrics.json."""
+    return json.loads((run / "metrics.json").read_text())
+
+
+# going on
+
+
+def test_an_unfinished_run_goes_on_and_says_so(
+    plcli: Command, linear_run: FinishedRun, unfinished: Path
+) -> None:
+    result = plcli("fit", "-c", linear_run.config, "--run", "here")
+    assert "here: goes on from checkpoints/last.ckpt\n" in result.err
+
+
+def test_an_unfinished_run_is_finished_then(
+    plcli: Command, linear_run: FinishedRun, unfinished: Path
+) -> None:
+    plcli("fit", "-c", linear_run.config, "--run", "here")
+    assert (unfinished / "model" / "plcli.json").exists()
+
+
+def test_an_unfinished_run_needs_no_config_to_go_on(plcli: Command, unfinished: Path) -> None:
+    assert "goes on" in plcli("fit", "--run", "here").err
+
+
+def test_the_saved_config_may_be_given_to_go_on(plcli: Command, unfinished: Path) -> None:
+    assert plcli("fit", "-c", "here/config.yaml", "--run", "here").code == 0
+
+
+def test_the_log_file_says_that_a_run_goes_on(plcli: Command, unfinished: Path) -> None:
+    plcli("fit", "--run", "here")
+    assert "goes on from" in (unfinished / "train.log").read_text()
+
+
+def test_the_log_file_keeps_the_lines_from_before(plcli: Command, unfinished: Path) -> None:
+    before = (unfinished / "train.log").read_text()
+    plcli("fit", "--run", "here")
+    assert (unfinished / "train.log").read_text().startswith(before)
+
+
+def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(
+    plcli: Command, linear_config: Path, linear_run: FinishedRun, stop: Stop
+) -> None:
+    stop(1, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config, "--run", "here")
+    plcli("fit", "-c", linear_config, "--run", "here")
+    assert read_metrics(Path("here")) == read_metrics(linear_run.folder)
+
+
+def test_a_classifier_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(
+    plcli: Command, text_config: Path, monkeypatch: pytest.MonkeyPatch, stop: Stop
+) -> None:
+    from plcli.tasks.text_classification import TextClassifier
+
+    epochs = ("--trainer.max_epochs", "2")
+    plcli("fit", "-c", text_config, "--run", "whole", *epochs)
+    with monkeypatch.context() as patch:
+        step = TextClassifier.training_step
+
+        def stopped_step(self: TextClassifier, batch: Any, batch_idx: int) -> torch.Tensor:
+            if self.current_epoch == 1:
+                raise KeyboardInterrupt
+            return step(self, batch, batch_idx)
+
+        patch.setattr(TextClassifier, "training_step", stopped_step)
+        plcli("fit", "-c", text_config, "--run", "here", *epochs)
+    plcli("fit", "-c", text_config, "--run", "here", *epochs)
+    assert read_metrics(Path("here")) == read_metrics(Path("whole"))
+
+
+def test_a_run_that_goes_on_trains_the_epochs_that_are_missing_only(
+    plcli: Command, linear_config: Path, stop: Stop
+) -> None:
+    stop(1, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config, "--run", "here")
+    result = plcli("fit", "-c", linear_config, "--run", "here")
+    assert ("epoch 1 of 2" in result.err, "epoch 2 of 2" in result.err) == (False, True)
+
+
+def test_the_metrics_of_every_step_are_there_once_after_going_on(
+    plcli: Command, linear_config: Path, stop: Stop
+) -> None:
+    stop(1, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config, "--run", "here", *EVERY_STEP)
+    plcli("fit", "-c", linear_config, "--run", "here", *EVERY_STEP)
+    assert steps(Path("here")) == [0, 1, 2, 3, 4]
+
+
+def test_the_metrics_of_a_run_that_goes_on_at_its_end_stand_once(
+    plcli: Command, unfinished: Path
+) -> None:
+    before = steps(unfinished)
+    plcli("fit", "--run", "here")
+    assert steps(unfinished) == before
+
+
+def test_a_run_that_was_stopped_in_its_first_epoch_starts_again_and_says_so(
+    plcli: Command, linear_config: Path, stop: Stop
+) -> None:
+    stop(0, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config, "--run", "here")
+    result = plcli("fit", "-c", linear_config, "--run", "here")
+    assert "here: starts again, no checkpoint was saved\n" in result.err
+
+
+def test_a_run_goes_on_after_a_bug_in_an_epoch(
+    plcli: Command, linear_config: Path, stop: Stop
+) -> None:
+    stop(1, ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError):
+        plcli("fit", "-c", linear_config, "--run", "here")
+    assert "goes on" in plcli("fit", "-c", linear_config, "--run", "here").err
+
+
+def test_a_run_that_goes_on_takes_the_best_epoch_of_before(
+    plcli: Command, linear_config: Path, stop: Stop
+) -> None:
+    worst = ("--checkpoint.monitor", "val_rmse", "--checkpoint.mode", "max")
+    stop(1, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config, "--run", "here", *worst)
+    plcli("fit", "-c", linear_config, "--run", "here", *worst)
+    best = torch.load("here/checkpoints/best.ckpt", weights_only=True)
+    assert best["epoch"] == 0
+
+
+# another config
+
+
+def test_another_config_is_refused_with_the_difference(
+    plcli: Command, linear_run: FinishedRun, unfinished: Path
+) -> None:
+    words = ["--trainer.max_epochs", "5", "--data.batch_size", "7"]
+    result = plcli("fit", "-c", linear_run.config, "--run", "here", *words)
+    assert (result.code, message(result)) == (
+        2,
+        "plcli: here: holds an unfinished run of another config; give the same one or another "
+        "--run, or --resume allow-changes.\n"
+        "  data.init_args.batch_size: 32 -> 7\n"
+        "  trainer.max_epochs: 2 -> 5\n",
+    )
+
+
+def test_a_refused_config_changes_nothing_in_the_folder(
+    plcli: Command, linear_run: FinishedRun, unfinished: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in unfinished.rglob("*")}
+    plcli("fit", "-c", linear_run.config, "--run", "here", "--trainer.max_epochs", "5")
+    assert {path: path.stat().st_mtime_ns for path in unfinished.rglob("*")} == before
+
+
+def test_of_many_differences_three_are_said(
+    plcli: Command, linear_run: FinishedRun, unfinished: Path
+) -> None:
+    words = ["--data.batch_size=7", "--data.seed=1", "--seed_everything=7"]
+    words += ["--trainer.max_epochs=5", "--trainer.accumulate_grad_batches=2"]
+    result = plcli("fit", "-c", linear_run.config, "--run", "here", *words)
+    lines = message(result).splitlines()
+    assert (len(lines), lines[-1]) == (5, "  ... (2 more)")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--trainer.log_every_n_steps", "1"),
+        ("--data.test", "null"),
+        ("--trainer.enable_progress_bar", "false"),
+    ],
+)
+def test_a_difference_that_does_not_matter_is_no_hindrance(
+    plcli: Command, linear_run: FinishedRun, unfinished: Path, words: tuple[str, str]
+) -> None:
+    assert plcli("fit", "-c", linear_run.config, "--run", "here", *words).code == 0
+
+
+def test_another_seed_matters(plcli: Command, linear_run: FinishedRun, unfinished: Path) -> None:
+    result = plcli("fit", "-c", linear_run.config, "--run", "here", "--seed_everything", "7")
+    assert "  seed_everything: 42 -> 7\n" in result.err
+
+
+def test_training_data_of_other_facts_than_those_of_the_checkpoint_is_refused(
+    plcli: Command, linear_config: Path, stop: Stop
+) -> None:
+    stop(1, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config, "--run", "here")
+    with open("table.csv", "a") as file:
+        file.write("1000,1000,7\n")
+    assert plcli("fit", "-c", linear_config, "--run", "here").code == 2
+
+
+# --resume
+
+
+def test_resume_never_refuses_an_unfinished_run(plcli: Command, unfinished: Path) -> None:
+    result = plcli("fit", "--run", "here", "--resume", "never")
+    assert (result.code, message(result)) == (
+        2,
+        "plcli: --resume never: a run stands in here. Name another folder with --run, or remove "
+        "it.\n",
+    )
+
+
+def test_resume_never_starts_in_a_new_folder(plcli: Command, linear_config: Path) -> None:
+    words = ["--run", "here", "--resume", "never"]
+    assert plcli("fit", "-c", linear_config, *words).code == 0
+
+
+def test_resume_must_refuses_a_new_folder(plcli: Command, linear_config: Path) -> None:
+    result = plcli("fit", "-c", linear_config, "--run", "here", "--resume", "must")
+    assert (result.code, message(result)) == (
+        2,
+        "plcli: --resume must: here/checkpoints/last.ckpt is not there to go on from.\n",
+    )
+
+
+def test_resume_must_goes_on(plcli: Command, unfinished: Path) -> None:
+    assert "goes on" in plcli("fit", "--run", "here", "--resume", "must").err
+
+
+def test_resume_auto_goes_on(plcli: Command, unfinished: Path) -> None:
+    assert "goes on" in plcli("fit", "--run", "here", "--resume", "auto").err
+
+
+def test_resume_auto_starts_in_a_new_folder(plcli: Command, linear_config: Path) -> None:
+    words = ["--run", "here", "--resume", "auto"]
+    assert plcli("fit", "-c", linear_config, *words).code == 0
+
+
+@pytest.mark.parametrize("resume", [(), ("--resume", "never"), ("--resume", "must")])
+def test_a_finished_run_is_refused(
+    plcli: Command, linear_run: FinishedRun, resume: tuple[str, ...]
+) -> None:
+    result = plcli("fit", "-c", linear_run.config, "--run", linear_run.folder, *resume)
+    assert result.code == 2
+
+
+def test_resume_auto_with_another_config_does_not_take_a_finished_run_for_done(
+    plcli: Command, linear_run: FinishedRun
+) -> None:
+    words = ["--resume", "auto", "--trainer.max_epochs", "5"]
+    result = plcli("fit", "-c", linear_run.config, "--run", linear_run.folder, *words)
+    assert result.code == 2
+
+
+# a damaged checkpoint
+
+
+def test_a_run_does_not_go_on_from_a_damaged_checkpoint(plcli: Command, unfinished: Path) -> None:
+    last = unfinished / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    assert plcli("fit", "--run", "here").code == 4
+
+
+def test_a_damaged_best_checkpoint_is_told_when_a_run_goes_on(
+    plcli: Command, unfinished: Path
+) -> None:
+    best = unfinished / "checkpoints" / "best.ckpt"
+    best.write_bytes(best.read_bytes()[:1000])
+    assert plcli("fit", "--run", "here").code == 4
+
+
+# being stopped
+
+
+def test_ctrl_c_ends_fit_with_130(plcli: Command, linear_config: Path, stop: Stop) -> None:
+    stop(0, KeyboardInterrupt)
+    assert plcli("fit", "-c", linear_config, "--run", "here").code == 130
+
+
+def test_ctrl_c_says_how_to_go_on(plcli: Command, linear_config: Path, stop: Stop) -> None:
+    stop(0, KeyboardInterrupt)
+    result = plcli("fit", "-c", linear_config, "--run", "here")
+    said = message(result).splitlines()[-1]
+    assert said.startswith("plcli: stopped. A fit goes on from its last checkpoint: ")
+
+
+def test_ctrl_c_shows_no_traceback(plcli: Command, linear_config: Path, stop: Stop) -> None:
+    stop(0, KeyboardInterrupt)
+    assert "Traceback" not in plcli("fit", "-c", linear_config, "--run", "here").err
+
+
+def test_sigterm_ends_fit_with_143(plcli: Command, linear_config: Path, stop: Stop) -> None:
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # so that a miss spares the tests
+    stop(1, terminate)
+    assert plcli("fit", "-c", linear_config, "--run", "here").code == 143
+
+
+def test_a_run_goes_on_after_sigterm(plcli: Command, linear_config: Path, stop: Stop) -> None:
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    stop(1, terminate)
+    plcli("fit", "-c", linear_config, "--run", "here")
+    assert "goes on" in plcli("fit", "-c", linear_config, "--run", "here").err
+
+
+def test_a_stopped_run_leaves_no_model(plcli: Command, linear_config: Path, stop: Stop) -> None:
+    stop(1, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config, "--run", "here")
+    assert not Path("here/model").exists()
+
+
+def test_a_stopped_run_is_tested_with_its_best_weights_so_far(
+    plcli: Command, linear_config: Path, stop: Stop
+) -> None:
+    stop(1, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config, "--run", "here")
+    assert plcli("test", "--run", "here").code == 0
+
+
+def test_a_run_without_a_checkpoint_cannot_be_tested(
+    plcli: Command, linear_config: Path, stop: Stop
+) -> None:
+    stop(0, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config, "--run", "here")
+    result = plcli("test", "--run", "here")
+    assert (result.code, message(result)) == (
+        4,
+        "plcli: here/checkpoints/best.ckpt: no such checkpoint. Give best, last or a file with "
+        "--ckpt_path.\n",
+    )
+
+
+def test_a_stopped_run_is_not_the_newest_finished_run(
+    plcli: Command, linear_config: Path, stop: Stop
+) -> None:
+    stop(1, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config)
+    assert plcli("test", "-c", linear_config).code == 4
+
+
+def test_the_next_run_after_a_stopped_one_gets_its_own_folder(
+    plcli: Command, linear_config: Path, stop: Stop
+) -> None:
+    stop(1, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config)
+    assert "run folder: runs/table-2\n" in plcli("fit", "-c", linear_config).err
+
+
+def test_no_finished_epoch_leaves_no_model(plcli: Command, linear_config: Path) -> None:
+    result = plcli("fit", "-c", linear_config, "--run", "here", "--trainer.max_epochs", "0")
+    assert (result.code, message(result)) == (
+        4,
+        "plcli: here: no epoch was finished, so there is no model to keep.\n",
+    )
+
+
+def test_the_saved_config_keeps_the_trainers_epochs(unfinished: Path) -> None:
+    values = yaml.safe_load((unfinished / "config.yaml").read_text())
+    assert values["trainer"]["max_epochs"] == 2
+
+
+# killed, stopped, damaged: in forks, each a second or two
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a config and an uninterrupted run; both say when they train and validate."""
+
+    folder = tmp_path_factory.mktemp("crash")
+    crash.write_config(folder / "config.yaml", model={"slow": 0.002})
+    ended = crash.fork(*FIT, "whole", folder=folder)
+    assert ended.code == 0, ended.said
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(whole: Path) -> Path:
+    """A run that SIGTERM stopped after some saves."""
+    stop = crash.send_once(signal.SIGTERM, "<training after 7>")
+    assert crash.fork(*FIT, "stopped", folder=whole, meddle=stop).code == 143
+    return whole / "stopped"
+
+
+TRUSTED = ("--allow-import", "tests")  # the model and the data of tests/crash.py
+FIT = ("fit", *TRUSTED, "-c", "config.yaml", "--resume", "auto", "--run")
+
+
+def goes_on_exactly(folder: Path, run: str, *words: str) -> bool:
+    """Whether a run that goes on ends as the one that was never stopped."""
+    ended = crash.fork(*FIT, run, *words, folder=folder)
+    assert ended.code == 0, ended.said
+    return crash.result_of(folder / run) == crash.result_of(folder / "whole")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
+    whole: Path, workers: int
+) -> None:
+    run, words = f"killed-{workers}", ("--data.num_workers", str(workers))
+    for step in (3, 5, 9):
+        kill = crash.send_once(signal.SIGKILL, f"<training after {step}>", after=0.003 * step)
+        crash.fork(*FIT, run, *words, folder=whole, meddle=kill)
+    assert goes_on_exactly(whole, run, *words)
+
+
+def test_a_run_that_is_killed_in_its_validation_ends_as_one_that_was_not(whole: Path) -> None:
+    kill = crash.send_once(signal.SIGKILL, "<validation after 6>", after=0.01)
+    crash.fork(*FIT, "killed-v", folder=whole, meddle=kill)
+    assert goes_on_exactly(whole, "killed-v")
+
+
+@pytest.mark.parametrize("place", ["training after 4", "validation after 3", "validation after 6"])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_saves_and_the_run_goes_on_exactly(
+    whole: Path, number: int, code: int, place: str
+) -> None:
+    run = f"{place}-{number}".replace(" ", "-")
+    ended = crash.fork(*FIT, run, folder=whole, meddle=crash.send_once(number, f"<{place}>"))
+    assert ended.code == code
+    assert "Saved after step" in ended.said.splitlines()[-1]
+    assert goes_on_exactly(whole, run)
+
+
+def test_a_second_ctrl_c_stops_at_once(whole: Path, tmp_path: Path) -> None:
+    crash.write_config(
+        tmp_path / "config.yaml", model={"slow": 1.0}, trainer={"num_sanity_val_steps": 0}
+    )
+
+    def twice(process: int, log: Path) -> None:
+        crash.send_once(signal.SIGINT, "<training after 0>")(process, log)
+        crash.send(signal.SIGINT, after=0.2)(process, log)
+
+    ended = crash.fork(*FIT, "run", folder=tmp_path, meddle=twice)
+    assert (ended.code, "stopped at once" in ended.said) == (130, True)
+
+
+def damaged(stopped: Path, run: str, content: bytes) -> Path:
+    """Copy a stopped run and give it another last.ckpt."""
+    shutil.copytree(stopped, stopped.parent / run)
+    last = stopped.parent / run / "checkpoints" / "last.ckpt"
+    last.write_bytes(content)
+    return last
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
+def test_a_truncated_checkpoint_is_named_and_the_one_before_it_is_used(
+    stopped: Path, part: float
+) -> None:
+    content = (stopped / "checkpoints" / "last.ckpt").read_bytes()
+    run = f"cut-{part}"
+    damaged(stopped, run, content[: int(len(content) * part)])
+    ended = crash.fork(*FIT, run, folder=stopped.parent)
+    assert f"{run}/checkpoints/last.ckpt: is damaged (" in ended.said
+    assert f"{run}: goes on from checkpoints/previous.ckpt" in ended.said
+    assert crash.result_of(stopped.parent / run) == crash.result_of(stopped.parent / "whole")
+
+
+def test_every_truncation_and_every_flipped_bit_is_found(stopped: Path, tmp_path: Path) -> None:
+    content = (stopped / "checkpoints" / "last.ckpt").read_bytes()
+    path = tmp_path / "last.ckpt"
+    missed = []
+    for place in range(0, len(content), max(1, len(content) // 97)):
+        for harmed in (
+            content[:place],
+            content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :],
+        ):
+            path.write_bytes(harmed)
+            if durable.damage(path) is None:
+                missed.append(place)
+    path.write_bytes(content)
+    assert (missed, durable.damage(path)) == ([], None)
+
+
+def test_two_damaged_checkpoints_are_named(stopped: Path) -> None:
+    shutil.copytree(stopped, stopped.parent / "both")
+    for name in ("last", "previous"):
+        (stopped.parent / "both" / "checkpoints" / f"{name}.ckpt").write_bytes(b"x")
+    ended = crash.fork(*FIT, "both", folder=stopped.parent)
+    assert (ended.code, ended.said) == (
+        4,
+        "plcli: both/checkpoints/last.ckpt: cannot be loaded as a checkpoint (its end is missing); "
+        "both/checkpoints/previous.ckpt: cannot be loaded as a checkpoint (its end is missing). "
+        "Train anew with another --run, or remove the folder.\n",
+    )
+
+
+def test_a_full_disk_ends_with_one_message_and_leaves_whole_files(stopped: Path) -> None:
+    shutil.copytree(stopped, stopped.parent / "full")
+    last = stopped.parent / "full" / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+    limit = len(before) - 1000
+    ended = crash.fork(*FIT, "full", folder=stopped.parent, file_size=limit)
+    assert (ended.code, "Traceback" in ended.said) == (5, False)
+    assert "last.ckpt: cannot be written (File too large)" in ended.said
+    assert last.read_bytes() == before
+    assert list(last.parent.glob(".tmp-*")) == []
+    assert goes_on_exactly(stopped.parent, "full")
+
+
+def test_what_a_killed_save_left_is_swept(stopped: Path) -> None:
+    shutil.copytree(stopped, stopped.parent / "left")
+    left = stopped.parent / "left" / "checkpoints" / ".tmp-left"
+    left.write_bytes(b"half")
+    crash.fork(*FIT, "left", folder=stopped.parent)
+    assert not left.exists()
+
+
+def test_a_disk_without_room_is_told_before_the_start(
+    plcli: Command, linear_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
+    result = plcli("fit", "-c", linear_config, "--run", "here")
+    assert (result.code, message(result)) == (
+        5,
+        "plcli: here: 0 MB are free, and training with its checkpoints needs 1 MB. Make room, or "
+        "name a folder on another disk with --run.\n",
+    )
+
+
+def test_a_finished_run_keeps_the_best_and_the_last_checkpoint_only(whole: Path) -> None:
+    names = {path.name for path in (whole / "whole" / "checkpoints").iterdir()}
+    assert names == {"best.ckpt", "last.ckpt"}
+
+
+def test_a_finished_run_is_done_under_resume_auto(whole: Path) -> None:
+    ended = crash.fork(*FIT, "whole", folder=whole)
+    assert (ended.code, ended.said.splitlines()[-1]) == (0, "whole: done.")
+
+
+# changes
+
+
+def test_changed_data_are_refused_with_the_difference(
+    plcli: Command, linear_config: Path, stop: Stop
+) -> None:
+    stop(1, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config, "--run", "here")
+    with open("table.csv", "a") as file:
+        file.write("3,3,8\n")
+    result = plcli("fit", "-c", linear_config, "--run", "here")
+    assert "  data.train: " in message(result)
+
+
+def test_changes_that_are_allowed_are_said(plcli: Command, linear_config: Path, stop: Stop) -> None:
+    stop(1, KeyboardInterrupt)
+    plcli("fit", "-c", linear_config, "--run", "here")
+    words = ["--trainer.max_epochs", "3", "--resume", "allow-changes"]
+    result = plcli("fit", "-c", linear_config, "--run", "here", *words)
+    assert (result.code, "trainer.max_epochs: 2 -> 3" in result.err) == (0, True)
+
+
+# numbers that are no numbers
+
+
+def poisoned(folder: Path, *words: str) -> crash.Ended:
+    """Fit with a row whose target is no number."""
+    trainer = {"max_epochs": 1, "accumulate_grad_batches": 1, "callbacks": []}
+    crash.write_config(folder / "config.yaml", data={"poison": 7}, trainer=trainer)
+    return crash.fork(*FIT, "run", *words, folder=folder)
+
+
+def test_a_loss_that_is_no_number_ends_the_fit_and_names_its_rows(tmp_path: Path) -> None:
+    ended = poisoned(tmp_path)
+    said = ended.said.splitlines()[-1]
+    rows = re.search(r"rows ([\d, ]+) of data.train", said)
+    assert (ended.code, said.startswith("plcli: step ")) == (3, True)
+    assert rows is not None
+    assert "7" in rows[1].split(", ")
+    assert len(rows[1].split(", ")) == crash.BATCH
+
+
+def test_a_step_that_is_no_number_may_be_left_out(tmp_path: Path) -> None:
+    ended = poisoned(tmp_path, "--numbers.on_nan", "skip")
+    assert (ended.code, "the step is left out (1 of 10)" in ended.said) == (0, True)
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert all(value.isfinite().all() for value in state["state_dict"].values())
+
+
+def test_only_so_many_steps_are_left_out(tmp_path: Path) -> None:
+    words = ("--numbers.on_nan", "skip", "--numbers.limit", "1", "--trainer.max_epochs", "3")
+    ended = poisoned(tmp_path, *words)
+    assert (ended.code, "after 1 steps that were left out" in ended.said) == (3, True)

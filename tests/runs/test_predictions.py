@@ -1,0 +1,95 @@
+"""Rows of predictions in files: lists of mappings too, and whatever the first rows hold."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from plcli.runs import predictions
+from plcli.runs.predictions import Sink
+
+SPAN = {"label": "Ort", "text": "Köln, am Rhein", "start": 3, "score": 0.5}
+ROWS: list[dict[str, Any]] = [
+    {"id": "a", "spans": [], "names": [], "probability": {"x": 0.25}},
+    {"id": "b", "spans": [SPAN, SPAN], "names": ["x", "y"], "probability": {"x": 1}},
+]
+
+
+def written(name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows and return the file."""
+    sink = Sink(Path(name))
+    for row in rows:
+        sink.write(row)
+    sink.close()
+    return Path(name)
+
+
+def from_csv(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Write rows as csv and read them back."""
+    with open(written("rows.csv", rows), encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def from_parquet(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Write rows as parquet and read them back."""
+    found: list[dict[str, Any]] = pq.read_table(written("rows.parquet", rows)).to_pylist()
+    return found
+
+
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as a table holds it."""
+    return {
+        **{k: v for k, v in row.items() if k != "probability"},
+        "probability.x": row["probability"]["x"],
+    }
+
+
+def test_a_csv_cell_holds_mappings_as_json() -> None:
+    assert json.loads(from_csv(ROWS)[1]["spans"]) == [SPAN, SPAN]
+
+
+def test_a_csv_cell_holds_names_with_commas() -> None:
+    assert from_csv(ROWS)[1]["names"] == "x, y"
+
+
+def test_a_csv_cell_of_an_empty_list_is_empty() -> None:
+    assert from_csv(ROWS)[0]["spans"] == ""
+
+
+def test_letters_of_a_csv_cell_are_not_escaped() -> None:
+    assert "Köln" in from_csv(ROWS)[1]["spans"]
+
+
+def test_parquet_keeps_mappings() -> None:
+    assert from_parquet(ROWS) == [flat(row) for row in ROWS]
+
+
+def test_parquet_keeps_mappings_that_come_after_many_empty_lists(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(predictions, "PARQUET_ROWS", 2)
+    rows = [ROWS[0]] * 5 + [ROWS[1]] + [ROWS[0]] * 3
+    assert from_parquet(rows) == [flat(row) for row in rows]
+
+
+def test_lists_that_are_all_empty_are_lists_of_names_in_parquet() -> None:
+    schema = pq.read_schema(written("rows.parquet", [ROWS[0]]))
+    assert str(schema.field("names").type) == "list<element: string>"
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
+def test_nothing_is_left_beside_a_file(name: str) -> None:
+    written(name, ROWS)
+    assert [path.name for path in Path().iterdir() if path.is_file()] == [name]
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
+def test_nothing_is_left_of_an_abandoned_file(name: str) -> None:
+    sink = Sink(Path(name))
+    sink.write(ROWS[1])
+    sink.abandon()
+    assert [path for path in Path().iterdir() if path.is_file()] == []
