@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 import plcli.cli.lightning_cli  # so that forks have it
-from plcli.runs import atomic_files as durable
-from tests import crash
+from plcli.runs import atomic_files
+from tests.killed_fits import fork, result_of, send, send_once, write_config
 
-TRUSTED = ("--allow-import", "tests")  # the model and the data of tests/crash.py
+TRUSTED = ("--allow-import", "tests")  # the model and the data of tests/killed_fits.py
 FIT = ("fit", *TRUSTED, "-c", "config.yaml", "--resume", "auto", "--run")
 Row = tuple[str, int, int, str]
 
@@ -52,15 +52,15 @@ class Chaos:
         """Make a folder with a config and an uninterrupted run; yield it and the run's seconds."""
         folder = self.folder / name
         folder.mkdir()
-        crash.write_config(folder / "config.yaml", **config)  # type: ignore[arg-type]
-        whole = crash.fork(*FIT, "whole", folder=folder)
+        write_config(folder / "config.yaml", **config)  # type: ignore[arg-type]
+        whole = fork(*FIT, "whole", folder=folder)
         assert whole.code == 0, whole.said
         yield folder, whole.seconds
         shutil.rmtree(folder)
 
     def same(self, folder: Path, run: str) -> bool:
         """Whether a run's weights and metrics are those of the uninterrupted one."""
-        return crash.result_of(folder / run) == crash.result_of(folder / "whole")
+        return result_of(folder / run) == result_of(folder / "whole")
 
     def look(self, run: Path) -> None:
         """Count files that stand under a final name and are not whole."""
@@ -68,11 +68,11 @@ class Chaos:
             run / "checkpoints" / f"{name}.ckpt" for name in ("last", "best", "previous")
         ]
         for path in filter(Path.exists, checkpoints):
-            self.unreadable += durable.damage(path) is not None
+            self.unreadable += atomic_files.damage(path) is not None
 
     def finish(self, folder: Path, run: str) -> bool:
         """Let a run go on to its end; return whether it is as if nothing had happened."""
-        ended = crash.fork(*FIT, run, folder=folder)
+        ended = fork(*FIT, run, folder=folder)
         if ended.code:
             print(ended.said[-3000:])
         return ended.code == 0 and self.same(folder, run)
@@ -87,9 +87,8 @@ class Chaos:
                 run, runs = str(runs), runs + 1
                 for _ in range(self.random.randint(6, 8)):
                     moment = self.random.uniform(0.02, seconds)
-                    ended = crash.fork(
-                        *FIT, run, folder=folder, meddle=crash.send(signal.SIGKILL, after=moment)
-                    )
+                    kill = send(signal.SIGKILL, after=moment)
+                    ended = fork(*FIT, run, folder=folder, meddle=kill)
                     kills += ended.code == -signal.SIGKILL
                     self.look(folder / run)
                 exact += self.finish(folder, run)
@@ -103,8 +102,8 @@ class Chaos:
             for run in range(number):
                 kind = (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)[run % 4]
                 place = self.random.choice(("training", "validation"))
-                meddle = crash.send_once(kind, f"<{place} after", after=self.random.uniform(0, 0.4))
-                ended = crash.fork(*FIT, str(run), folder=folder, meddle=meddle)
+                meddle = send_once(kind, f"<{place} after", after=self.random.uniform(0, 0.4))
+                ended = fork(*FIT, str(run), folder=folder, meddle=meddle)
                 wanted = 130 if kind == signal.SIGINT else 143
                 good += (
                     ended.code == wanted
@@ -125,13 +124,13 @@ class Chaos:
                     wanted, until = self.random.randint(1, 5), time.monotonic() + 5
                     seen: set[str] = set()
                     while len(seen) < wanted and time.monotonic() < until:
-                        for path in (folder / run / "checkpoints").glob(f"{durable.PREFIX}*"):
+                        for path in (folder / run / "checkpoints").glob(f"{atomic_files.PREFIX}*"):
                             seen.add(path.name)
                     time.sleep(self.random.uniform(0, 0.02))
                     os.kill(process, signal.SIGKILL)
 
                 other = {"TMPDIR": "/dev/shm"}
-                crash.fork(*FIT, run, folder=folder, environment=other, meddle=meddle)
+                fork(*FIT, run, folder=folder, environment=other, meddle=meddle)
                 self.look(folder / run)
                 exact += self.finish(folder, run)
                 shutil.rmtree(folder / run)
@@ -141,13 +140,13 @@ class Chaos:
         """Damage last.ckpt; the one before it has to be used, and the damage to be named."""
         good, number = 0, self.times(number)
         with self.setting("damage", model={"slow": 0.005}) as (folder, _):
-            stop = crash.send_once(signal.SIGTERM, "<training after 7>")
-            crash.fork(*FIT, "stopped", folder=folder, meddle=stop)
+            stop = send_once(signal.SIGTERM, "<training after 7>")
+            fork(*FIT, "stopped", folder=folder, meddle=stop)
             for run in map(str, range(number)):
                 shutil.copytree(folder / "stopped", folder / run)
                 last = folder / run / "checkpoints" / "last.ckpt"
                 last.write_bytes(harm(last.read_bytes()))
-                ended = crash.fork(*FIT, run, folder=folder)
+                ended = fork(*FIT, run, folder=folder)
                 said = "last.ckpt: is damaged" in ended.said and "previous.ckpt" in ended.said
                 good += ended.code == 0 and said and self.same(folder, run)
                 shutil.rmtree(folder / run)
@@ -167,13 +166,13 @@ class Chaos:
         """Let files grow only so far."""
         number, good = self.times(10), 0
         with self.setting("disk", model={"slow": 0.005}) as (folder, _):
-            stop = crash.send_once(signal.SIGTERM, "<training after 5>")
-            crash.fork(*FIT, "stopped", folder=folder, meddle=stop)
+            stop = send_once(signal.SIGTERM, "<training after 5>")
+            fork(*FIT, "stopped", folder=folder, meddle=stop)
             size = (folder / "stopped" / "checkpoints" / "last.ckpt").stat().st_size
             for run in map(str, range(number)):
                 shutil.copytree(folder / "stopped", folder / run)
                 limit = self.random.randrange(3000, size - 1)
-                ended = crash.fork(*FIT, run, folder=folder, file_size=limit)
+                ended = fork(*FIT, run, folder=folder, file_size=limit)
                 self.look(folder / run)
                 told = ended.code == 5 and "Traceback" not in ended.said
                 if not told:
@@ -187,7 +186,7 @@ class Chaos:
         folder = self.folder / "ranks"
         folder.mkdir()
         trainer = {"accumulate_grad_batches": 1, "devices": 2, "strategy": "ddp"}
-        crash.write_config(folder / "config.yaml", model={"slow": 0.05}, trainer=trainer)
+        write_config(folder / "config.yaml", model={"slow": 0.05}, trainer=trainer)
         torchrun(folder, "whole")
         for run in map(str, range(times)):
             after = self.random.uniform(0.1, 1.5)

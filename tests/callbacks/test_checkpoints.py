@@ -12,7 +12,7 @@ from plcli.callbacks.checkpoints import Checkpoints
 from plcli.errors import UsageError
 from plcli.tasks.linear_regression import SimpleLinearModel
 from tests.conftest import TINY_BERT, Result, message_rows, write_rows
-from tests.fitted import (
+from tests.running import (
     RECORDER,
     TABLE,
     Recorder,

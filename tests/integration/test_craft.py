@@ -19,7 +19,7 @@ from plcli.callbacks import averaging
 from plcli.errors import UsageError
 from plcli.tasks.text_classification import TextClassifier
 from tests.conftest import TINY_BERT, Result, message_rows, write_rows
-from tests.fitted import RECORDER, Recorder, adamw, read_json, run_plcli, try_fit
+from tests.running import RECORDER, Recorder, adamw, read_json, run_plcli, try_fit
 
 EMA = {
     "class_path": "lightning.pytorch.callbacks.EMAWeightAveraging",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import plcli
-from tests.fitted import read_rows
+from tests.running import read_rows
 
 EXAMPLES = Path(plcli.__file__).parent / "examples"
 SPLITS = ("train", "validation", "test")

@@ -1,6 +1,6 @@
 """Runs, checkpoints and artefacts that version 0.1.0 wrote go on working.
 
-The folder previous_version holds them: models of a few thousand random weights, trained for seconds.
+The folder previous_version holds them: models of a few thousand weights, trained for seconds.
 """
 
 import json

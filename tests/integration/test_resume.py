@@ -14,10 +14,10 @@ import pytest
 import torch
 import yaml
 
-from plcli.runs import atomic_files as durable
+from plcli.runs import atomic_files
 from plcli.tasks.linear_regression import SimpleLinearModel
-from tests import crash
 from tests.conftest import FinishedRun, Result, message
+from tests.killed_fits import BATCH, Ended, fork, result_of, send, send_once, write_config
 
 Command = Callable[..., Result]
 EVERY_STEP = ("--trainer.log_every_n_steps", "1")
@@ -426,9 +426,9 @@ def test_the_saved_config_keeps_the_trainers_epochs(unfinished: Path) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a config and an uninterrupted run; both say when they train and validate."""
 
-    folder = tmp_path_factory.mktemp("crash")
-    crash.write_config(folder / "config.yaml", model={"slow": 0.002})
-    ended = crash.fork(*FIT, "whole", folder=folder)
+    folder = tmp_path_factory.mktemp("killed")
+    write_config(folder / "config.yaml", model={"slow": 0.002})
+    ended = fork(*FIT, "whole", folder=folder)
     assert ended.code == 0, ended.said
     return folder
 
@@ -436,20 +436,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stopped(whole: Path) -> Path:
     """A run that SIGTERM stopped after some saves."""
-    stop = crash.send_once(signal.SIGTERM, "<training after 7>")
-    assert crash.fork(*FIT, "stopped", folder=whole, meddle=stop).code == 143
+    stop = send_once(signal.SIGTERM, "<training after 7>")
+    assert fork(*FIT, "stopped", folder=whole, meddle=stop).code == 143
     return whole / "stopped"
 
 
-TRUSTED = ("--allow-import", "tests")  # the model and the data of tests/crash.py
+TRUSTED = ("--allow-import", "tests")  # the model and the data of tests/killed_fits.py
 FIT = ("fit", *TRUSTED, "-c", "config.yaml", "--resume", "auto", "--run")
 
 
 def goes_on_exactly(folder: Path, run: str, *words: str) -> bool:
     """Whether a run that goes on ends as the one that was never stopped."""
-    ended = crash.fork(*FIT, run, *words, folder=folder)
+    ended = fork(*FIT, run, *words, folder=folder)
     assert ended.code == 0, ended.said
-    return crash.result_of(folder / run) == crash.result_of(folder / "whole")
+    return result_of(folder / run) == result_of(folder / "whole")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -458,14 +458,14 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
 ) -> None:
     run, words = f"killed-{workers}", ("--data.num_workers", str(workers))
     for step in (3, 5, 9):
-        kill = crash.send_once(signal.SIGKILL, f"<training after {step}>", after=0.003 * step)
-        crash.fork(*FIT, run, *words, folder=whole, meddle=kill)
+        kill = send_once(signal.SIGKILL, f"<training after {step}>", after=0.003 * step)
+        fork(*FIT, run, *words, folder=whole, meddle=kill)
     assert goes_on_exactly(whole, run, *words)
 
 
 def test_a_run_that_is_killed_in_its_validation_ends_as_one_that_was_not(whole: Path) -> None:
-    kill = crash.send_once(signal.SIGKILL, "<validation after 6>", after=0.01)
-    crash.fork(*FIT, "killed-v", folder=whole, meddle=kill)
+    kill = send_once(signal.SIGKILL, "<validation after 6>", after=0.01)
+    fork(*FIT, "killed-v", folder=whole, meddle=kill)
     assert goes_on_exactly(whole, "killed-v")
 
 
@@ -477,22 +477,20 @@ def test_a_signal_saves_and_the_run_goes_on_exactly(
     whole: Path, number: int, code: int, place: str
 ) -> None:
     run = f"{place}-{number}".replace(" ", "-")
-    ended = crash.fork(*FIT, run, folder=whole, meddle=crash.send_once(number, f"<{place}>"))
+    ended = fork(*FIT, run, folder=whole, meddle=send_once(number, f"<{place}>"))
     assert ended.code == code
     assert "Saved after step" in ended.said.splitlines()[-1]
     assert goes_on_exactly(whole, run)
 
 
 def test_a_second_ctrl_c_stops_at_once(whole: Path, tmp_path: Path) -> None:
-    crash.write_config(
-        tmp_path / "config.yaml", model={"slow": 1.0}, trainer={"num_sanity_val_steps": 0}
-    )
+    write_config(tmp_path / "config.yaml", model={"slow": 1.0}, trainer={"num_sanity_val_steps": 0})
 
     def twice(process: int, log: Path) -> None:
-        crash.send_once(signal.SIGINT, "<training after 0>")(process, log)
-        crash.send(signal.SIGINT, after=0.2)(process, log)
+        send_once(signal.SIGINT, "<training after 0>")(process, log)
+        send(signal.SIGINT, after=0.2)(process, log)
 
-    ended = crash.fork(*FIT, "run", folder=tmp_path, meddle=twice)
+    ended = fork(*FIT, "run", folder=tmp_path, meddle=twice)
     assert (ended.code, "stopped at once" in ended.said) == (130, True)
 
 
@@ -511,10 +509,10 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_it_is_used(
     content = (stopped / "checkpoints" / "last.ckpt").read_bytes()
     run = f"cut-{part}"
     damaged(stopped, run, content[: int(len(content) * part)])
-    ended = crash.fork(*FIT, run, folder=stopped.parent)
+    ended = fork(*FIT, run, folder=stopped.parent)
     assert f"{run}/checkpoints/last.ckpt: is damaged (" in ended.said
     assert f"{run}: goes on from checkpoints/previous.ckpt" in ended.said
-    assert crash.result_of(stopped.parent / run) == crash.result_of(stopped.parent / "whole")
+    assert result_of(stopped.parent / run) == result_of(stopped.parent / "whole")
 
 
 def test_every_truncation_and_every_flipped_bit_is_found(stopped: Path, tmp_path: Path) -> None:
@@ -527,17 +525,17 @@ def test_every_truncation_and_every_flipped_bit_is_found(stopped: Path, tmp_path
             content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :],
         ):
             path.write_bytes(harmed)
-            if durable.damage(path) is None:
+            if atomic_files.damage(path) is None:
                 missed.append(place)
     path.write_bytes(content)
-    assert (missed, durable.damage(path)) == ([], None)
+    assert (missed, atomic_files.damage(path)) == ([], None)
 
 
 def test_two_damaged_checkpoints_are_named(stopped: Path) -> None:
     shutil.copytree(stopped, stopped.parent / "both")
     for name in ("last", "previous"):
         (stopped.parent / "both" / "checkpoints" / f"{name}.ckpt").write_bytes(b"x")
-    ended = crash.fork(*FIT, "both", folder=stopped.parent)
+    ended = fork(*FIT, "both", folder=stopped.parent)
     assert (ended.code, ended.said) == (
         4,
         "plcli: both/checkpoints/last.ckpt: cannot be loaded as a checkpoint (its end is missing); "
@@ -551,7 +549,7 @@ def test_a_full_disk_ends_with_one_message_and_leaves_whole_files(stopped: Path)
     last = stopped.parent / "full" / "checkpoints" / "last.ckpt"
     before = last.read_bytes()
     limit = len(before) - 1000
-    ended = crash.fork(*FIT, "full", folder=stopped.parent, file_size=limit)
+    ended = fork(*FIT, "full", folder=stopped.parent, file_size=limit)
     assert (ended.code, "Traceback" in ended.said) == (5, False)
     assert "last.ckpt: cannot be written (File too large)" in ended.said
     assert last.read_bytes() == before
@@ -563,7 +561,7 @@ def test_what_a_killed_save_left_is_swept(stopped: Path) -> None:
     shutil.copytree(stopped, stopped.parent / "left")
     left = stopped.parent / "left" / "checkpoints" / ".tmp-left"
     left.write_bytes(b"half")
-    crash.fork(*FIT, "left", folder=stopped.parent)
+    fork(*FIT, "left", folder=stopped.parent)
     assert not left.exists()
 
 
@@ -586,7 +584,7 @@ def test_a_finished_run_keeps_the_best_and_the_last_checkpoint_only(whole: Path)
 
 
 def test_a_finished_run_is_done_under_resume_auto(whole: Path) -> None:
-    ended = crash.fork(*FIT, "whole", folder=whole)
+    ended = fork(*FIT, "whole", folder=whole)
     assert (ended.code, ended.said.splitlines()[-1]) == (0, "whole: done.")
 
 
@@ -615,11 +613,11 @@ def test_changes_that_are_allowed_are_said(plcli: Command, linear_config: Path, 
 # numbers that are no numbers
 
 
-def poisoned(folder: Path, *words: str) -> crash.Ended:
+def poisoned(folder: Path, *words: str) -> Ended:
     """Fit with a row whose target is no number."""
     trainer = {"max_epochs": 1, "accumulate_grad_batches": 1, "callbacks": []}
-    crash.write_config(folder / "config.yaml", data={"poison": 7}, trainer=trainer)
-    return crash.fork(*FIT, "run", *words, folder=folder)
+    write_config(folder / "config.yaml", data={"poison": 7}, trainer=trainer)
+    return fork(*FIT, "run", *words, folder=folder)
 
 
 def test_a_loss_that_is_no_number_ends_the_fit_and_names_its_rows(tmp_path: Path) -> None:
@@ -629,7 +627,7 @@ def test_a_loss_that_is_no_number_ends_the_fit_and_names_its_rows(tmp_path: Path
     assert (ended.code, said.startswith("plcli: step ")) == (3, True)
     assert rows is not None
     assert "7" in rows[1].split(", ")
-    assert len(rows[1].split(", ")) == crash.BATCH
+    assert len(rows[1].split(", ")) == BATCH
 
 
 def test_a_step_that_is_no_number_may_be_left_out(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from plcli.tasks.sentence_embedding import SentenceEmbedder
 from plcli.tasks.text_classification import TextClassifier
 from plcli.tasks.token_classification import TokenClassifier
 from tests.conftest import message_rows, write_rows
-from tests.fitted import fit, run_plcli
+from tests.running import fit, run_plcli
 from tests.tiny import bert_tokenizer
 
 BERT = {"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -18,7 +18,7 @@ from plcli.pretrained import weights as pretrained
 from plcli.runs import artefact
 from plcli.tasks.text_classification import TextClassifier
 from tests.conftest import message_rows, write_rows
-from tests.fitted import adamw, fit, predicted, read_json, run_plcli, try_fit
+from tests.running import adamw, fit, predicted, read_json, run_plcli, try_fit
 from tests.tiny import bert_tokenizer
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -12,7 +12,7 @@ import torch
 from plcli.errors import ModelError, UsageError
 from plcli.tasks.text_classification import TextClassificationData, TextClassifier
 from tests.conftest import TINY_BERT, Result, message_rows, write_rows
-from tests.fitted import RECORDER, Recorder, adamw, changed, fit
+from tests.running import RECORDER, Recorder, adamw, changed, fit
 
 Command = Callable[..., Result]
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

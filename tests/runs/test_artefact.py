@@ -16,7 +16,7 @@ from plcli.errors import MachineError, ModelError
 from plcli.runs import artefact
 from plcli.tasks.linear_regression import SimpleLinearModel
 from tests.conftest import TINY_BERT, Result, message_rows, write_rows
-from tests.fitted import (
+from tests.running import (
     CLASSIFIER,
     LINEAR,
     TABLE,

@@ -15,7 +15,7 @@ from plcli.errors import DataError, ModelError, UsageError
 from plcli.tasks.causal_lm import CausalLM, CausalLMData
 from tests.conftest import TINY_BERT, Result, message, write_rows
 from tests.data.encoders.test_conversations import TEMPLATE, tokenizer
-from tests.fitted import adamw, fit, own_cache, predicted, read_json, run_plcli, try_fit
+from tests.running import adamw, fit, own_cache, predicted, read_json, run_plcli, try_fit
 from tests.tiny import bert_tokenizer, word_tokenizer
 
 PUBLIC = ("CausalLM", "CausalLMData")  # configs and checkpoints name them

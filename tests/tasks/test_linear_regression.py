@@ -14,7 +14,7 @@ import plcli
 from plcli.errors import DataError, UsageError
 from plcli.tasks.linear_regression import SimpleLinearModel, TableData
 from tests.conftest import ROOT, Result, write_rows
-from tests.fitted import (
+from tests.running import (
     LINEAR,
     TABLE,
     card,

@@ -18,7 +18,7 @@ from plcli.tasks.text_classification import (
     pooled,
 )
 from tests.conftest import TINY_BERT, message_rows, write_rows
-from tests.fitted import adamw, card, fit, own_cache, predicted, read_json, run_plcli
+from tests.running import adamw, card, fit, own_cache, predicted, read_json, run_plcli
 from tests.tiny import bert_tokenizer
 
 FILLER = "well you see it is like this i think and so on it goes"

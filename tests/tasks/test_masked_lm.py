@@ -13,7 +13,7 @@ import torch
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.tasks.masked_lm import MaskedLM, MaskedLMData, fill_in
 from tests.conftest import TINY_BERT, Result, message, write_rows
-from tests.fitted import adamw, fit, own_cache, predicted, read_json, run_plcli, try_fit
+from tests.running import adamw, fit, own_cache, predicted, read_json, run_plcli, try_fit
 from tests.tiny import bert_tokenizer, save_bert
 
 PUBLIC = ("MaskedLM", "MaskedLMData")  # configs and checkpoints name them

@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score
 from plcli.errors import DataError, UsageError
 from plcli.tasks.multiple_choice import MultipleChoiceData, MultipleChoiceModel
 from tests.conftest import TINY_BERT, Result, write_rows
-from tests.fitted import adamw, fit, own_cache, predicted, read_json, run_plcli, try_fit
+from tests.running import adamw, fit, own_cache, predicted, read_json, run_plcli, try_fit
 
 PUBLIC = ("MultipleChoiceModel", "MultipleChoiceData")  # configs and checkpoints name them
 CLASSES = (f"plcli.tasks.multiple_choice.{PUBLIC[0]}", f"plcli.tasks.multiple_choice.{PUBLIC[1]}")

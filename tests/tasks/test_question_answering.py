@@ -17,8 +17,8 @@ import torch
 from plcli.errors import UsageError
 from plcli.tasks.question_answering import QuestionAnswerer, QuestionAnsweringData
 from tests.conftest import TINY_BERT, Result, message, write_rows
-from tests.fitted import adamw, card, fit, own_cache, predicted, read_json, read_rows, run_plcli
-from tests.fitted import try_fit as try_any_fit
+from tests.running import adamw, card, fit, own_cache, predicted, read_json, read_rows, run_plcli
+from tests.running import try_fit as try_any_fit
 
 PUBLIC = ("QuestionAnswerer", "QuestionAnsweringData")  # configs and checkpoints name them
 TASK = "plcli.tasks.question_answering"

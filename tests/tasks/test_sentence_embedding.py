@@ -20,7 +20,7 @@ from plcli.models.lora import Lora
 from plcli.models.sentence_losses import OBJECTIVES, false_negatives
 from plcli.tasks.sentence_embedding import SentenceData, SentenceEmbedder
 from tests.conftest import MESSAGES, TINY_BERT, Result, write_rows
-from tests.fitted import (
+from tests.running import (
     adamw,
     card,
     fit,

@@ -16,7 +16,7 @@ from plcli.errors import DataError, ModelError, UsageError
 from plcli.pretrained.label_ids import IGNORED
 from plcli.tasks.seq2seq import Seq2SeqData, Seq2SeqModel
 from tests.conftest import write_rows
-from tests.fitted import (
+from tests.running import (
     adamw,
     card,
     changed,

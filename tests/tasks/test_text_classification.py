@@ -16,7 +16,7 @@ from sklearn import metrics as sk
 from plcli.errors import DataError, UsageError
 from plcli.tasks.text_classification import TextClassificationData, TextClassifier
 from tests.conftest import MESSAGES, TINY_BERT, Result, message_rows, write_rows
-from tests.fitted import (
+from tests.running import (
     adamw,
     card,
     changed,

@@ -21,7 +21,7 @@ from plcli.errors import DataError, ModelError, PlcliError, UsageError
 from plcli.pretrained.label_ids import IGNORED
 from plcli.tasks.token_classification import TokenClassificationData, TokenClassifier
 from tests.conftest import TINY_BERT, Result, message, write_config, write_rows
-from tests.fitted import (
+from tests.running import (
     adamw,
     card,
     fit,

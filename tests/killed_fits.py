@@ -157,8 +157,8 @@ def write_config(
     } | sections.pop("trainer", {})
     sections.setdefault("checkpoint", {"every_n_steps": 2})
     values = {
-        "model": {"class_path": "tests.crash.NoisyModel", "init_args": dict(model)},
-        "data": {"class_path": "tests.crash.NoisyData", "init_args": dict(data)},
+        "model": {"class_path": "tests.killed_fits.NoisyModel", "init_args": dict(model)},
+        "data": {"class_path": "tests.killed_fits.NoisyData", "init_args": dict(data)},
         "trainer": trainer,
         **sections,
     }

@@ -21,7 +21,7 @@ CLASSIFIER = "plcli.tasks.text_classification.TextClassifier"
 TEXTS = "plcli.tasks.text_classification.TextClassificationData"
 LINEAR = "plcli.tasks.linear_regression.SimpleLinearModel"
 TABLE = "plcli.tasks.linear_regression.TableData"
-RECORDER = {"class_path": "tests.fitted.Recorder"}
+RECORDER = {"class_path": "tests.running.Recorder"}
 
 
 def adamw(lr: float) -> dict[str, Any]:
