@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from plcli.config.contracts import module_contract
 from plcli.errors import Terminated, UsageError, did_you_mean, listed
 from plcli.runs import results
 from plcli.training import loops
@@ -67,7 +68,7 @@ class Checkpoints(Checkpoint):
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Take the model's own choice where the config makes none."""
         if self.monitor is None:
-            self.monitor, self.mode = getattr(pl_module, "monitor", ("val_loss", "min"))
+            self.monitor, self.mode = module_contract(pl_module).monitor or ("val_loss", "min")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run goes on from."""
@@ -134,7 +135,7 @@ class Checkpoints(Checkpoint):
         metrics = trainer.callback_metrics
         if self.monitor in metrics:
             return float(metrics[self.monitor])
-        if not self.chosen and not hasattr(pl_module, "monitor"):
+        if not self.chosen and module_contract(pl_module).monitor is None:
             return None
         names = [name for name in metrics if name.startswith("val")]
         raise UsageError(

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
+from plcli.config.contracts import module_contract
 from plcli.errors import DataError, UsageError, listed
 from plcli.training import loops
 
@@ -107,8 +108,8 @@ class FiniteNumbers(Callback):
             if getattr(trainer.precision_plugin, "scaler", None) is None:  # it skips such steps
                 parts.append(norm)
             module, whole = trainer.lightning_module, (SingleDeviceStrategy, DDPStrategy)
-            if hasattr(module, "gradient_norm") and isinstance(trainer.strategy, whole):
-                module.gradient_norm = norm  # for clipping, which needs it, too
+            if isinstance(trainer.strategy, whole):
+                module_contract(module).use_gradient_norm(norm)  # for clipping, which needs it, too
         if not parts:
             return None
         return torch.stack([part.detach().float().reshape(()) for part in parts]).sum()

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import RichProgressBar
 
+from plcli.config.contracts import data_contract
 from plcli.models import optimization
 
 logger = logging.getLogger(__name__)
@@ -74,19 +75,18 @@ class ProgressLines(Callback):
         self._describe(trainer, "predict", always=False)
 
     def _describe(self, trainer: Any, split: str, *, always: bool = True) -> None:
-        data = trainer.datamodule
-        if hasattr(data, "describe") and data.has(split):
+        data = data_contract(trainer.datamodule, trainer.lightning_module)
+        if data.offers("describe") and data.has(split):
             said = data.describe(split)
             if always or " cut to " in said or " empty text" in said:
                 logger.info("%s", said)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Say what is trained on what."""
-        data = trainer.datamodule
         for split in ("train", "validation"):
             self._describe(trainer, split)
-        if trainer.is_global_zero and not trainer.global_step and hasattr(data, "leaks"):
-            for line in data.leaks():
+        if trainer.is_global_zero and not trainer.global_step:
+            for line in data_contract(trainer.datamodule).leaks():
                 logger.warning("warning: %s", line)
         trained = sum(
             parameter.numel() for parameter in pl_module.parameters() if parameter.requires_grad

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from torchmetrics import Metric
 
+from plcli.config.contracts import data_contract, module_contract
 from plcli.errors import UsageError, did_you_mean, listed
 
 
@@ -36,14 +37,15 @@ class Rehearsal(Callback):
         """
         if trainer.global_step:
             return  # a run that goes on has been tried
-        if hasattr(trainer.datamodule, "first_batch"):
-            self._try_batches(trainer, pl_module)
+        self._try_batches(trainer, pl_module)
         missing = set(_monitors(trainer)) - set(self._validated)
         if self._validated and missing:
             self._check_monitors(trainer, pl_module)
 
     def _try_batches(self, trainer: Any, pl_module: Any) -> None:
-        data = trainer.datamodule
+        data = data_contract(trainer.datamodule, pl_module)
+        if not data.offers("first_batch"):
+            return
         data.first_batch("train")
         if not data.has("test"):
             return
@@ -51,7 +53,7 @@ class Rehearsal(Callback):
             batch = trainer.strategy.batch_to_device(data.first_batch("test"), dataloader_idx=0)
             trainer.strategy.test_step(batch, 0)
             pl_module.on_test_epoch_end()
-        getattr(pl_module, "results", {}).pop("test", None)
+        module_contract(pl_module).results.pop("test", None)
 
     def _check_monitors(self, trainer: Any, pl_module: Any) -> None:
         """Compare monitors with what validation and a training step log."""

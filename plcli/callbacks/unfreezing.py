@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
+from plcli.config.contracts import module_contract
 from plcli.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class GradualUnfreezing(Callback):
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Refuse what it does not work with."""
-        if not hasattr(pl_module, "parts"):
+        if module_contract(pl_module).parts is None:
             raise UsageError(
                 f"GradualUnfreezing: {type(pl_module).__name__} is no transformer of plcli, whose "
                 "layers could be told apart. Leave the callback away."

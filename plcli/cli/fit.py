@@ -14,6 +14,7 @@ from plcli.callbacks.checkpoints import Checkpoints
 from plcli.cli import logs
 from plcli.cli.plan import RUN_VARIABLE, Plan
 from plcli.config import secrets, yaml_core
+from plcli.config.contracts import DataContract, data_contract
 from plcli.config.files import load_yaml
 from plcli.errors import MachineError, ModelError, UsageError, below
 from plcli.runs import artefact, atomic_files, environment, results
@@ -96,9 +97,9 @@ class Fit:
         self.checkpoints.metrics_csv = self.metrics_csv
         if not self.trainer.is_global_zero:
             return
-        if hasattr(self.datamodule, "fingerprints"):
+        if self.data.offers("fingerprints"):
             self.datamodule.setup("fit")  # a mistake in a split is told before there is a folder
-            read = self.datamodule.fingerprints()
+            read = self.data.fingerprints()
             self.checkpoints.fingerprints = {
                 split: read[split] for split in ("train", "validation") if split in read
             }
@@ -118,7 +119,7 @@ class Fit:
         if goes_on is None:
             described = environment.environment(
                 seed=self.config.get("seed_everything"),
-                fingerprints=getattr(self.datamodule, "fingerprints", dict)(),
+                fingerprints=self.data.fingerprints(),
                 command=secrets.hide_words(sys.argv[1:]),
             )
             atomic_files.write_text(run.folder / "environment.json", artefact.to_json(described))
@@ -183,10 +184,12 @@ class Fit:
     def _has_test(self) -> bool:
         if not is_overridden("test_step", self.model):
             return False
-        if hasattr(self.datamodule, "has"):
-            return bool(self.datamodule.has("test"))
-        owner = self.model if self.datamodule is None else self.datamodule
-        return is_overridden("test_dataloader", owner)
+        return self.data.has("test")
+
+    @property
+    def data(self) -> DataContract:
+        """The data by what plcli asks of them."""
+        return data_contract(self.datamodule, self.model)
 
     def _keep(self, run: Run, scores: dict[str, Any]) -> None:
         """Write the numbers and, last of all, the artefact; say what to do next."""
@@ -207,7 +210,7 @@ class Fit:
         )
         if "test" in scores:
             self.console.print(f"next: plcli test --run {run.folder}", markup=False)
-        if hasattr(self.datamodule, "predict_values"):
+        if self.data.offers("predict_values"):
             self.console.print(f"next: plcli predict --run {run.folder} --input FILE", markup=False)
 
 

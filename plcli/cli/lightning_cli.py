@@ -9,7 +9,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,20 +22,20 @@ from rich.console import Console
 from plcli.callbacks import averaging
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.callbacks.numbers import FiniteNumbers
-from plcli.callbacks.predictions import PredictionWriter
 from plcli.callbacks.progress import LiveBar, ProgressLines
 from plcli.callbacks.sanity import Rehearsal
-from plcli.cli import logs, parser_errors
+from plcli.cli import facts, logs, parser_errors, predict
 from plcli.cli.fit import Fit
 from plcli.cli.plan import Plan
 from plcli.config import allowlist, checks, classes, secrets, yaml_core
 from plcli.config.classes import parameters
+from plcli.config.contracts import data_contract, module_contract
 from plcli.config.files import load_yaml
+from plcli.config.marks import marked
 from plcli.errors import MachineError, ModelError, PlcliError, UsageError, below
 from plcli.models.init_from import artefact_folder
 from plcli.runs import artefact, results
 from plcli.runs.folder import absolute, differences
-from plcli.runs.predictions import Lines, Sink
 from plcli.training import checkpoint_io, hardware
 from plcli.training.checkpoint_io import WholeCheckpoints
 from plcli.training.csv_logger import MetricsCsv
@@ -161,14 +160,10 @@ class PlCLI(LightningCLI):
             for section, value in values.items()
             if value is not None
         }
-        for section, keys in (
-            ("data", (*results.SOURCES, "tokenizer")),
-            ("model", ("pretrained", "init_from")),
-        ):
+        for section in ("data", "model"):
             arguments = (values.get(section) or {}).get("init_args") or {}
-            for key in keys:
-                if key in arguments:
-                    arguments[key] = absolute(arguments[key])
+            for key in marked(self._class(section), "path") & arguments.keys():
+                arguments[key] = absolute(arguments[key])
         return values
 
     def _take_run_folder(self) -> None:
@@ -202,7 +197,7 @@ class PlCLI(LightningCLI):
             )
         if "seed" in names and data.init_args.seed is None:
             data.init_args.seed = self._seed()
-        if getattr(self._class("data"), "shares_rows_out", False):
+        if data_contract(self._class("data")).shares_rows_out:
             self.values.trainer.use_distributed_sampler = False
 
     def _seed(self) -> int:
@@ -212,23 +207,19 @@ class PlCLI(LightningCLI):
     def _take_facts(self) -> None:
         """Give model and data what the weights' training data told."""
         plan = self.plan
-        if plan.checkpoint is not None:
-            self.state = checkpoint_io.load(plan.checkpoint)
-            facts = (self.state.get("plcli") or {}).get("facts", {})
-            artefact.check_facts(facts, str(plan.checkpoint))
-        else:
-            assert plan.artefact is not None
-            facts = plan.artefact.facts
+        self.state = checkpoint_io.load(plan.checkpoint) if plan.checkpoint is not None else None
+        found, where = facts.of_weights(plan, self.state)
         for section in ("model", "data"):
             if self._class(section) is not None:
                 source = f"the weights of {plan.run.folder if plan.run else ''}"
-                self._set_facts(section, facts, source)
+                self._set_facts(section, found, source=source, where=where)
         try:
             self._parser(self.command).validate(self.values)
         except (TypeError, ValueError, KeyError) as error:
-            where = plan.checkpoint or (plan.artefact and plan.artefact.folder)
+            said = parser_errors.explain(str(error))
+            weights = plan.checkpoint or (plan.artefact and plan.artefact.folder)
             raise ModelError(
-                f"{where}: does not hold what its class takes: {parser_errors.explain(str(error))} "
+                f"{weights}: does not hold what its class takes: {said} "
                 "Copy it again from its source."
             ) from None
         arguments = self.values.model.init_args
@@ -247,27 +238,23 @@ class PlCLI(LightningCLI):
                 if key in arguments:
                     arguments[key] = None  # what the weights were made of
 
-    def _set_facts(self, section: str, facts: Mapping[str, Any], source: str) -> None:
-        """Set the constructor arguments that are facts.
-
-        Raises:
-            UsageError: if the config says something else.
-        """
+    def _set_facts(
+        self, section: str, found: Mapping[str, Any], *, source: str, where: str
+    ) -> None:
+        """Set the arguments of a section's class that are facts."""
+        cls = self._class(section)
+        assert cls is not None
         if "init_args" not in self.values[section]:
             self.values[section].init_args = _namespace()
-        arguments = self.values[section].init_args
-        typed = (self.plan.typed.get(section) or {}).get("init_args") or {}
-        for name in self._names(section):
-            if name not in facts:
-                continue
-            # as its type reads it: YAML alone would make a mapping of "summarize: "
-            given = arguments.get(name) if name in typed else None
-            if given not in (None, facts[name]):
-                raise UsageError(
-                    f"{section}.{name}: {given} is asked for, but {source} say {facts[name]}. "
-                    "Leave the key away."
-                )
-            arguments[name] = facts[name]
+        facts.set_arguments(
+            self.values[section].init_args,
+            found,
+            section=section,
+            cls=cls,
+            typed=(self.plan.typed.get(section) or {}).get("init_args") or {},
+            source=source,
+            where=where,
+        )
 
     # instances
 
@@ -281,23 +268,35 @@ class PlCLI(LightningCLI):
         self.checkpoints: Checkpoints = made.checkpoint
         self._make_trainer()
         self.datamodule = None
-        facts: dict[str, Any] = {}
+        found: dict[str, Any] = {}
         if values.get("data") is not None:
-            self._take_input()
+            if self.command == "predict":
+                given = values.data.get("init_args") or _namespace()
+                predict.take_input(self.plan.arguments, given, values.data.class_path)
             self.datamodule = self._instantiate(data=values.data).data
-            if self.plan.arguments.texts and not hasattr(self.datamodule, "predict_values"):
+            data = data_contract(self.datamodule)
+            if self.plan.arguments.texts and not data.offers("predict_values"):
                 raise UsageError(f"{self.values.data.class_path} takes no text to predict.")
             if self.plan.arguments.texts:
-                self.datamodule.predict_values(self.plan.arguments.texts, source="the command line")
-            if self.command == "fit" and hasattr(self.datamodule, "facts"):
-                facts = self.datamodule.facts()
-                self._set_facts("model", facts, "the data")
+                data.predict_values(self.plan.arguments.texts, source="the command line")
+            if self.command == "fit":
+                name = type(self.datamodule).__name__
+                found = facts.of_data(data, name)
+                self._set_facts("model", found, source="the data", where=name)
         elif self.plan.arguments.texts or "input" in self.plan.arguments.options:
             raise UsageError("the model brings its own data, so that no input can be given.")
-        self.checkpoints.facts = facts
+        self.checkpoints.facts = found
         torch.manual_seed(self._seed())  # weights do not depend on what reading the data drew
         self.model = self._instantiate(model=values.model).model
+        self._hand_over()
         self._load_weights()
+
+    def _hand_over(self) -> None:
+        """Give the model what it cannot be told by plain values: the tokenizer; and the seed."""
+        model, data = module_contract(self.model), data_contract(self.datamodule)
+        model.use_seed(self._seed())
+        if model.offers("use_tokenizer") and data.loaded_tokenizer is not None:
+            model.use_tokenizer(data.loaded_tokenizer)
 
     def _instantiate(self, **sections: Any) -> Namespace:
         """Instantiate sections; the parser wraps what a constructor says, and it is unwrapped."""
@@ -357,38 +356,13 @@ class PlCLI(LightningCLI):
         if not self.trainer.is_global_zero:
             logs.silence()
 
-    def _take_input(self) -> None:
-        """Let --input, or the test split where nothing else is named, be the rows to predict."""
-        arguments = self.plan.arguments
-        if self.command != "predict":
-            return
-        init = self.values.data.get("init_args") or _namespace()
-        source = arguments.options.get("input")
-        if source is not None and arguments.texts:
-            raise UsageError(
-                f"--input {source} and the text '{arguments.texts[0]}' are both given; "
-                "give one of them."
-            )
-        if source == "-":
-            arguments.texts = [line.rstrip("\r\n") for line in sys.stdin]
-            if not any(text.strip() for text in arguments.texts):
-                raise UsageError("--input -: standard input is empty.")
-        elif source is not None:
-            if "predict" not in init:
-                raise UsageError(f"--input {source}: {self.values.data.class_path} takes no input.")
-            init.predict = source
-        elif not arguments.texts and init.get("predict") is None and "predict" in init:
-            init.predict = init.get("test")
-            if init.predict is None:
-                raise UsageError("what is to be predicted? Give --input FILE, --input - or a text.")
-            logger.info("predicting the test split; --input FILE names another file")
-
     def _load_weights(self) -> None:
         plan = self.plan
         if self.command == "fit":
             return
         if plan.checkpoint is not None:
             try:
+                assert self.state is not None
                 self.model.load_state_dict(self.state["state_dict"])
             except RuntimeError as error:
                 last = str(error).splitlines()[-1].strip()[:200]
@@ -436,37 +410,10 @@ class PlCLI(LightningCLI):
         self, model: LightningModule, datamodule: LightningDataModule | None = None
     ) -> None:
         """Predict, and write or print the rows in the order of the input."""
-        arguments = self.plan.arguments
-        output = arguments.options.get("output")
-        sink: Sink | Lines
-        if output is not None:
-            sink = Sink(Path(output))
-        elif arguments.texts:
-            sink = Lines(sys.stdout)
-        else:
-            sink = Sink(self._free_output())
-        writer = PredictionWriter(sink)
-        self.trainer.callbacks.append(writer)  # type: ignore[attr-defined]  # Lightning types the list as read-only
-        self.trainer.predict(model, datamodule=datamodule, return_predictions=False)
-        if isinstance(sink, Sink):
-            logger.info("%d rows written to %s", writer.count, sink.path)
-
-    def _free_output(self) -> Path:
-        """Return the next free file in the run's predictions folder, named after the input."""
-        assert self.plan.run is not None
-        source = (
-            self.values.data.init_args.get("predict")
-            if self.values.get("data") is not None
-            else None
-        )
-        named = Path(source if isinstance(source, str) else "").stem.replace("*", "all")
-        stem = named or "predictions"
-        folder = self.plan.run.folder / "predictions"
-        names = [
-            folder / f"{stem}.csv",
-            *(folder / f"{stem}-{number}.csv" for number in range(2, 10_000)),
-        ]
-        return next(path for path in names if not path.exists())
+        data = self.values.get("data") or _namespace()
+        source = (data.get("init_args") or _namespace()).get("predict")
+        sink = predict.output_of(self.plan.arguments, self.plan.run, source)
+        predict.predict(self.trainer, model, datamodule, sink=sink)
 
 
 def _tokenizer_of(run: str | None) -> str | None:

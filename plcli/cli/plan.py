@@ -11,6 +11,7 @@ from typing import Any
 from plcli.cli.arguments import Arguments
 from plcli.config import yaml_core
 from plcli.config.files import Fragment, load_yaml, merge
+from plcli.config.marks import class_of, marked
 from plcli.errors import ModelError, UsageError
 from plcli.runs import atomic_files
 from plcli.runs.artefact import Artefact
@@ -20,14 +21,6 @@ from plcli.runs.predictions import check_output
 
 logger = logging.getLogger(__name__)
 
-WEIGHT_KEYS = (
-    "class_path",
-    "init_args.pretrained",
-    "init_args.architecture",
-    "init_args.lora",
-    "init_args.freeze",
-    "init_args.init_from",
-)  # of the model: what its weights depend on
 RESUME = ("auto", "never", "must", "allow-changes")
 RUN_VARIABLE = "PLCLI_RUN"  # tells the ranks that a run starts which folder the first rank chose
 
@@ -194,9 +187,10 @@ def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:
             inside = "" if path.startswith(("class_path", "init_args")) else "init_args."
             typed[inside + path] = yaml_core.parse_value(value)
     stored = dict(flat(saved))
+    decisive = ("class_path", *(f"init_args.{name}" for name in marked(class_of(saved), "weights")))
     for key, value in typed.items():
         same = value is None or absolute(value) == stored.get(key)
-        if key.startswith(WEIGHT_KEYS) and not same:
+        if key.startswith(decisive) and not same:
             assert plan.run is not None
             raise UsageError(
                 f"model.{key}: {value} is asked for, but the weights of {plan.run.folder} "

@@ -14,7 +14,7 @@ row that was cut into windows it holds all of them.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from plcli.config.marks import FACT, FREE, OTHER_ROWS, PATH, TRAIN, USE, VALIDATION
 from plcli.data import fitted_tokenizers
 from plcli.data.cells import Kind
 from plcli.data.encoders.documents import Blocks
@@ -76,23 +77,23 @@ class TextData(SplitData):
     fits: ClassVar[fitted_tokenizers.Kind] = "wordpiece"  # where there is no pretrained tokenizer
     usual_window: ClassVar[int | None] = None  # chosen by the number of batches: docs/batches.md
 
-    train: Source | None = None
-    validation: Source | None = None
-    test: Source | None = None
-    predict: Source | None = None
-    id: str | None = None
-    tokenizer: str | None = None
+    train: Source | None = field(default=None, metadata=TRAIN)
+    validation: Source | None = field(default=None, metadata=VALIDATION)
+    test: Source | None = field(default=None, metadata=OTHER_ROWS)
+    predict: Source | None = field(default=None, metadata=OTHER_ROWS)
+    id: str | None = field(default=None, metadata=USE)
+    tokenizer: str | None = field(default=None, metadata=PATH)
     wordpieces: int = 8000
-    max_length: int | None = None
-    batch_size: int = 32
-    tokens_per_batch: int | None = None
+    max_length: int | None = field(default=None, metadata=FACT)
+    batch_size: int = field(default=32, metadata=USE)
+    tokens_per_batch: int | None = field(default=None, metadata=USE)
     pieces: int | None = None
     window: int | None = None
     validation_fraction: float = 0.1
-    num_workers: int = 0
+    num_workers: int = field(default=0, metadata=FREE)
     seed: int | None = None
-    encoding: str | None = None
-    empty_text: EmptyText = "keep"
+    encoding: str | None = field(default=None, metadata=USE)
+    empty_text: EmptyText = field(default="keep", metadata=USE)
 
     def __post_init__(self) -> None:
         """Check the values; a task sets `inputs` before."""

@@ -4,7 +4,6 @@ transformers writes that as generation_config.json beside the weights, and reads
 """
 
 import math
-import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -103,7 +102,7 @@ def settle(model: Any, options: Mapping[str, Any], *, most: int | None) -> None:
         ) from None
 
 
-def generate(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+def generate(model: Any, batch: Mapping[str, Any], *, seed: int) -> torch.Tensor:
     """Generate tokens for a batch, int64 [rows, tokens].
 
     Drawn tokens depend on the seed and the batch, and on nothing that was drawn before.
@@ -111,7 +110,7 @@ def generate(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     drawn = bool(model.generation_config.do_sample)
     with isolate_rng() if drawn else nullcontext():
         if drawn:
-            torch.manual_seed(int(os.environ.get("PL_GLOBAL_SEED", 0)))
+            torch.manual_seed(seed)
         ids: torch.Tensor = model.generate(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
         )
@@ -136,11 +135,11 @@ class Sampling:
         temperature: scores are divided by it.
         top_p: the probability of the tokens that are sampled among.
         rows: the numbers of the batch's rows.
+        seed: of the noise.
     """
 
-    def __init__(self, temperature: float, top_p: float, rows: list[int]) -> None:
+    def __init__(self, temperature: float, top_p: float, rows: list[int], *, seed: int) -> None:
         self.temperature, self.top_p = temperature, top_p
-        seed = torch.initial_seed()
         self.generators = [np.random.default_rng((seed, row)) for row in rows]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import MeanMetric, MetricCollection
 
+from plcli.config.marks import FACT, LOCAL, WEIGHTS, WEIGHTS_PATH
 from plcli.errors import UsageError
 from plcli.models import build, layers, lora, losses, optimization
 from plcli.models.adversarial import Adversarial, Attack
@@ -37,6 +38,7 @@ from plcli.models.layers import Freeze
 from plcli.models.lora import Lora
 from plcli.models.losses import ClassWeights
 from plcli.models.optimization import Plateau, Schedule, WarmupPlateau
+from plcli.pretrained import tokenizers
 
 logger = logging.getLogger(__name__)
 
@@ -102,13 +104,15 @@ class TransformerModule(LightningModule):
     auto_class: ClassVar[str]
     aside: ClassVar[frozenset[str]] = frozenset()  # tensors of a batch that are not the network's
     gradient_norm = None  # a tensor where this step's was computed before clipping
+    given_tokenizer = None  # the data's, once it is handed over
+    seed = 0  # of what is drawn while generating
 
-    pretrained: str | None = None
-    architecture: Architecture | None = None
-    init_from: str | None = None
-    lora: Lora | None = None
-    freeze: Freeze | None = None  # type: ignore[assignment]  # hides LightningModule.freeze
-    optimizer: OptimizerCallable = field(default_factory=AdamW)
+    pretrained: str | None = field(default=None, metadata=WEIGHTS_PATH)
+    architecture: Architecture | None = field(default=None, metadata=WEIGHTS)
+    init_from: str | None = field(default=None, metadata=WEIGHTS_PATH)
+    lora: Lora | None = field(default=None, metadata=WEIGHTS)
+    freeze: Freeze | None = field(default=None, metadata=WEIGHTS)  # type: ignore[assignment]  # hides LightningModule.freeze
+    optimizer: OptimizerCallable = field(default_factory=AdamW, metadata=LOCAL)
     head_lr: float | None = None
     layer_decay: float | None = None
     schedule: Schedule = "linear"
@@ -122,10 +126,10 @@ class TransformerModule(LightningModule):
     adversarial: Adversarial | None = None
     compile: bool = False  # type: ignore[assignment]  # hides Module.compile, of which none is made
     gradient_checkpointing: bool = False
-    vocab_size: int | None = None
-    pad_token_id: int | None = None
-    max_length: int | None = None
-    label_frequencies: list[float] | None = None
+    vocab_size: int | None = field(default=None, metadata=FACT)
+    pad_token_id: int | None = field(default=None, metadata=FACT)
+    max_length: int | None = field(default=None, metadata=FACT)
+    label_frequencies: list[float] | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the values, and build or load the network; a task sets its own values before."""
@@ -401,6 +405,37 @@ class TransformerModule(LightningModule):
         )
 
     # the artefact
+
+    # what plcli hands over: plcli.config.contracts
+
+    def use_tokenizer(self, tokenizer: Any) -> None:
+        """Take the data's tokenizer, which turns generated tokens into text."""
+        self.given_tokenizer = tokenizer
+
+    @property
+    def tokenizer(self) -> Any:
+        """The data's tokenizer; where the data have none, that of the pretrained model.
+
+        Raises:
+            UsageError: if there is neither.
+        """
+        if self.given_tokenizer is None:
+            if self.pretrained is None:
+                raise UsageError(
+                    f"model: {type(self).__name__} turns tokens into text and has no tokenizer. "
+                    "Name model.pretrained, or let the data module have the tokenizer as its "
+                    "attribute loaded_tokenizer."
+                )
+            self.given_tokenizer = tokenizers.load_tokenizer(self.pretrained)
+        return self.given_tokenizer
+
+    def use_seed(self, seed: int) -> None:
+        """Take the run's seed."""
+        self.seed = seed
+
+    def use_gradient_norm(self, norm: torch.Tensor) -> None:
+        """Keep the norm of this step's gradient, which clipping then need not take again."""
+        self.gradient_norm = norm
 
     def save_pretrained(self, folder: Path) -> None:
         """Save the network so that transformers loads it: config.json and model.safetensors."""

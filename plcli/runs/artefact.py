@@ -17,13 +17,14 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from plcli import __version__
 from plcli.config.allowlist import class_paths
+from plcli.config.contracts import data_contract, module_contract
 from plcli.errors import MachineError, ModelError
 from plcli.runs import atomic_files
 
@@ -31,11 +32,6 @@ CARD = "plcli.json"
 UNSAFE = {  # endings of files that run code when they are loaded
     *(".bin", ".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pt2"),
     *(".pth", ".py", ".pyc", ".pyd", ".so", ".h5", ".keras", ".mar", ".nemo"),
-}
-NO_FACTS = {  # arguments that choose code, weights or files, so that a file may not set them
-    *("pretrained", "architecture", "optimizer", "schedule", "compile", "tokenizer"),
-    *("init_from", "lora"),
-    *("train", "validation", "test", "predict", "class_path", "init_args"),
 }
 WEIGHTS = "model.safetensors"
 ADAPTER = "adapter_model.safetensors"
@@ -118,10 +114,18 @@ def check_facts(facts: Any, where: str) -> None:
     """
     if not isinstance(facts, Mapping):
         raise ModelError(f"{where}: its facts are damaged. Copy it again.")
-    named = [*NO_FACTS & facts.keys(), *(key for key, _ in class_paths(facts))]
-    if named:
+    refuse_facts((key for key, _ in class_paths(facts)), where)
+
+
+def refuse_facts(names: Iterable[str], where: str) -> None:
+    """Refuse names that no data tell a model; which they are is for the classes to say.
+
+    Raises:
+        ModelError: if there is one.
+    """
+    if named := sorted(names):
         raise ModelError(
-            f"{where}: its facts hold '{sorted(named)[0]}', which no data tell a model. "
+            f"{where}: its facts hold '{named[0]}', which no data tell a model. "
             "Take the file from its source again, and do not trust this one."
         )
 
@@ -142,8 +146,7 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=atomic_files.PREFIX))
         try:
             _write_weights(temporary, model)
-            if hasattr(data, "save_pretrained"):
-                data.save_pretrained(temporary)
+            data_contract(data).save_pretrained(temporary)
             content = {"plcli": __version__, **card, "sha256": sha256(_weights(temporary))}
             (temporary / CARD).write_text(to_json(content), encoding="utf-8")
             temporary.chmod(0o755)
@@ -161,7 +164,7 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
 
 
 def _write_weights(folder: Path, model: Any) -> None:
-    if hasattr(model, "save_pretrained"):
+    if module_contract(model).offers("save_pretrained"):
         model.save_pretrained(folder)
     else:
         from safetensors.torch import save_model

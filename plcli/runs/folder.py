@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from plcli.config.files import load_yaml
+from plcli.config.marks import class_of, marked
 from plcli.errors import ModelError, UsageError
 from plcli.runs import artefact
 
 ROOT = Path("runs")
-# keys in which a resumed run may differ: they change neither the weights nor the numbers
+# keys that are no class's own, in which a resumed run may differ: they change neither the weights
+# nor the numbers; a class marks its own (plcli.config.marks)
 NO_MATTER = {
     "trainer.callbacks",
     "trainer.enable_checkpointing",
@@ -21,25 +23,11 @@ NO_MATTER = {
     "trainer.log_every_n_steps",
     "trainer.logger",
     "trainer.profiler",
-    "data.init_args.num_workers",
-    "data.init_args.predict",
-    "data.init_args.test",
     "threads",
     "interop_threads",
     "checkpoint.every_minutes",
     "checkpoint.every_n_steps",
     "numbers",
-}
-OTHER_DATA = {  # arguments of the data that say nothing of how a model was trained
-    "validation",
-    "test",
-    "predict",
-    "id",
-    "batch_size",
-    "tokens_per_batch",
-    "num_workers",
-    "encoding",
-    "empty_text",
 }
 
 
@@ -147,9 +135,10 @@ def _contradictions(saved: Any, values: Any) -> bool:
     for section in ("model", "data"):
         wanted, stored = values.get(section) or {}, saved.get(section) or {}
         arguments = wanted.get("init_args") or {}
-        chosen = {key: value for key, value in arguments.items() if key not in OTHER_DATA}
         if wanted.get("class_path", stored.get("class_path")) != stored.get("class_path"):
             return True
+        use = marked(class_of(stored), "use") if arguments else set()
+        chosen = {key: value for key, value in arguments.items() if key not in use}
         if not _within(chosen, stored.get("init_args") or {}):
             return True
     return False
@@ -176,11 +165,16 @@ def absolute(source: Any) -> Any:
 def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Return `key: old -> new` for every key that matters and differs."""
     old, new = dict(flat(saved)), dict(flat(wanted))
+    free = {
+        f"{section}.init_args.{name}"
+        for section in ("model", "data")
+        for name in marked(class_of(wanted.get(section)), "free")
+    }
     return [
         f"{key}: {old.get(key)} -> {new.get(key)}"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
-        and not any(key == name or key.startswith(f"{name}.") for name in NO_MATTER)
+        and not any(key == name or key.startswith(f"{name}.") for name in NO_MATTER | free)
     ]
 
 

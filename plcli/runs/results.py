@@ -6,11 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-NOT_IN_CARD = (  # besides the sources
-    *("pretrained", "architecture", "init_from", "tokenizer", "optimizer"),
-    *("lora", "freeze"),
-)
-SOURCES = ("train", "validation", "test", "predict")
+from plcli.config.contracts import data_contract, module_contract
+from plcli.config.marks import class_of, marked
 
 
 def results(model: Any, logged: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -21,7 +18,7 @@ def results(model: Any, logged: Mapping[str, Any], prefix: str) -> dict[str, Any
         logged: the logged metrics, taken else.
         prefix: `val` or `test`.
     """
-    own = getattr(model, "results", {}).get(prefix)
+    own = module_contract(model).results.get(prefix)
     return (
         dict(own)
         if own
@@ -50,34 +47,32 @@ def card(
         facts: what the data told the model.
         metrics: the numbers of each split.
     """
-    columns, fingerprints = {}, {}
-    if hasattr(data, "columns"):
-        inputs = list(data.columns("predict"))
-        targets = [column for column in data.columns("train") if column not in inputs]
+    own, rows = module_contract(model), data_contract(data, model)
+    columns = {}
+    if rows.offers("columns"):
+        inputs = list(rows.columns("predict"))
+        targets = [column for column in rows.columns("train") if column not in inputs]
         columns = {"inputs": inputs, "targets": targets}
-    if hasattr(data, "fingerprints"):
-        fingerprints = dict(data.fingerprints())
     return {
-        "task": getattr(model, "task", None),
+        "task": own.task,
         "model": _portable(config["model"]),
         "data": _portable(config["data"]) if config.get("data") else None,
         "columns": columns,
         "labels": facts.get("labels"),
         "max_length": facts.get("max_length"),
-        **(model.artefact_facts() if hasattr(model, "artefact_facts") else {}),
-        **({"base": base} if (base := getattr(model, "adapter_base", None)) else {}),
+        **own.artefact_facts(),
+        **({"base": base} if (base := own.adapter_base) else {}),
         "facts": dict(facts),
         "metrics": dict(metrics),
-        "data_fingerprints": fingerprints,
+        "data_fingerprints": dict(rows.fingerprints()),
     }
 
 
 def _portable(section: Mapping[str, Any]) -> dict[str, Any]:
     """Return class path and arguments without sources and weights: what holds anywhere."""
+    local = marked(class_of(section), "local")
     arguments = {
-        key: value
-        for key, value in section.get("init_args", {}).items()
-        if key not in (*SOURCES, *NOT_IN_CARD)
+        key: value for key, value in section.get("init_args", {}).items() if key not in local
     }
     return {"class_path": section["class_path"], "init_args": arguments}
 

@@ -7,7 +7,7 @@ that every token is scored once, but for the first of each block.
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MeanMetric, MetricCollection
 
+from plcli.config.marks import FACT
 from plcli.data.cells import Kind
 from plcli.data.encoders.conversations import ConversationEncoder, PromptEncoder, ResponseEncoder
 from plcli.data.encoders.documents import Blocks, DocumentEncoder, attention_mask, padded
@@ -62,8 +63,8 @@ class CausalLM(TransformerModule):
     do_sample: bool = False
     temperature: float | None = None
     top_p: float | None = None
-    eos_token_id: int | None = None
-    bos_token_id: int | None = None
+    eos_token_id: int | None = field(default=None, metadata=FACT)
+    bos_token_id: int | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the values and build."""
@@ -153,10 +154,6 @@ class CausalLM(TransformerModule):
             "bytes_per_token": float(values["bytes_per_token"]),
         }
 
-    def on_predict_start(self) -> None:
-        """Take the tokenizer, which turns generated tokens into text."""
-        self.tokenizer = self.trainer.datamodule.loaded_tokenizer  # type: ignore[attr-defined]  # set while it runs
-
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """Continue each prompt, int64 [rows, tokens], padded at the left."""
         from transformers import GenerationConfig
@@ -165,7 +162,7 @@ class CausalLM(TransformerModule):
         width = ids["input_ids"].shape[1]
         settled, draws = self.model.generation_config, None
         if self.do_sample:
-            draws = [Sampling(settled.temperature, settled.top_p, batch["index"])]
+            draws = [Sampling(settled.temperature, settled.top_p, batch["index"], seed=self.seed)]
         with weights.quiet():  # it asks for a mask where all rows are full
             written = self.model.generate(
                 **ids,

@@ -1,6 +1,7 @@
 """Linear regression on a table's numeric columns: one linear layer, mean squared error, Adam."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
 
+from plcli.config.marks import FACT, OTHER_ROWS, TRAIN, USE, VALIDATION
 from plcli.data.cells import Kind
 from plcli.data.split_data import Batch, Source, Split, SplitData
 from plcli.errors import DataError, UsageError
@@ -148,6 +150,7 @@ class SimpleLinearModel(LightningModule):
         return self.optimizer(self.parameters())
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TableData(SplitData):
     """Numeric columns of csv, parquet and other tables.
 
@@ -168,46 +171,50 @@ class TableData(SplitData):
 
     task = "linear-regression"
 
-    def __init__(
-        self,
-        features: list[str],
-        target: str | list[str],
-        train: Source | None = None,
-        validation: Source | None = None,
-        test: Source | None = None,
-        predict: Source | None = None,
-        id: str | None = None,
-        batch_size: int = 32,
-        validation_fraction: float = 0.1,
-        seed: int | None = None,
-        encoding: str | None = None,
-    ) -> None:
-        self.features, self.given_target = features, target
-        self.target = [target] if isinstance(target, str) else target
-        if not self.features or not self.target:
+    features: list[str] = field(metadata=FACT)
+    target: str | list[str] = field(metadata=FACT)
+    train: Source | None = field(default=None, metadata=TRAIN)
+    validation: Source | None = field(default=None, metadata=VALIDATION)
+    test: Source | None = field(default=None, metadata=OTHER_ROWS)
+    predict: Source | None = field(default=None, metadata=OTHER_ROWS)
+    id: str | None = field(default=None, metadata=USE)
+    batch_size: int = field(default=32, metadata=USE)
+    validation_fraction: float = 0.1
+    seed: int | None = None
+    encoding: str | None = field(default=None, metadata=USE)
+
+    def __post_init__(self) -> None:
+        """Check that there are columns."""
+        self.target_columns = [self.target] if isinstance(self.target, str) else self.target
+        if not self.features or not self.target_columns:
             raise UsageError("data: features and target have to name a column each, at least.")
         super().__init__(
-            sources={"train": train, "validation": validation, "test": test, "predict": predict},
-            inputs=features,
-            id=id,
-            batch_size=batch_size,
-            validation_fraction=validation_fraction,
+            sources={
+                "train": self.train,
+                "validation": self.validation,
+                "test": self.test,
+                "predict": self.predict,
+            },
+            inputs=self.features,
+            id=self.id,
+            batch_size=self.batch_size,
+            validation_fraction=self.validation_fraction,
             num_workers=0,
-            seed=seed,
-            encoding=encoding,
+            seed=self.seed,
+            encoding=self.encoding,
         )
 
     def columns(self, split: str) -> dict[str, Kind]:
         """Feature columns, and target columns but for rows to predict."""
         return dict.fromkeys(
-            self.features + ([] if split == "predict" else self.target), Kind.NUMBER
+            self.features + ([] if split == "predict" else self.target_columns), Kind.NUMBER
         )
 
     def facts(self) -> dict[str, Any]:
         """The numbers of columns, and the training split's mean and standard deviation of each."""
         features, targets = (
             np.stack([self.training_column(column).to_numpy() for column in columns], axis=1)
-            for columns in (self.features, self.target)
+            for columns in (self.features, self.target_columns)
         )
         for column, spread in zip(self.features, features.std(0), strict=True):
             if spread == 0:
@@ -217,10 +224,10 @@ class TableData(SplitData):
                 )
         return {
             "input_dim": len(self.features),
-            "output_dim": len(self.target),
-            "target_names": self.target,
+            "output_dim": len(self.target_columns),
+            "target_names": self.target_columns,
             "features": self.features,
-            "target": self.given_target,
+            "target": self.target,
             "feature_mean": features.mean(0).tolist(),
             "feature_std": features.std(0).tolist(),
             "target_mean": targets.mean(0).tolist(),
@@ -231,7 +238,7 @@ class TableData(SplitData):
         """Read a split's numbers; its batches hold features and targets or, to predict, ids."""
         table = self.rows(split).table
         features = self._matrix(table, self.features)
-        targets = None if split == "predict" else self._matrix(table, self.target)
+        targets = None if split == "predict" else self._matrix(table, self.target_columns)
 
         def make_batch(indices: npt.NDArray[np.int64]) -> Batch:
             batch: Batch = {"features": features[indices]}

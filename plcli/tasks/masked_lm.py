@@ -73,10 +73,6 @@ class MaskedLM(TransformerModule):
             {"accuracy": values["accuracy"]}
         )
 
-    def on_predict_start(self) -> None:
-        """Take the tokenizer, which turns tokens into text."""
-        self.tokenizer = self.trainer.datamodule.loaded_tokenizer  # type: ignore[attr-defined]  # set while it runs
-
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Each text with its masks filled, each mask by itself, and the candidates of each."""
         tokenizer, rows = self.tokenizer, []

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torchmetrics import MetricCollection
 from torchmetrics.text import SQuAD
 
+from plcli.config.marks import FACT
 from plcli.data.cells import Kind
 from plcli.data.encoders.contexts import ContextEncoder, Fate
 from plcli.data.rows import Rows
@@ -45,8 +46,8 @@ class QuestionAnswerer(TransformerModule):
 
     n_best: int = 20
     no_answer_threshold: float = 0.0
-    max_answer: int | None = None
-    unanswerable: bool | None = None
+    max_answer: int | None = field(default=None, metadata=FACT)
+    unanswerable: bool | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the values and build."""
@@ -131,8 +132,8 @@ class QuestionAnsweringData(TextData):
     context: str = "context"
     answers: str = "answers"
     stride: int | None = None
-    max_answer: int = 30
-    unanswerable: bool | None = None
+    max_answer: int = field(default=30, metadata=FACT)
+    unanswerable: bool | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the values."""

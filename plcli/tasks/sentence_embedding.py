@@ -6,7 +6,7 @@ The losses are those of sentence-transformers, whose `SentenceTransformer(folder
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Literal, get_args
 
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as functional
 from torchmetrics import MeanMetric, MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
 
+from plcli.config.marks import FACT
 from plcli.data.cells import Kind
 from plcli.data.encoders.encoder import Encoder
 from plcli.data.encoders.text import TextEncoder
@@ -79,7 +80,7 @@ class SentenceEmbedder(TransformerModule):
     objective: Objective | None = None
     scale: float = 20.0
     margin: float = 0.5
-    form: Form | None = None
+    form: Form | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the loss, and build."""
@@ -252,7 +253,7 @@ class SentenceData(TextData):
     pair: str = "pair"
     negative: str | None = None
     score: str | None = None
-    score_range: list[float] | None = None
+    score_range: list[float] | None = field(default=None, metadata=FACT)
     predict_pairs: bool = False
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import torch
 from torchmetrics import MetricCollection
 
+from plcli.config.marks import FACT
 from plcli.data import templates
 from plcli.data.cells import Kind
 from plcli.data.encoders.source_target import SourceTargetEncoder
@@ -64,8 +65,8 @@ class Seq2SeqModel(TransformerModule):
     do_sample: bool | None = None
     temperature: float | None = None
     top_p: float | None = None
-    target_max_length: int | None = None
-    eos_token_id: int | None = None
+    target_max_length: int | None = field(default=None, metadata=FACT)
+    eos_token_id: int | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check how texts are to be generated, and build."""
@@ -91,10 +92,6 @@ class Seq2SeqModel(TransformerModule):
                     f"{key}: {longest} tokens are more than the decoder's {limit} positions. "
                     f"Set it to {limit} or less."
                 )
-
-    def setup(self, stage: str) -> None:
-        """Take the tokenizer, which turns generated tokens into text."""
-        self.tokenizer = self.trainer.datamodule.loaded_tokenizer  # type: ignore[attr-defined]  # set while it runs
 
     def settings(self) -> dict[str, Any]:
         """Give a model from scratch the ids of its tokenizer instead of those of its kind."""
@@ -168,7 +165,7 @@ class Seq2SeqModel(TransformerModule):
 
     def generate(self, batch: Mapping[str, Any]) -> torch.Tensor:
         """Generate tokens after the decoder's start token, int64 [rows, tokens]."""
-        return generation.generate(self.model, batch)[:, 1:]
+        return generation.generate(self.model, batch, seed=self.seed)[:, 1:]
 
     def _texts(self, ids: torch.Tensor) -> list[str]:
         texts: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
@@ -207,8 +204,8 @@ class Seq2SeqData(TextData):
     source: str | None = None
     target: str = "target"
     template: str | None = None
-    prefix: str = ""
-    target_max_length: int | None = None
+    prefix: str = field(default="", metadata=FACT)
+    target_max_length: int | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the columns."""

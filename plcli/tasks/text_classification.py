@@ -5,7 +5,7 @@ read in windows whose logits are pooled.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MetricCollection
 
+from plcli.config.marks import FACT
 from plcli.data import labels, templates
 from plcli.data.cells import Kind
 from plcli.data.encoders.encoder import Encoder
@@ -57,8 +58,8 @@ class TextClassifier(TransformerModule):
 
     threshold: float = 0.5
     pooling: Pooling = "mean"
-    labels: list[str] | None = None
-    problem: Problem | None = None
+    labels: list[str] | None = field(default=None, metadata=FACT)
+    problem: Problem | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the label names and build."""
@@ -229,10 +230,10 @@ class TextClassificationData(TextData):
 
     text: str | list[str] = "text"
     label: str = "label"
-    problem: Problem = "single_label"
-    labels: list[str] | None = None
-    stride: int | None = None
-    max_windows: int = 8
+    problem: Problem = field(default="single_label", metadata=FACT)
+    labels: list[str] | None = field(default=None, metadata=FACT)
+    stride: int | None = field(default=None, metadata=FACT)
+    max_windows: int = field(default=8, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the columns and the windows."""

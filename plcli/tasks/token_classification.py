@@ -1,7 +1,7 @@
 """Token classification: words with tags, or texts with spans of characters; spans are found."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MetricCollection
 
+from plcli.config.marks import FACT
 from plcli.data import labels
 from plcli.data.cells import Kind
 from plcli.data.encoders.words import WordEncoder, Words, words_of
@@ -40,7 +41,7 @@ class TokenClassifier(TransformerModule):
     auto_class = "AutoModelForTokenClassification"
     aside = frozenset({"owners", "start", "end", "true", "labels"})
 
-    labels: list[str] | None = None
+    labels: list[str] | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the tags and build."""
@@ -178,7 +179,7 @@ class TokenClassificationData(TextData):
     text: str | None = None
     spans: str | None = None
     stride: int | None = None
-    labels: list[str] | None = None
+    labels: list[str] | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the columns."""

@@ -11,16 +11,15 @@ NO_IDS = torch.zeros(0)
 
 def sampled(*rows: int, seed: int = 0, top_p: float = 1.0) -> list[int]:
     """Sample for some rows."""
-    torch.manual_seed(seed)
     scores = SCORES.repeat(len(rows), 1)
-    chosen: list[int] = Sampling(1.0, top_p, list(rows))(NO_IDS, scores).argmax(-1).tolist()
+    sampling = Sampling(1.0, top_p, list(rows), seed=seed)
+    chosen: list[int] = sampling(NO_IDS, scores).argmax(-1).tolist()
     return chosen
 
 
 def test_samples_are_as_frequent_as_their_probability() -> None:
-    torch.manual_seed(0)
     scores = SCORES.repeat(3000, 1)
-    sampled = Sampling(2.0, 1.0, list(range(3000)))(NO_IDS, scores).argmax(-1)
+    sampled = Sampling(2.0, 1.0, list(range(3000)), seed=0)(NO_IDS, scores).argmax(-1)
     expected = torch.tensor([0.5, 0.3, 0.2]).sqrt()
     shares = torch.bincount(sampled) / 3000
     assert shares.tolist() == pytest.approx((expected / expected.sum()).tolist(), abs=0.03)

@@ -1,0 +1,89 @@
+"""plcli predict: which rows are predicted, and where the predictions go."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
+from plcli.callbacks.predictions import PredictionWriter
+from plcli.cli.arguments import Arguments
+from plcli.errors import UsageError
+from plcli.runs.folder import Run
+from plcli.runs.predictions import Lines, Sink
+
+logger = logging.getLogger(__name__)
+
+
+def take_input(arguments: Arguments, init_args: Namespace, class_path: str) -> None:
+    """Let --input, or the test split where nothing else is named, be the rows to predict.
+
+    Args:
+        arguments: the command line; standard input becomes its texts.
+        init_args: of the data class, changed in place.
+        class_path: of the data class, for messages.
+
+    Raises:
+        UsageError: if nothing is named, or two things are.
+    """
+    source = arguments.options.get("input")
+    if source is not None and arguments.texts:
+        raise UsageError(
+            f"--input {source} and the text '{arguments.texts[0]}' are both given; "
+            "give one of them."
+        )
+    if source == "-":
+        arguments.texts = [line.rstrip("\r\n") for line in sys.stdin]
+        if not any(text.strip() for text in arguments.texts):
+            raise UsageError("--input -: standard input is empty.")
+    elif source is not None:
+        if "predict" not in init_args:
+            raise UsageError(f"--input {source}: {class_path} takes no input.")
+        init_args.predict = source
+    elif not arguments.texts and init_args.get("predict") is None and "predict" in init_args:
+        init_args.predict = init_args.get("test")
+        if init_args.predict is None:
+            raise UsageError("what is to be predicted? Give --input FILE, --input - or a text.")
+        logger.info("predicting the test split; --input FILE names another file")
+
+
+def predict(
+    trainer: Trainer,
+    model: LightningModule,
+    datamodule: LightningDataModule | None,
+    *,
+    sink: Sink | Lines,
+) -> None:
+    """Predict, and write or print the rows in the order of the input."""
+    writer = PredictionWriter(sink)
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set while it runs
+    callbacks.append(writer)
+    trainer.predict(model, datamodule=datamodule, return_predictions=False)
+    if isinstance(sink, Sink):
+        logger.info("%d rows written to %s", writer.count, sink.path)
+
+
+def output_of(arguments: Arguments, run: Run | None, source: Any) -> Sink | Lines:
+    """Return what takes the predictions.
+
+    Args:
+        arguments: the command line: a file that it names, or standard output for its texts.
+        run: the run whose predictions folder takes them else.
+        source: of the rows; the next free file there is named after it.
+    """
+    output = arguments.options.get("output")
+    if output is not None:
+        return Sink(Path(output))
+    if arguments.texts:
+        return Lines(sys.stdout)
+    assert run is not None
+    named = Path(source if isinstance(source, str) else "").stem.replace("*", "all")
+    return Sink(next(_free(run.folder / "predictions", named or "predictions")))
+
+
+def _free(folder: Path, stem: str) -> Iterator[Path]:
+    names = (f"{stem}.csv", *(f"{stem}-{number}.csv" for number in range(2, 10_000)))
+    yield from (folder / name for name in names if not (folder / name).exists())

@@ -1,0 +1,88 @@
+"""What a config's keys mean: the marks that stand on the field of a key.
+
+A class says what its constructor arguments mean by the metadata of its dataclass fields:
+
+    labels: list[str] | None = field(default=None, metadata=FACT)
+
+The marks are
+
+- fact: data tell it, so that an artefact or a checkpoint may set it;
+- weights: the weights depend on it, so that a run's may not be used with another value;
+- path: a place, which is saved as an absolute one;
+- local: holds on this machine or for these rows alone, so that an artefact does not keep it;
+- use: says nothing of how a model was trained, so that a run is found whatever it is;
+- free: a run may be resumed with another value.
+
+Arguments without marks of a class outside of plcli are taken by their names (CONVENTIONS); those of
+other names may be facts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from plcli.config.classes import parameters
+
+Marks = Mapping[str, bool]
+
+FACT: Marks = {"fact": True}
+LOCAL: Marks = {"local": True}
+PATH: Marks = {"path": True, "local": True}
+WEIGHTS: Marks = {"weights": True, "local": True}
+WEIGHTS_PATH: Marks = {**WEIGHTS, "path": True}
+USE: Marks = {"use": True}
+FREE: Marks = {"use": True, "free": True}
+TRAIN: Marks = PATH
+VALIDATION: Marks = {**PATH, "use": True}
+OTHER_ROWS: Marks = {**PATH, "use": True, "free": True}
+CONVENTIONS: dict[str, Marks] = {
+    "train": TRAIN,
+    "validation": VALIDATION,
+    "test": OTHER_ROWS,
+    "predict": OTHER_ROWS,
+    "tokenizer": PATH,
+    "pretrained": WEIGHTS_PATH,
+    "init_from": WEIGHTS_PATH,
+    "architecture": WEIGHTS,
+    "lora": WEIGHTS,
+    "freeze": WEIGHTS,
+    "optimizer": LOCAL,
+    "id": USE,
+    "batch_size": USE,
+    "num_workers": FREE,
+}
+
+
+def marks(cls: type | None) -> dict[str, Marks]:
+    """Return the marks of a class's constructor arguments by name; none where there is no class."""
+    if cls is None:
+        return {}
+    own = {field.name: field.metadata for field in fields(cls)} if is_dataclass(cls) else {}
+    found: dict[str, Marks] = {}
+    for name in parameters(cls):
+        if name in own and (own[name] or _is_ours(cls, name)):
+            found[name] = own[name]
+        elif name in CONVENTIONS:
+            found[name] = CONVENTIONS[name]
+        else:
+            found[name] = FACT
+    return found
+
+
+def marked(cls: type | None, mark: str) -> set[str]:
+    """Return the names of a class's constructor arguments that have a mark."""
+    return {name for name, each in marks(cls).items() if each.get(mark)}
+
+
+def _is_ours(cls: type, name: str) -> bool:
+    """Whether an argument is declared by a class of plcli, whose unmarked fields mean nothing."""
+    owners = [base for base in cls.__mro__ if name in vars(base).get("__annotations__", {})]
+    return bool(owners) and owners[0].__module__.split(".")[0] == "plcli"
+
+
+def class_of(section: Mapping[str, Any] | None) -> type | None:
+    """Return the class that a section of a saved config names; None where it has none."""
+    from plcli.config.classes import import_class
+
+    path = (section or {}).get("class_path")
+    return import_class(path, "class_path") if isinstance(path, str) and "." in path else None
