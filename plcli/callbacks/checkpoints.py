@@ -14,6 +14,7 @@ from plcli.errors import Terminated, UsageError, did_you_mean, listed
 from plcli.runs import results
 from plcli.training import loops
 from plcli.training.signals import signals
+from plcli.training.state import LoopState, RankState, RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -51,19 +52,35 @@ class Checkpoints(Checkpoint):
             raise UsageError(f"checkpoint.every_n_steps: got {every_n_steps}, expected 1 or more.")
         self.monitor, self.mode = monitor, mode
         self.every_minutes, self.every_n_steps = every_minutes, every_n_steps
-        self.folder: Path | None = None
+        self.record: RunRecord | None = None
         self.facts: dict[str, Any] = {}
-        self.fingerprints: dict[str, str] = {}
         self.chosen = monitor is not None
         self.best_value: float | None = None
         self.best_epoch = -1
         self.best_results: dict[str, Any] = {}
-        self.metrics_csv: Any = None
-        self.state: dict[str, Any] | None = None  # what is gone on from
-        self.metrics_before_validation: dict[str, Any] | None = None
+        self.resumed: LoopState | None = None
+        self._metrics_before_validation: dict[str, Any] | None = None
         self._saving: dict[str, Any] | None = None
         self._last_save = time.monotonic()
         self._common_batches = 0.0
+
+    def keep(self, record: RunRecord) -> None:
+        """Keep checkpoints from now on.
+
+        Args:
+            record: where, and what they say of the data.
+        """
+        self.record = record
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is kept."""
+        return self.record is not None
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the checkpoints; None where nothing is kept."""
+        return None if self.record is None else self.record.folder
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Take the model's own choice where the config makes none."""
@@ -88,21 +105,22 @@ class Checkpoints(Checkpoint):
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add the facts of the data, and what Lightning leaves out."""
-        checkpoint["plcli"] = {"facts": self.facts, "data": self.fingerprints}
+        fingerprints = self.record.fingerprints if self.record else {}
+        checkpoint["plcli"] = {"facts": self.facts, "data": fingerprints}
         if self._saving is not None:
             checkpoint["plcli"] |= self._saving
             checkpoint["epoch"] = max(0, trainer.fit_loop.epoch_progress.current.ready - 1)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Take up what Lightning leaves out."""
-        self.state = checkpoint.get("plcli", {}).get("loop")
+        self.resumed = LoopState.of(checkpoint.get("plcli", {}).get("loop"))
 
     # the best epoch
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Note what a signal within the validation needs."""
         if self._fitting(trainer):
-            self.metrics_before_validation = loops.metrics_of(pl_module)
+            self._metrics_before_validation = loops.metrics_of(pl_module)
             self._common_batches = _least(trainer, sum(trainer.num_val_batches))
 
     def on_validation_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
@@ -153,6 +171,10 @@ class Checkpoints(Checkpoint):
 
     # the last moment: called by the loops of plcli.training.loops
 
+    def batch_ends(self) -> None:
+        """Forget the metrics before an earlier validation."""
+        self._metrics_before_validation = None
+
     def batch_is_done(self, trainer: Any) -> None:
         """Save if it is time to, and end the fit after a signal."""
         if self.folder is None:
@@ -162,6 +184,13 @@ class Checkpoints(Checkpoint):
             self.save(trainer)
         if agreed >= STOP:
             raise self._end(agreed - STOP, trainer)
+
+    def times(self) -> str:
+        """Return in words when last.ckpt is saved."""
+        times = ["every epoch"]
+        times += [f"every {self.every_minutes:g} minutes"] if self.every_minutes else []
+        times += [f"every {self.every_n_steps} steps"] if self.every_n_steps else []
+        return ", ".join(times)
 
     def _due(self, trainer: Any) -> bool:
         if self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0:
@@ -186,21 +215,21 @@ class Checkpoints(Checkpoint):
 
     def save(self, trainer: Any, *, within_validation: bool = False) -> None:
         """Write last.ckpt; the one before it stays as previous.ckpt."""
-        assert self.folder is not None
+        assert self.record is not None
         loop = trainer.fit_loop
-        metrics = self.metrics_before_validation if within_validation else None
-        own = {
+        metrics = self._metrics_before_validation if within_validation else None
+        own: RankState = {
             "metrics": loops.metrics_of(trainer.lightning_module) if metrics is None else metrics,
             "sums": loop.epoch_loop.sums() if loop.within_an_epoch else {},
         }
         self._saving = {
             "loop": loop.state(
-                within_validation=within_validation, rank_states=_of_all_ranks(trainer, own)
-            ),
-            "metrics_csv": self.metrics_csv.durable() if self.metrics_csv else None,
+                within_validation=within_validation, ranks=_of_all_ranks(trainer, own)
+            ).plain(),
+            "metrics_csv": csv.durable() if (csv := self.record.metrics_csv) else None,
         }
         try:
-            trainer.save_checkpoint(self.folder / "last.ckpt")
+            trainer.save_checkpoint(self.record.folder / "last.ckpt")
         finally:
             self._saving = None
         self._last_save = time.monotonic()

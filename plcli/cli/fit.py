@@ -1,9 +1,9 @@
-"""A fit: the run folder is opened, or taken up; what follows the training; what is kept."""
+"""A fit: its run folder is opened; what follows the training; what is kept."""
 
 import logging
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -11,22 +11,20 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
 from plcli.callbacks.checkpoints import Checkpoints
-from plcli.cli import logs
+from plcli.cli import run_opening
 from plcli.cli.plan import RUN_VARIABLE, Plan
 from plcli.config import secrets, yaml_core
 from plcli.config.contracts import DataContract, data_contract
 from plcli.config.files import load_yaml
-from plcli.errors import MachineError, ModelError, UsageError, below
+from plcli.errors import ModelError, UsageError
 from plcli.runs import artefact, atomic_files, environment, results
 from plcli.runs.folder import Run, differences
 from plcli.training import checkpoint_io
 from plcli.training.batch_order import reseed
 from plcli.training.csv_logger import MetricsCsv
+from plcli.training.state import RunRecord
 
 logger = logging.getLogger(__name__)
-
-STATES = 3  # of the weights' size: the weights and AdamW's two means
-COPIES = 2  # of a state at least: the one that stands, and the next one
 
 
 @dataclass
@@ -89,95 +87,41 @@ class Fit:
             self._keep(run, scores)
         trainer.strategy.barrier()
 
-    # before the training
-
     def _open(self, run: Run) -> None:
-        """Make the run folder, or open that of the run that goes on."""
-        self.checkpoints.folder = run.checkpoints
-        self.checkpoints.metrics_csv = self.metrics_csv
-        if not self.trainer.is_global_zero:
-            return
+        """Make the run folder, or open that of the run that is resumed."""
+        record = RunRecord(run.checkpoints, self.metrics_csv)
+        if self.trainer.is_global_zero:
+            record = self._opened(run, record)
+        self.checkpoints.keep(record)
+
+    def _opened(self, run: Run, record: RunRecord) -> RunRecord:
+        """Check what is there, and write what is to be known of the run before it trains."""
         if self.data.offers("fingerprints"):
             self.datamodule.setup("fit")  # a mistake in a split is told before there is a folder
             read = self.data.fingerprints()
-            self.checkpoints.fingerprints = {
-                split: read[split] for split in ("train", "validation") if split in read
-            }
-        goes_on, again = self.plan.checkpoint, run.config.exists()
-        changed = self._take_up(run) if goes_on is not None else []
-        try:
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MachineError(
-                f"--run {run.folder}: cannot be made ({error.strerror}). Name another folder."
-            ) from None
-        atomic_files.sweep(run.folder, run.checkpoints)
-        self._check_space(run)
-        logs.to_file(run.folder / "train.log")
-        if goes_on is None or changed or self._differences(run):
+            kept = {split: read[split] for split in ("train", "validation") if split in read}
+            record = replace(record, fingerprints=kept)
+        checkpoint, again = self.plan.checkpoint, run.config.exists()
+        changed: list[str] = []
+        if checkpoint is not None:
+            facts, allowed = self.checkpoints.facts, self.plan.allows_changes
+            changed = run_opening.resume(
+                run, checkpoint, record, facts=facts, config=self.config, allows_changes=allowed
+            )
+        run_opening.make_folder(run, weights=checkpoint_io.num_bytes(self.model.state_dict()))
+        if checkpoint is None or changed or differences(load_yaml(run.config), self.config):
             atomic_files.write_text(run.config, yaml_core.dump(self.config))
-        if goes_on is None:
+        if checkpoint is None:
             described = environment.environment(
                 seed=self.config.get("seed_everything"),
                 fingerprints=self.data.fingerprints(),
                 command=secrets.hide_words(sys.argv[1:]),
             )
             atomic_files.write_text(run.folder / "environment.json", artefact.to_json(described))
-        logger.info("run folder: %s", run.folder)
-        if goes_on is not None:
-            logger.info("%s: goes on from checkpoints/%s", run.folder, goes_on.name)
-        elif again:
-            logger.info("%s: starts again, no checkpoint was saved", run.folder)
-        for difference in changed:
-            logger.warning("changed since this run began: %s", difference)
-        logger.info(
-            "keeps in %s: best.ckpt, last.ckpt (%s) and, until the run is finished, the one "
-            "before it",
-            run.checkpoints,
-            self._when(),
+        run_opening.announce(
+            run, checkpoint, again=again, changed=changed, times=self.checkpoints.times()
         )
-
-    def _when(self) -> str:
-        minutes, steps = self.checkpoints.every_minutes, self.checkpoints.every_n_steps
-        times = ["every epoch"]
-        times += [f"every {minutes:g} minutes"] if minutes else []
-        times += [f"every {steps} steps"] if steps else []
-        return ", ".join(times)
-
-    def _check_space(self, run: Run) -> None:
-        weights = checkpoint_io.num_bytes(self.model.state_dict())
-        needed = weights * STATES * COPIES + checkpoint_io.ROOM
-        atomic_files.check_space(run.folder, needed, purpose="training with its checkpoints")
-
-    def _differences(self, run: Run) -> list[str]:
-        return differences(load_yaml(run.config), self.config)
-
-    def _take_up(self, run: Run) -> list[str]:
-        """Check that the run that goes on has the same data, and take its metrics over.
-
-        Returns:
-            What has changed, where that is allowed.
-        """
-        assert self.plan.checkpoint is not None
-        assert self.metrics_csv is not None
-        best = run.checkpoints / "best.ckpt"
-        if best.exists() and (said := atomic_files.damage(best)) is not None:
-            raise ModelError(
-                f"{best}: cannot be loaded as a checkpoint ({said}). Remove it: the run then goes "
-                "on, and keeps the best of the epochs that follow."
-            )
-        before = checkpoint_io.load(self.plan.checkpoint)["plcli"]
-        changed = [
-            *_changes("data", before["data"], self.checkpoints.fingerprints),
-            *_changes("facts", before["facts"], self.checkpoints.facts),
-        ]
-        if changed and not self.plan.allows_changes:
-            raise UsageError(
-                f"{run.folder}: the data are others than when this run began. Give the same data, "
-                f"another --run, or --resume allow-changes.{below(changed)}"
-            )
-        self.metrics_csv.resume(before["metrics_csv"])
-        return changed + self._differences(run)
+        return record
 
     # after the training
 
@@ -212,17 +156,3 @@ class Fit:
             self.console.print(f"next: plcli test --run {run.folder}", markup=False)
         if self.data.offers("predict_values"):
             self.console.print(f"next: plcli predict --run {run.folder} --input FILE", markup=False)
-
-
-def _changes(what: str, before: Any, now: Any) -> list[str]:
-    """Return `what.key: before -> now` for every key that differs, values shortened."""
-    return [
-        f"{what}.{key}: {_short(before.get(key))} -> {_short(now.get(key))}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from plcli.cli.arguments import Arguments
+from plcli.cli.fragments import entered
 from plcli.config import yaml_core
 from plcli.config.files import Fragment, load_yaml, merge
 from plcli.config.marks import class_of, marked
@@ -116,7 +117,7 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
             "`--resume auto` takes a finished run for done."
         )
     if run.config.exists() and not fragments:
-        fragments = [Fragment(str(run.config), load_yaml(run.config))]
+        fragments = [entered(str(run.config), load_yaml(run.config))]
     last = run.checkpoints / "last.ckpt"
     checkpoint, damaged = atomic_files.first_whole([last, run.checkpoints / "previous.ckpt"])
     for path, said in damaged.items():
@@ -165,7 +166,7 @@ def _saved(run: Run, artefact: Artefact | None) -> Fragment:
         values = load_yaml(run.config)
         precision = str((values.get("trainer") or {}).get("precision") or "32-true")
         kept = {key: values[key] for key in ("model", "data", "seed_everything") if key in values}
-        return Fragment(
+        return entered(
             str(run.config),
             kept | ({} if precision.startswith("16") else {"trainer": {"precision": precision}}),
         )
@@ -173,7 +174,7 @@ def _saved(run: Run, artefact: Artefact | None) -> Fragment:
     card = artefact.card
     if not card.get("model"):
         raise ModelError(f"{run.model}: its plcli.json names no model. Copy the folder again.")
-    return Fragment(str(run.model), {key: card[key] for key in ("model", "data") if card.get(key)})
+    return entered(str(run.model), {key: card[key] for key in ("model", "data") if card.get(key)})
 
 
 def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:

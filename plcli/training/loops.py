@@ -34,6 +34,7 @@ from torchmetrics import Metric
 
 from plcli.training.batch_order import Order, has_order, reseed, take_in_hand
 from plcli.training.signals import signals
+from plcli.training.state import Keeper, LoopState, RankState
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class ExactFitLoop(_FitLoop):
         keeper: told of every batch and epoch that is done; may save and may end the fit.
     """
 
-    def __init__(self, trainer: Trainer, *, seed: int, keeper: Any) -> None:
+    def __init__(self, trainer: Trainer, *, seed: int, keeper: Keeper) -> None:
         before = trainer.fit_loop
         super().__init__(trainer, min_epochs=before.min_epochs, max_epochs=before.max_epochs)
         self.seed, self.keeper = seed, keeper
@@ -57,15 +58,15 @@ class ExactFitLoop(_FitLoop):
         self.orders: list[Order] = []
         self.seekable = True
 
-    def state(self, *, within_validation: bool, rank_states: list[Any]) -> dict[str, Any]:
+    def state(self, *, within_validation: bool, ranks: list[RankState]) -> LoopState:
         """Return what Lightning's checkpoint lacks."""
-        return {
-            "batch": self.epoch_loop.batch_progress.current.ready if self.within_an_epoch else 0,
-            "within_validation": within_validation,
-            "should_stop": self.trainer.should_stop,
-            "metrics": dict(self.trainer._logger_connector._callback_metrics),
-            "ranks": rank_states,
-        }
+        return LoopState(
+            batch=self.epoch_loop.batch_progress.current.ready if self.within_an_epoch else 0,
+            within_validation=within_validation,
+            should_stop=self.trainer.should_stop,
+            metrics=dict(self.trainer._logger_connector._callback_metrics),
+            ranks=ranks,
+        )
 
     @property
     def epoch(self) -> int:
@@ -81,26 +82,26 @@ class ExactFitLoop(_FitLoop):
     def run(self) -> None:
         """Run the epochs that are left."""
         signals.take()  # from Lightning, which neither saves nor lets the ranks agree
-        signals.waits = self.keeper.folder is not None
+        signals.waits = self.keeper.keeps
         try:
-            self._take_up(self.keeper.state)
+            self._resume(self.keeper.resumed)
             super().run()
         finally:
             signals.waits = False
 
-    def _take_up(self, state: dict[str, Any] | None) -> None:
+    def _resume(self, state: LoopState | None) -> None:
         if state is not None:
             _Loop.restarting.fset(self, False)  # type: ignore[attr-defined]  # of this loop and those in it
             self._restarting = self.within_an_epoch  # its start is not repeated
             self.epoch_loop.state = state if self.within_an_epoch else None
-            self.trainer.should_stop = state["should_stop"]
-            self.trainer._logger_connector._callback_metrics.update(state["metrics"])
-            ranks = state["ranks"]
+            self.trainer.should_stop = state.should_stop
+            self.trainer._logger_connector._callback_metrics.update(state.metrics)
+            ranks = state.ranks
             if len(ranks) == self.trainer.world_size:
                 _set_metrics(
                     self.trainer.lightning_module, ranks[self.trainer.global_rank]["metrics"]
                 )
-            self._seek(state["batch"])
+            self._seek(state.batch)
 
     def _seek(self, batch: int) -> None:
         """Let the loaders begin with a batch."""
@@ -166,7 +167,7 @@ class ExactEpochLoop(_TrainingEpochLoop):
             verbose=False,
             inference_mode=False,
         )
-        self.state: dict[str, Any] | None = None
+        self.state: LoopState | None = None
         self._sums: dict[str, Any] = {}
 
     def reset(self) -> None:
@@ -174,7 +175,7 @@ class ExactEpochLoop(_TrainingEpochLoop):
         if self.state is None:
             super().reset()
         else:
-            ranks = self.state["ranks"]
+            ranks = self.state.ranks
             same_world = len(ranks) == self.trainer.world_size
             self._sums = dict(ranks[self.trainer.global_rank]["sums"]) if same_world else {}
 
@@ -184,7 +185,7 @@ class ExactEpochLoop(_TrainingEpochLoop):
         reseed("epoch", loop.seed, loop.epoch)  # of data without an order
         super().on_run_start(data_fetcher)
         state, self.state = self.state, None
-        if state is not None and state["within_validation"]:
+        if state is not None and state.within_validation:
             self.on_advance_end(data_fetcher)
 
     @property
@@ -213,7 +214,7 @@ class ExactEpochLoop(_TrainingEpochLoop):
         self._add_sums()
         self._reseed("validation")
         keeper = self._fit_loop.keeper
-        keeper.metrics_before_validation = None
+        keeper.batch_ends()
         try:
             super().on_advance_end(data_fetcher)
         except LeaveValidation:
