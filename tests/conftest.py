@@ -50,6 +50,9 @@ class Result:
     err: str
 
 
+Command = Callable[..., Result]  # what the fixture plcli is
+
+
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -58,7 +61,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture
-def plcli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+def plcli(capsys: pytest.CaptureFixture[str]) -> Command:
     """Run `plcli WORDS...` in this process.
 
     SystemExit (such as --print_config's) gives its code.
@@ -204,6 +207,18 @@ def text_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     return fit_once(write_text_config(tmp_path_factory.mktemp("text")))
 
 
+@pytest.fixture
+def linear_model(linear_run: FinishedRun) -> Path:
+    """The model/ folder of a run, copied away."""
+    return Path(shutil.copytree(linear_run.folder / "model", "model"))
+
+
+@pytest.fixture
+def text_model(text_run: FinishedRun) -> Path:
+    """The model/ folder of a classifier, copied away."""
+    return Path(shutil.copytree(text_run.folder / "model", "model"))
+
+
 def message(result: Result) -> str:
     """Return what a command said on standard error, without log lines and bars."""
     return re.sub(r"^(\d\d:\d\d:\d\d .*|\r.*\n)\n?", "", result.err, flags=re.MULTILINE)
@@ -213,3 +228,14 @@ def number(result: Result, name: str) -> float:
     """Return the last number of a metric's line in the table that a command printed."""
     line = next(line for line in result.out.splitlines() if f" {name} " in line)
     return float(line.split("│")[-2])
+
+
+def metric(run: Path, split: str, name: str) -> float:
+    """Return a number of a run's metrics.json as it is printed."""
+    value: float = json.loads((run / "metrics.json").read_text())[split][name]
+    return round(value, 4)
+
+
+def printed_rows(result: Result) -> list[dict[str, Any]]:
+    """Return the JSON lines that predict printed."""
+    return [json.loads(line) for line in result.out.splitlines()]

@@ -15,12 +15,13 @@ import torch
 from lightning.pytorch import Callback
 
 from plcli.__main__ import main
-from tests.conftest import Result, write_config
+from tests.conftest import TINY_BERT, Result, message_rows, write_config, write_rows
 
 CLASSIFIER = "plcli.tasks.text_classification.TextClassifier"
 TEXTS = "plcli.tasks.text_classification.TextClassificationData"
 LINEAR = "plcli.tasks.linear_regression.SimpleLinearModel"
 TABLE = "plcli.tasks.linear_regression.TableData"
+TWO_LAYERS = {**TINY_BERT, "num_hidden_layers": 2}
 RECORDER = {"class_path": "tests.running.Recorder"}
 
 
@@ -75,6 +76,36 @@ def fit(folder: Path, *words: object, **sections: Any) -> Path:
     result = try_fit(folder, *words, **sections)
     assert result.code == 0, result.err
     return folder / "run"
+
+
+def try_messages(
+    folder: Path, *words: object, model: Any = None, data: Any = None, **trainer: Any
+) -> Result:
+    """Fit a tiny classifier of two layers on 24 messages in 6 batches an epoch."""
+    folder.mkdir(exist_ok=True)
+    rows = str(write_rows(folder / "rows.jsonl", message_rows(2)))
+    return try_fit(
+        folder,
+        *words,
+        model={"architecture": TWO_LAYERS, "optimizer": adamw(5e-3), **(model or {})},
+        data={"train": rows, "validation": rows, "test": rows, "text": "message"}
+        | {"label": "intent", "batch_size": 4, **(data or {})},
+        trainer=trainer,
+    )
+
+
+def fit_messages(folder: Path, *words: object, **sections: Any) -> Path:
+    """Fit as `try_messages` does and return the run folder."""
+    result = try_messages(folder, *words, **sections)
+    assert result.code == 0, result.err
+    return folder / "run"
+
+
+def saved_state(run: Path, name: str = "last", key: str = "state_dict") -> dict[str, torch.Tensor]:
+    """Return the weights, or another part, of a run's checkpoint."""
+    path = run / "checkpoints" / f"{name}.ckpt"
+    found: dict[str, torch.Tensor] = torch.load(path, weights_only=True)[key]
+    return found
 
 
 def predicted(run: Path, source: Path, *words: object) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Tiny tokenizers and models of random weights, built in a moment and without the network."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,12 @@ def save_bert(folder: Path, *, num_labels: int = 3) -> Path:
     bert_classifier(num_labels=num_labels).save_pretrained(folder)
     bert_tokenizer().save_pretrained(folder)
     return folder
+
+
+def save_tokenizer(tokenizer: Any) -> str:
+    """Save a tokenizer beside a model's config, in the folder `named`."""
+    tokenizer.save_pretrained("named")
+    config = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1}
+    config |= {"num_attention_heads": 2, "intermediate_size": 64}
+    Path("named/config.json").write_text(json.dumps(config))
+    return "named"

@@ -1,6 +1,5 @@
 """Which epoch is kept: the best by the monitored metric, over a resumed run too."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,20 +10,9 @@ from lightning.pytorch import Callback
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.errors import UsageError
 from plcli.tasks.linear_regression import SimpleLinearModel
-from tests.conftest import TINY_BERT, Result, message_rows, write_rows
-from tests.running import (
-    RECORDER,
-    TABLE,
-    Recorder,
-    adamw,
-    card,
-    fit,
-    predicted,
-    read_json,
-    try_fit,
-)
+from tests.conftest import TINY_BERT, Command, Result, message_rows, write_rows
+from tests.running import RECORDER, TABLE, Recorder, adamw, card, fit, predicted, read_json, try_fit
 
-Command = Callable[..., Result]
 SCRIPTED = "tests.callbacks.test_checkpoints.Scripted"
 
 

@@ -1,20 +1,15 @@
 """What is tried before the first epoch, and that nothing is left of it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from plcli.callbacks.sanity import Rehearsal
-from plcli.data import leakage as overlap
-from plcli.data import rows
-from plcli.data.cells import Kind
 from plcli.runs.artefact import sha256
 from plcli.tasks.linear_regression import SimpleLinearModel
-from tests.conftest import Result, message, message_rows, write_rows
+from tests.conftest import Command, message, message_rows, write_rows
 
-Command = Callable[..., Result]
 STOP = "lightning.pytorch.callbacks.EarlyStopping"
 
 
@@ -83,37 +78,6 @@ def test_a_rehearsal_keeps_the_modes_of_modules(
     monkeypatch.setattr(SimpleLinearModel, "training_step", noting)
     plcli("fit", "-c", linear_config, "--run", "here")
     assert set(modes) == {True}
-
-
-# rows that stand in two splits
-
-
-def loaded(path: str, texts: list[str]) -> rows.Rows:
-    """Write texts and read them."""
-    write_rows(Path(path), [{"text": text} for text in texts])
-    return rows.load(path, {"text": Kind.TEXT})
-
-
-def test_rows_of_another_split_that_stand_in_training_are_counted() -> None:
-    train, other = loaded("train.csv", ["a", "b", "c", "a"]), loaded("test.csv", ["a", "x", "a"])
-    hashes = {"test": overlap.hashes(other, ["text"], None)}
-    assert overlap.counted(train, ["text"], None, hashes) == {"test": 2}
-
-
-def test_rows_of_words_are_counted_too() -> None:
-    both = [
-        rows.from_values([{"w": words.split()} for words in texts], {"w": Kind.WORDS}, source="w")
-        for texts in (["a b", "c"], ["a b", "ab"])
-    ]
-    hashes = {"test": overlap.hashes(both[1], ["w"], None)}
-    assert overlap.counted(both[0], ["w"], None, hashes) == {"test": 1}
-
-
-def test_many_rows_are_counted_over_all_parts() -> None:
-    texts = [f"row {number}" for number in range(20_000)]
-    train, other = loaded("train.csv", texts), loaded("test.csv", texts[::2] + ["x"] * 5)
-    hashes = {"test": overlap.hashes(other, ["text"], None)}
-    assert overlap.counted(train, ["text"], None, hashes) == {"test": 10_000}
 
 
 def test_a_leak_is_told_with_its_count(plcli: Command, text_config: Path) -> None:

@@ -8,9 +8,7 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import FinishedRun, Result, message, write_config
-
-Command = Callable[..., Result]
+from tests.conftest import Command, FinishedRun, message, write_config
 
 
 @pytest.fixture

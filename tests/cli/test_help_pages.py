@@ -4,7 +4,6 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -14,9 +13,7 @@ from plcli import __version__
 from plcli.cli.arguments import COMMANDS, OPTIONS
 from plcli.tasks.linear_regression import SimpleLinearModel, TableData
 from plcli.tasks.text_classification import TextClassificationData, TextClassifier
-from tests.conftest import ROOT, Result
-
-Command = Callable[..., Result]
+from tests.conftest import ROOT, Command
 
 
 @pytest.fixture(autouse=True)

@@ -1,16 +1,15 @@
 """What other libraries say while they are imported is kept out of the user's sight."""
 
 import logging
-from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Result
+from tests.conftest import Command
 
 
 @pytest.mark.parametrize("name", ["bitsandbytes.backends.cpu.ops", "fsspec", "lightning.fabric"])
 def test_a_note_of_a_library_below_is_not_shown(
-    plcli: Callable[..., Result], caplog: pytest.LogCaptureFixture, name: str
+    plcli: Command, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     assert plcli("fit", "--help").code == 0
     logging.getLogger(name).warning("Failed to load a kernel")

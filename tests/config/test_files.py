@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import Result, message, write_config
+from tests.conftest import Command, message, write_config
 
-Command = Callable[..., Result]
 Resolved = Callable[..., dict[str, Any]]
 
 

@@ -1,15 +1,12 @@
 """Every shipped config runs: the smoke configs whole, the others for one batch of everything."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from plcli.pretrained.location import resolve
 from plcli.runs.artefact import sha256
-from tests.conftest import ROOT, Result
-
-Command = Callable[..., Result]
+from tests.conftest import ROOT, Command
 
 CONFIGS = ROOT / "configs"
 SMOKE = sorted(path.stem for path in (CONFIGS / "smoke").glob("*.yaml"))

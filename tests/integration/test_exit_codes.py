@@ -1,15 +1,16 @@
 """The exit codes that users rely on: what the README says, and what a command returns."""
 
 import re
-from collections.abc import Callable
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from plcli import __main__, errors
-from tests.conftest import ROOT, FinishedRun, Result, write_rows
-
-Command = Callable[..., Result]
+from plcli.errors import DataError, MachineError, ModelError, PlcliError, UsageError
+from plcli.tasks.linear_regression import SimpleLinearModel
+from tests.conftest import ROOT, Command, FinishedRun, Result, write_rows
 
 CODES = {  # words after `plcli`; {config} and {run} are a linear regression's
     "done": ("fit -c {config} --trainer.fast_dev_run true", 0),
@@ -71,3 +72,72 @@ def test_the_readme_has_the_codes_of_signals() -> None:
 def test_every_error_of_the_user_has_a_code_of_its_own() -> None:
     codes = [error.exit_code for error in errors.PlcliError.__subclasses__()]
     assert sorted(codes) == sorted(set(codes))
+
+
+# the ways a command ends
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(UsageError, 2), (DataError, 3), (ModelError, 4), (MachineError, 5)]
+)
+def test_an_error_ends_the_command_with_its_code(
+    plcli: Command, monkeypatch: pytest.MonkeyPatch, error: type[PlcliError], code: int
+) -> None:
+    def fail(arguments: list[str]) -> int:
+        raise error("what went wrong")
+
+    monkeypatch.setattr(__main__, "_run", fail)
+    result = plcli("fit")
+    assert (result.code, result.err) == (code, "plcli: what went wrong\n")
+
+
+@pytest.fixture
+def entry(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the console script in this process."""
+
+    def run(*words: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["plcli", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            __main__.entry()
+        captured = capsys.readouterr()
+        return Result(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def broken_step(self: SimpleLinearModel, batch: Any, batch_idx: int) -> None:
+    raise ZeroDivisionError("a bug")
+
+
+def test_a_bug_ends_with_70(
+    entry: Command, linear_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SimpleLinearModel, "training_step", broken_step)
+    assert entry("fit", "-c", linear_config).code == 70
+
+
+def test_a_bug_keeps_its_traceback(
+    entry: Command, linear_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SimpleLinearModel, "training_step", broken_step)
+    assert "ZeroDivisionError: a bug" in entry("fit", "-c", linear_config).err
+
+
+def test_a_mistake_shows_no_traceback(entry: Command) -> None:
+    assert "Traceback" not in entry("fit", "--run").err
+
+
+def test_a_finished_command_ends_with_0(entry: Command) -> None:
+    assert entry("--version").code == 0
+
+
+def test_a_reader_that_has_gone_is_no_error(
+    plcli: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(arguments: list[str]) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(__main__, "_run", fail)
+    monkeypatch.setattr(sys, "stderr", open("stderr.txt", "w"))  # noqa: SIM115  # main closes it
+    assert plcli("predict").code == 0

@@ -1,14 +1,11 @@
 """fit, end to end: what it prints, what the run folder holds, and how it starts again."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
-from tests.conftest import Result
-
-Command = Callable[..., Result]
+from tests.conftest import Command
 
 
 def test_the_run_folder_holds_config_metrics_checkpoints_and_model(

@@ -21,10 +21,8 @@ import plcli.cli.lightning_cli  # so that no command is charged for the start-up
 from plcli.config import allowlist, secrets, yaml_core
 from plcli.config import files as config
 from plcli.errors import UsageError
-from tests.conftest import FinishedRun, Result, message
+from tests.conftest import Command, FinishedRun, Result, message
 from tests.tiny import save_bert
-
-Command = Callable[..., Result]
 
 WATCHED: list[tuple[str, str]] = []
 EXECUTIONS = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "ctypes.dlopen")

@@ -11,9 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FinishedRun, Result, message, write_linear_config, write_text_config
-
-Command = Callable[..., Result]
+from tests.conftest import (
+    Command,
+    FinishedRun,
+    Result,
+    message,
+    write_linear_config,
+    write_text_config,
+)
 
 REMEDY = (  # how a message says what to do
     r"Did you mean|There are: |Valid are |takes [a-z]+, |expected |is none of |needs a value|"

@@ -1,15 +1,13 @@
 """Every key of every shipped config, misspelt by one letter, is told with the right name."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.conftest import ROOT, Result
-
-Command = Callable[..., Result]
+from tests.conftest import ROOT, Command
 
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))

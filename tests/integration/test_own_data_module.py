@@ -1,7 +1,6 @@
 """Generating tasks with a user's own data module, and facts that only data may tell."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from tests.conftest import FinishedRun, Result, message, write_config
+from tests.conftest import Command, FinishedRun, Result, message, write_config
 from tests.tiny import bert_tokenizer
 
-Command = Callable[..., Result]
 TINY = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 15}
 
 

@@ -5,15 +5,13 @@ The folder previous_version holds them: models of a few thousand weights, traine
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Result
+from tests.conftest import ROOT, Command
 
-Command = Callable[..., Result]
 PREVIOUS = ROOT / "tests" / "integration" / "previous_version"
 INPUTS = {
     "linear": "concrete/test.csv",

@@ -3,12 +3,9 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import Result
-
-Command = Callable[..., Result]
+from tests.conftest import Command
 
 
 def test_two_processes_train_into_one_folder_and_score_every_row_once(

@@ -4,13 +4,13 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Result
+from tests.conftest import ROOT, Command
 
 PAGE = (ROOT / "docs" / "adding-a-task.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^`(\S+)`:\n\n```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
@@ -38,7 +38,7 @@ def test_the_page_has_a_module_a_config_its_rows_and_a_test() -> None:
     assert [command.split()[0] for command in COMMANDS] == ["fit", "test", "predict"]
 
 
-def test_the_commands_of_the_page_run(skeleton: Path, plcli: Callable[..., Result]) -> None:
+def test_the_commands_of_the_page_run(skeleton: Path, plcli: Command) -> None:
     for command in COMMANDS:
         result = plcli(*command.split())
         assert result.code == 0, result.err

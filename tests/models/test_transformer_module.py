@@ -1,6 +1,5 @@
 """TransformerModule: building, optimizer groups, schedule, clipping, batches in pieces."""
 
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +10,9 @@ import torch
 
 from plcli.errors import ModelError, UsageError
 from plcli.tasks.text_classification import TextClassificationData, TextClassifier
-from tests.conftest import TINY_BERT, Result, message_rows, write_rows
+from tests.conftest import TINY_BERT, Command, message_rows, write_rows
 from tests.running import RECORDER, Recorder, adamw, changed, fit
 
-Command = Callable[..., Result]
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 SIZES = {"vocab_size": 40, "pad_token_id": 0, "max_length": 16}
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +14,7 @@ import plcli as package
 from plcli.errors import MachineError, ModelError
 from plcli.runs import artefact
 from plcli.tasks.linear_regression import SimpleLinearModel
-from tests.conftest import TINY_BERT, Result, message_rows, write_rows
+from tests.conftest import TINY_BERT, message_rows, write_rows
 from tests.running import (
     CLASSIFIER,
     LINEAR,
@@ -27,8 +26,6 @@ from tests.running import (
     read_json,
     run_plcli,
 )
-
-Command = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,6 @@
 """What a run folder holds: config, environment, metrics, log, checkpoints and model."""
 
-import csv
-import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +10,15 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.conftest import (
+    Command,
     FinishedRun,
-    Result,
     fit_once,
     number,
     write_linear_config,
     write_rows,
     write_text_config,
 )
-
-Command = Callable[..., Result]
+from tests.running import read_json, read_rows
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +26,6 @@ def logged_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """A run of two epochs of two steps that logs every step."""
     config = write_linear_config(tmp_path_factory.mktemp("logged"))
     return fit_once(config, "--trainer.log_every_n_steps", "1")
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """Return the lines of a csv file."""
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def read_json(path: Path) -> Any:
-    """Return a JSON file's content."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 # names
@@ -204,26 +189,26 @@ def test_the_environment_tells_when_the_run_started(linear_run: FinishedRun) -> 
 
 
 def test_metrics_csv_has_one_line_a_step(logged_run: FinishedRun) -> None:
-    lines = read_csv(logged_run.folder / "metrics.csv")
+    lines = read_rows(logged_run.folder / "metrics.csv")
     assert [int(line["step"]) for line in lines] == [0, 1, 2, 3, 4]
 
 
 def test_metrics_csv_has_the_loss_of_every_training_step(logged_run: FinishedRun) -> None:
-    lines = read_csv(logged_run.folder / "metrics.csv")
+    lines = read_rows(logged_run.folder / "metrics.csv")
     assert [line["step"] for line in lines if line["train_loss"]] == ["0", "1", "2", "3"]
 
 
 def test_metrics_csv_has_the_validation_of_every_epoch(logged_run: FinishedRun) -> None:
-    lines = read_csv(logged_run.folder / "metrics.csv")
+    lines = read_rows(logged_run.folder / "metrics.csv")
     assert [line["step"] for line in lines if line["val_rmse"]] == ["1", "3"]
 
 
 def test_metrics_csv_begins_with_the_step(logged_run: FinishedRun) -> None:
-    assert next(iter(read_csv(logged_run.folder / "metrics.csv")[0])) == "step"
+    assert next(iter(read_rows(logged_run.folder / "metrics.csv")[0])) == "step"
 
 
 def test_metrics_json_has_the_best_epoch_of_the_validation(logged_run: FinishedRun) -> None:
-    lines = read_csv(logged_run.folder / "metrics.csv")
+    lines = read_rows(logged_run.folder / "metrics.csv")
     best = min(float(line["val_rmse"]) for line in lines if line["val_rmse"])
     assert read_json(logged_run.folder / "metrics.json")["validation"]["rmse"] == best
 

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ import torch
 
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.tasks.causal_lm import CausalLM, CausalLMData
-from tests.conftest import TINY_BERT, Result, message, write_rows
+from tests.conftest import TINY_BERT, Command, message, write_rows
 from tests.data.encoders.test_conversations import TEMPLATE, tokenizer
 from tests.running import adamw, fit, own_cache, predicted, read_json, run_plcli, try_fit
 from tests.tiny import bert_tokenizer, word_tokenizer
 
 PUBLIC = ("CausalLM", "CausalLMData")  # configs and checkpoints name them
 
-Command = Callable[..., Result]
 CLASSES = ("plcli.tasks.causal_lm.CausalLM", "plcli.tasks.causal_lm.CausalLMData")
 TINY = {"model_type": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 300}
 LLAMA = {

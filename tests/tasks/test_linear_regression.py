@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 import plcli
 from plcli.errors import DataError, UsageError
 from plcli.tasks.linear_regression import SimpleLinearModel, TableData
-from tests.conftest import ROOT, Result, write_rows
+from tests.conftest import ROOT, Command, write_rows
 from tests.running import (
     LINEAR,
     TABLE,
@@ -27,7 +27,6 @@ from tests.running import (
 )
 
 PUBLIC = ("SimpleLinearModel", "TableData")  # configs and checkpoints name them
-Command = Callable[..., Result]
 CONCRETE = Path(plcli.__file__).parent / "examples" / "concrete"
 NEAR = 1.02  # times the closed-form solution's error
 Array = np.ndarray[Any, Any]

@@ -1,6 +1,5 @@
 """Masked language models: trained, saved, loaded, measured; masks that are filled."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +11,12 @@ import torch
 
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.tasks.masked_lm import MaskedLM, MaskedLMData, fill_in
-from tests.conftest import TINY_BERT, Result, message, write_rows
+from tests.conftest import TINY_BERT, message, write_rows
 from tests.running import adamw, fit, own_cache, predicted, read_json, run_plcli, try_fit
 from tests.tiny import bert_tokenizer, save_bert
 
 PUBLIC = ("MaskedLM", "MaskedLMData")  # configs and checkpoints name them
 
-Command = Callable[..., Result]
 CLASSES = ("plcli.tasks.masked_lm.MaskedLM", "plcli.tasks.masked_lm.MaskedLMData")
 TEXTS = ["the invoice is wrong again", "my parcel never came here", "thank you for the quick help"]
 ROWS = [{"text": text} for text in TEXTS]

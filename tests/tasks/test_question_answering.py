@@ -35,7 +35,6 @@ SALES = [
     ("carla", "banjo", "sunday", "bath"),
 ]
 ASKED = {"who bought it": 0, "what was bought": 1, "when was that": 2, "where was that": 3}
-Command = Callable[..., Result]
 
 
 def row(question: str, context: str, *answers: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from plcli.errors import DataError, MachineError, ModelError, UsageError
 from plcli.models.lora import Lora
 from plcli.models.sentence_losses import OBJECTIVES, false_negatives
 from plcli.tasks.sentence_embedding import SentenceData, SentenceEmbedder
-from tests.conftest import MESSAGES, TINY_BERT, Result, write_rows
+from tests.conftest import MESSAGES, TINY_BERT, write_rows
 from tests.running import (
     adamw,
     card,
@@ -35,7 +35,6 @@ from tests.tiny import WORDS, bert_tokenizer
 
 PUBLIC = ("SentenceEmbedder", "SentenceData")  # configs and checkpoints name them
 
-Command = Callable[..., Result]
 CLASSES = (
     "plcli.tasks.sentence_embedding.SentenceEmbedder",
     "plcli.tasks.sentence_embedding.SentenceData",

@@ -15,7 +15,7 @@ from sklearn import metrics as sk
 
 from plcli.errors import DataError, UsageError
 from plcli.tasks.text_classification import TextClassificationData, TextClassifier
-from tests.conftest import MESSAGES, TINY_BERT, Result, message_rows, write_rows
+from tests.conftest import MESSAGES, TINY_BERT, Command, message_rows, write_rows
 from tests.running import (
     adamw,
     card,
@@ -30,7 +30,6 @@ from tests.running import (
 )
 
 PUBLIC = ("TextClassifier", "TextClassificationData")  # configs and checkpoints name them
-Command = Callable[..., Result]
 LABELS = sorted(MESSAGES)
 QUICK_BERT = {**TINY_BERT, "initializer_range": 0.1}  # at BERT's 0.02 so small a model learns late
 PROBLEMS = ("single_label", "multi_label", "regression", "pair")

@@ -20,19 +20,10 @@ from plcli.data.encoders.words import WordEncoder
 from plcli.errors import DataError, ModelError, PlcliError, UsageError
 from plcli.pretrained.label_ids import IGNORED
 from plcli.tasks.token_classification import TokenClassificationData, TokenClassifier
-from tests.conftest import TINY_BERT, Result, message, write_config, write_rows
-from tests.running import (
-    adamw,
-    card,
-    fit,
-    own_cache,
-    predicted,
-    read_json,
-    run_plcli,
-)
+from tests.conftest import TINY_BERT, Command, message, write_config, write_rows
+from tests.running import adamw, card, fit, own_cache, predicted, read_json, run_plcli
 
 PUBLIC = ("TokenClassifier", "TokenClassificationData")  # configs and checkpoints name them
-Command = Callable[..., Result]
 CLASSES = (
     "plcli.tasks.token_classification.TokenClassifier",
     "plcli.tasks.token_classification.TokenClassificationData",

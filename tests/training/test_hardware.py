@@ -3,16 +3,14 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from tests.conftest import FinishedRun, Result, message
-
-Command = Callable[..., Result]
+from tests.conftest import Command, FinishedRun, message
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,160 @@
+"""A run that was moved, and a model folder alone, are used as before."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command, FinishedRun, message, message_rows, metric, number, write_rows
+
+ROW = '{"a": 1, "b": 2}'
+
+
+# from anywhere
+
+
+@pytest.fixture
+def moved(plcli: Command, linear_config: Path) -> Path:
+    """A run whose training data was moved away, with another folder as the working one."""
+    assert plcli("fit", "-c", linear_config, "--run", "here").code == 0
+    Path("table.csv").rename("moved.csv")
+    return Path("here").absolute()
+
+
+def test_a_run_is_used_from_another_folder(
+    plcli: Command, linear_run: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    result = plcli("test", "--run", linear_run.folder)
+    assert number(result, "rmse") == metric(linear_run.folder, "test", "rmse")
+
+
+def test_a_run_whose_relative_data_was_typed_is_used_from_another_folder(
+    plcli: Command, linear_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--data.train", "table.csv", "--data.test", "table.csv", "--run", "here"]
+    plcli("fit", "-c", linear_config, *words)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert plcli("test", "--run", "../here").code == 0
+
+
+def test_a_run_predicts_without_its_training_data(plcli: Command, moved: Path) -> None:
+    assert plcli("predict", "--run", moved, ROW).code == 0
+
+
+def test_a_run_is_tested_on_a_file_without_its_training_data(plcli: Command, moved: Path) -> None:
+    result = plcli("test", "--run", moved, "--data.test", "moved.csv")
+    assert number(result, "rmse") == metric(moved, "test", "rmse")
+
+
+def test_a_run_is_validated_on_a_file_without_its_training_data(
+    plcli: Command, moved: Path
+) -> None:
+    assert plcli("validate", "--run", moved, "--data.validation", "moved.csv").code == 0
+
+
+def test_a_test_file_that_was_moved_away_is_told(plcli: Command, moved: Path) -> None:
+    result = plcli("test", "--run", moved)
+    assert (result.code, str(Path("table.csv").absolute()) in message(result)) == (3, True)
+
+
+def test_a_classifier_predicts_without_its_training_data(plcli: Command, text_config: Path) -> None:
+    plcli("fit", "-c", text_config, "--run", "here")
+    Path("train.jsonl").unlink()
+    assert plcli("predict", "--run", "here", "where is my parcel").code == 0
+
+
+def test_the_labels_of_other_test_data_change_no_label_of_the_model(
+    plcli: Command, text_run: FinishedRun
+) -> None:
+    rows = [row for row in message_rows() if row["intent"] == "praise"]
+    write_rows(Path("praise.jsonl"), rows)
+    result = plcli("test", "--run", text_run.folder, "--data.test", "praise.jsonl")
+    assert result.code == 0
+
+
+def test_a_label_that_the_model_does_not_know_is_told(
+    plcli: Command, text_run: FinishedRun
+) -> None:
+    write_rows(Path("new.jsonl"), [{"message": "hello", "intent": "prais"}])
+    result = plcli("test", "--run", text_run.folder, "--data.test", "new.jsonl")
+    assert (result.code, message(result)) == (
+        3,
+        "plcli: new.jsonl, row 1: label 'prais' is not one of billing, delivery, praise. "
+        "Did you mean 'praise'?\n",
+    )
+
+
+# the model folder alone
+
+
+def test_a_model_folder_predicts_as_its_run_does(
+    plcli: Command, linear_run: FinishedRun, linear_model: Path
+) -> None:
+    alone, run = (
+        plcli("predict", "--run", folder, ROW).out for folder in (linear_model, linear_run.folder)
+    )
+    assert alone == run
+
+
+def test_a_model_folder_of_a_classifier_predicts_as_its_run_does(
+    plcli: Command, text_run: FinishedRun, text_model: Path
+) -> None:
+    alone, run = (
+        plcli("predict", "--run", folder, "where is my parcel").out
+        for folder in (text_model, text_run.folder)
+    )
+    assert alone == run
+
+
+def test_a_model_folder_is_tested_on_a_file(
+    plcli: Command, linear_run: FinishedRun, linear_model: Path
+) -> None:
+    table = linear_run.config.with_name("table.csv")
+    result = plcli("test", "--run", linear_model, "--data.test", table)
+    assert number(result, "rmse") == metric(linear_run.folder, "test", "rmse")
+
+
+def test_a_model_folder_of_a_classifier_is_tested_on_a_file(
+    plcli: Command, text_run: FinishedRun, text_model: Path
+) -> None:
+    rows = text_run.config.with_name("test.jsonl")
+    result = plcli("test", "--run", text_model, "--data.test", rows)
+    assert number(result, "loss") == metric(text_run.folder, "test", "loss")
+
+
+def test_a_model_folder_that_stands_in_its_run_is_tested_as_the_run(
+    plcli: Command, linear_run: FinishedRun
+) -> None:
+    result = plcli("test", "--run", linear_run.folder / "model")
+    assert number(result, "rmse") == metric(linear_run.folder, "test", "rmse")
+
+
+def test_a_model_folder_without_a_test_file_says_how_to_name_one(
+    plcli: Command, linear_model: Path
+) -> None:
+    result = plcli("test", "--run", linear_model)
+    assert (result.code, message(result)) == (
+        2,
+        "plcli: data.test is not given. Name a file: --data.test FILE.\n",
+    )
+
+
+def test_a_model_folder_has_no_last_checkpoint(plcli: Command, linear_model: Path) -> None:
+    assert plcli("test", "--run", linear_model, "--ckpt_path", "last").code == 4
+
+
+def test_a_model_folder_without_anything_to_predict_says_so(
+    plcli: Command, linear_model: Path
+) -> None:
+    result = plcli("predict", "--run", linear_model)
+    assert (result.code, message(result)) == (
+        2,
+        "plcli: what is to be predicted? Give --input FILE, --input - or a text.\n",
+    )
+
+
+def test_a_read_only_model_folder_predicts_a_text(plcli: Command, text_model: Path) -> None:
+    text_model.chmod(0o555)
+    assert plcli("predict", "--run", text_model, "where is it").code == 0
