@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch.callbacks import Checkpoint
@@ -18,7 +18,17 @@ from plcli.training.state import LoopState, RankState, RunRecord
 
 logger = logging.getLogger(__name__)
 
-SAVE, STOP = 1, 2  # what a rank wishes; a signal's number is added to the latter
+
+class Wish(NamedTuple):
+    """What a process wants at the end of a batch.
+
+    Attributes:
+        save: whether a checkpoint is due.
+        signal: the number of a signal that ends the fit; 0 without one.
+    """
+
+    save: bool
+    signal: int
 
 
 class Checkpoints(Checkpoint):
@@ -128,7 +138,7 @@ class Checkpoints(Checkpoint):
         if not self._fitting(trainer) or self._common_batches < 1:
             return
         self._common_batches -= 1  # some ranks may have a batch more; those do not ask the others
-        if _agreed(trainer, _wish()) >= STOP:
+        if _agreed(trainer).signal:
             raise loops.LeaveValidation
 
     def _fitting(self, trainer: Any) -> bool:
@@ -179,11 +189,11 @@ class Checkpoints(Checkpoint):
         """Save if it is time to, and end the fit after a signal."""
         if self.folder is None:
             return
-        agreed = _agreed(trainer, max(_wish(), SAVE if self._due(trainer) else 0))
-        if agreed:
+        agreed = _agreed(trainer, save=self._due(trainer))
+        if agreed.save or agreed.signal:
             self.save(trainer)
-        if agreed >= STOP:
-            raise self._end(agreed - STOP, trainer)
+        if agreed.signal:
+            raise self._end(agreed.signal, trainer)
 
     def times(self) -> str:
         """Return in words when last.ckpt is saved."""
@@ -203,15 +213,14 @@ class Checkpoints(Checkpoint):
         if self.folder is None:
             return
         self.save(trainer)
-        agreed = _agreed(trainer, _wish())
-        if agreed >= STOP:
-            raise self._end(agreed - STOP, trainer)
+        if number := _agreed(trainer).signal:
+            raise self._end(number, trainer)
 
     def validation_was_left(self, trainer: Any) -> None:
         """Save the state before the validation, which a resumed run repeats, and end the fit."""
-        agreed = _agreed(trainer, _wish())
+        number = _agreed(trainer).signal
         self.save(trainer, within_validation=True)
-        raise self._end(agreed - STOP, trainer)
+        raise self._end(number, trainer)
 
     def save(self, trainer: Any, *, within_validation: bool = False) -> None:
         """Write last.ckpt; the one before it stays as previous.ckpt."""
@@ -252,17 +261,20 @@ class Checkpoints(Checkpoint):
         )
 
 
-def _wish() -> int:
-    return 0 if signals.received is None else STOP + signals.received
+def _agreed(trainer: Any, *, save: bool = False) -> Wish:
+    """Return what any of the ranks wants; each asks at the same batches, so that none waits.
 
-
-def _agreed(trainer: Any, wish: int) -> int:
-    """Return the greatest wish of all ranks; each asks at the same batches, so that none waits."""
+    Args:
+        trainer: the trainer.
+        save: whether a checkpoint is due on this rank.
+    """
+    wish = Wish(save, signals.received or 0)
     if trainer.world_size == 1:
         return wish
-    wishes = torch.tensor(wish, device=trainer.strategy.root_device)
+    wishes = torch.tensor(wish, dtype=torch.int64, device=trainer.strategy.root_device)
     torch.distributed.all_reduce(wishes, op=torch.distributed.ReduceOp.MAX)
-    return int(wishes)
+    save_any, number = wishes.tolist()
+    return Wish(bool(save_any), number)
 
 
 def _least(trainer: Any, number: float) -> float:

@@ -6,7 +6,6 @@ A source is a list of parts; a part gives its rows one by one, each with its pla
 import codecs
 import csv
 import glob
-import hashlib
 import itertools
 import json
 import os
@@ -22,6 +21,7 @@ import pyarrow.parquet
 
 from plcli.errors import DataError, MachineError, UsageError, did_you_mean, listed
 from plcli.packages import package_path
+from plcli.runs.atomic_files import sha256
 
 BATCH_ROWS = 8192
 OPEN_AGAIN = "Copy or write the file again."
@@ -50,8 +50,8 @@ class Part:
             with _remote(self.name):
                 filesystem, path = fsspec.core.url_to_fs(self.path)
                 return [self.format(), str(filesystem.checksum(path))]
-        with _remote(self.name), open(self.path, "rb") as file:
-            return [self.format(), _digest(file)]
+        with _remote(self.name):
+            return [self.format(), sha256(Path(self.path))]
 
     def format(self) -> str:
         ending = Path(self.path).suffix.lstrip(".").lower()
@@ -275,13 +275,6 @@ def _arrow_batches(file: Any, format: str) -> tuple[list[str], Iterator[pa.Recor
         return stream.schema.names, iter(stream)
     reader = pa.ipc.open_file(file)
     return reader.schema.names, (reader.get_batch(i) for i in range(reader.num_record_batches))
-
-
-def _digest(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

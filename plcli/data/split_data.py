@@ -241,7 +241,8 @@ class SplitData(LightningDataModule):
             or not self.has("validation")
         ):
             return None
-        return self._cut[split == "validation"]
+        kept, cut_off = self._cut
+        return kept if split == "train" else cut_off
 
     def training_column(self, column: str) -> Any:
         """Return a column of the training split as an Arrow array.

@@ -246,10 +246,10 @@ class TextData(SplitData):
 
     def empty(self, split: str) -> npt.NDArray[np.int64]:
         """Return the numbers of a split's rows that hold an empty text."""
-        texts = [self._empty(split, columns) for columns in self.text_columns(split)]
+        texts = [self.empty_rows(split, columns) for columns in self.text_columns(split)]
         return np.unique(np.concatenate(texts))
 
-    def _empty(self, split: str, columns: list[str]) -> npt.NDArray[np.int64]:
+    def empty_rows(self, split: str, columns: list[str]) -> npt.NDArray[np.int64]:
         """Return the numbers of a split's rows where all of these columns are empty."""
         found = np.ones(len(self.rows(split)), bool)
         for column in columns:
@@ -262,21 +262,29 @@ class TextData(SplitData):
         kept = self.subset(split)
         return numbers if kept is None else numbers[np.isin(numbers, kept)]
 
-    def _check_empty(self, split: str) -> None:
+    def check_filled(self, split: str, columns: list[str]) -> None:
+        """Refuse empty cells where data.empty_text says so, and columns that are empty throughout.
+
+        Args:
+            split: the split.
+            columns: those that make one text together.
+
+        Raises:
+            DataError: if a row's cells of all these columns are empty.
+        """
         source = self.rows(split).source
-        for columns in self.text_columns(split):
-            empty, named = self._empty(split, columns), "' and '".join(columns)
-            if len(empty) and self.empty_text == "refuse":
-                raise DataError(
-                    f"{source}, row {empty[0] + 1}: column '{named}' is empty, in {len(empty)} "
-                    "rows in all. Fill or remove them, or set data.empty_text: keep."
-                )
-            if split == "train" and len(empty) and len(empty) == len(self._training_rows()):
-                keys = self._keys_of(columns) or self._keys_of(self.input_columns(split))
-                raise DataError(
-                    f"{source}: column '{named}' is empty in all training rows. "
-                    f"Name another column with {' or '.join(keys)}."
-                )
+        empty, named = self.empty_rows(split, columns), "' and '".join(columns)
+        if len(empty) and self.empty_text == "refuse":
+            raise DataError(
+                f"{source}, row {empty[0] + 1}: column '{named}' is empty, in {len(empty)} "
+                "rows in all. Fill or remove them, or set data.empty_text: keep."
+            )
+        if split == "train" and len(empty) and len(empty) == len(self._training_rows()):
+            keys = self._keys_of(columns) or self._keys_of(self.input_columns(split))
+            raise DataError(
+                f"{source}: column '{named}' is empty in all training rows. "
+                f"Name another column with {' or '.join(keys)}."
+            )
 
     def _keys_of(self, columns: list[str]) -> list[str]:
         """Return the keys of the config that name some columns, or a template of them."""
@@ -294,7 +302,8 @@ class TextData(SplitData):
 
     def open(self, split: str) -> Split:
         """Tokenise a split; its batches are made by `collate`."""
-        self._check_empty(split)
+        for columns in self.text_columns(split):
+            self.check_filled(split, columns)
         encoded = self.encoded(split)
         targets = None if split == "predict" else self.targets(self.rows(split))
         blocks = self.blocks(split)

@@ -23,7 +23,7 @@ import torch
 from plcli import packages
 from plcli.errors import MachineError, ModelError, UsageError, listed
 from plcli.pretrained import location, weights
-from plcli.runs import artefact
+from plcli.runs import artefact, atomic_files
 
 logger = logging.getLogger(__name__)
 
@@ -219,7 +219,7 @@ def describe_base(name: str) -> dict[str, str]:
 def _sha256(folder: Path) -> str:
     """Return the sha256 of the hashes of what a folder's outputs depend on."""
     files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
-    return hashlib.sha256("".join(map(artefact.sha256, files)).encode()).hexdigest()
+    return hashlib.sha256("".join(map(atomic_files.sha256, files)).encode()).hexdigest()
 
 
 def save(model: Any, folder: Path, *, base: str) -> None:

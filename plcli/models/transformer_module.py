@@ -268,9 +268,9 @@ class TransformerModule(LightningModule):
                 self._piece_loss(piece) * (count / total)
                 for piece, count in zip(pieces, counts, strict=True)
                 if count
-            ] or [
-                parameter.sum() * 0.0 for parameter in self.model.parameters()
-            ]  # nothing to learn
+            ]
+            if not parts:  # no term in the whole batch: every gradient is zero
+                parts = [parameter.sum() * 0.0 for parameter in self.model.parameters()]
             return torch.stack(parts).sum()
 
         if self._attack is None:

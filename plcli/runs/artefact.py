@@ -11,7 +11,6 @@ An adapter has adapter_model.safetensors and adapter_config.json instead of mode
 A module that has no `save_pretrained` leaves its state as model.safetensors instead.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -27,6 +26,7 @@ from plcli.config.allowlist import class_paths
 from plcli.config.contracts import data_contract, module_contract
 from plcli.errors import MachineError, ModelError
 from plcli.runs import atomic_files
+from plcli.runs.atomic_files import sha256
 
 CARD = "plcli.json"
 UNSAFE = {  # endings of files that run code when they are loaded
@@ -79,10 +79,10 @@ def load(folder: Path) -> Artefact:
         raise ModelError(f"{folder}: holds no {CARD}, so no model of plcli.")
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        expected = [card[key] for key in ("facts", "sha256")][-1]
+        facts, expected = card["facts"], card["sha256"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{folder / CARD}: is damaged ({error}). Copy the folder again.") from None
-    check_facts(card["facts"], str(folder / CARD))
+    check_facts(facts, str(folder / CARD))
     unsafe = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in UNSAFE)
     if unsafe:
         raise ModelError(
@@ -205,12 +205,3 @@ def _finite(values: Any) -> Any:
     if isinstance(values, (list, tuple)):
         return [_finite(value) for value in values]
     return None if isinstance(values, float) and not math.isfinite(values) else values
-
-
-def sha256(path: Path) -> str:
-    """Return the sha256 of a file's content."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -173,6 +173,15 @@ def write_text(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def sync_file(path: Path) -> None:
     """Make a file's content durable."""
     with open(path, "rb+") as file:

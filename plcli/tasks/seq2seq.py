@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torchmetrics import MetricCollection
 
@@ -21,7 +20,7 @@ from plcli.data.encoders.source_target import SourceTargetEncoder
 from plcli.data.split_data import Batch, Split
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
-from plcli.errors import DataError, ModelError, UsageError
+from plcli.errors import ModelError, UsageError
 from plcli.metrics import generation as generation_scores
 from plcli.models import generation
 from plcli.models.transformer_module import TransformerModule
@@ -278,31 +277,11 @@ class Seq2SeqData(TextData):
             batch["references"] = cells.take(pa.array(indices)).to_pylist()
         return batch
 
-    def _empty_targets(self, split: str) -> npt.NDArray[np.int64]:
-        cells = pc.utf8_trim_whitespace(self.rows(split).table.column(self.target))
-        found: npt.NDArray[Any] = pc.equal(cells, "").to_numpy()
-        return np.flatnonzero(found if (kept := self.subset(split)) is None else found[kept])
-
     def open(self, split: str) -> Split:
         """Check that there is something to write, and tokenise a split."""
         if split != "predict":
-            self._check_targets(split)
+            self.check_filled(split, [self.target])
         return super().open(split)
-
-    def _check_targets(self, split: str) -> None:
-        empty, source = self._empty_targets(split), self.rows(split).source
-        kept = self.subset(split)
-        if len(empty) and self.empty_text == "refuse":
-            row = empty[0] if kept is None else kept[empty[0]]
-            raise DataError(
-                f"{source}, row {row + 1}: column '{self.target}' is empty, in {len(empty)} rows "
-                "in all. Fill or remove them, or set data.empty_text: keep."
-            )
-        if split == "train" and len(empty) == len(self._training_rows()):
-            raise DataError(
-                f"{source}: column '{self.target}' is empty in all training rows. "
-                "Name another column with data.target."
-            )
 
     def describe(self, split: str) -> str:
         """Rows, cut and empty sources, and cut and empty targets."""
@@ -311,7 +290,7 @@ class Seq2SeqData(TextData):
             return said
         truncated = self.encoded(split).column("target_truncated")
         cut = int(truncated[self.split(split).subset].sum())
-        empty = len(self._empty_targets(split))
+        empty = len(self.empty_rows(split, [self.target]))
         said += (
             f", {cut} of the targets cut to {self.longest_target} tokens (data.target_max_length)"
             if cut
