@@ -3,10 +3,12 @@
 --help answers at once, and the chosen task's arguments come first.
 """
 
+import ast
 import importlib.util
 import inspect
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -27,6 +29,10 @@ TRAINER = {
     "gradient_clip_val": "clip the gradient's norm at this value; 0 turns it off",
     "callbacks": "a list of class_path and init_args",
     "fast_dev_run": "one batch of everything, nothing kept",
+}
+FIXED = {  # classes of sections without a class_path, which are not imported for their help
+    "checkpoint": ("plcli.callbacks.checkpoints", "Checkpoints"),
+    "numbers": ("plcli.callbacks.numbers", "FiniteNumbers"),
 }
 
 
@@ -79,24 +85,9 @@ def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
         "\n[bold]--trainer.KEY[/bold]  every argument of lightning.pytorch.Trainer, such as"
     )
     _print_table(console, TRAINER)
-    console.print("\n[bold]--checkpoint.KEY[/bold]")
-    _print_table(
-        console,
-        {
-            "monitor": "the validation metric that chooses the best epoch (default: the task's)",
-            "mode": "min or max",
-            "every_minutes": "between two saves of last.ckpt inside an epoch (default 15)",
-            "every_n_steps": "saves last.ckpt after so many optimizer steps as well",
-        },
-    )
-    console.print("\n[bold]--numbers.KEY[/bold]")
-    _print_table(
-        console,
-        {
-            "on_nan": "stop (default) or skip a step whose loss or gradient is not finite",
-            "limit": "steps that are skipped at most (default 10)",
-        },
-    )
+    for section, (module, cls_name) in FIXED.items():
+        console.print(f"\n[bold]--{section}.KEY[/bold]")
+        _print_table(console, _arguments_in_source(module, cls_name))
     console.print(
         "\n[bold]--seed_everything N[/bold]  the seed of weights, order and noise (default 42)"
     )
@@ -118,9 +109,7 @@ def _print_table(console: Console, entries: Mapping[str, str]) -> None:
 
 def _tasks() -> Iterable[tuple[str, str]]:
     """Yield each task module and its first line, without importing it."""
-    import ast
     import pkgutil
-    from pathlib import Path
 
     spec = importlib.util.find_spec("plcli.tasks")
     for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
@@ -154,17 +143,42 @@ def _arguments(cls: type) -> Iterable[tuple[str, str]]:
             yield from ((f"{name}.{key}", said) for key, said in _arguments(inner))
 
 
+def _arguments_in_source(module: str, name: str) -> dict[str, str]:
+    """Return each constructor argument of a class with its text and default, without an import."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    cls = next(
+        node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == name
+    )
+    texts = _arguments_in(ast.get_docstring(cls) or "")
+    start = next(
+        node for node in cls.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+    )
+    given = start.args.args[-len(start.args.defaults) :]
+    for argument, default in zip(given, start.args.defaults, strict=True):
+        value = ast.literal_eval(default)
+        if value is not None:
+            texts[argument.arg] = f"{texts[argument.arg].rstrip('.')} (default: {value})"
+    return texts
+
+
 def _docstring_arguments(cls: type) -> dict[str, str]:
     """Return the texts of a class's Google style Args section, then of its bases'."""
     texts: dict[str, str] = {}
     for owner in cls.__mro__:
-        doc = inspect.cleandoc(owner.__doc__ or "")
-        section = re.search(r"\nArgs:\n(.*?)(?:\n\S|\Z)", doc, flags=re.DOTALL)
-        if section is not None:
-            entries = re.findall(
-                r"^ {4}(\w+)(?: \(.*?\))?: (.*(?:\n {8}.*)*)", section[1], flags=re.MULTILINE
-            )
-            texts = texts | {
-                name: re.sub(r"\s+", " ", text) for name, text in entries if name not in texts
-            }
+        own = _arguments_in(inspect.cleandoc(owner.__doc__ or ""))
+        texts |= {name: text for name, text in own.items() if name not in texts}
     return texts
+
+
+def _arguments_in(doc: str) -> dict[str, str]:
+    """Return the texts of a docstring's Google style Args section, by argument."""
+    section = re.search(r"\nArgs:\n(.*?)(?:\n\S|\Z)", doc, flags=re.DOTALL)
+    if section is None:
+        return {}
+    entries = re.findall(
+        r"^ {4}(\w+)(?: \(.*?\))?: (.*(?:\n {8}.*)*)", section[1], flags=re.MULTILINE
+    )
+    return {name: re.sub(r"\s+", " ", text) for name, text in entries}

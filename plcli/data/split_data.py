@@ -41,7 +41,7 @@ class Split(Dataset[Batch]):
     """The rows of a split; an item is a whole batch, taken out by a list of positions.
 
     Args:
-        make_batch: row numbers -> batch.
+        make_batch: row numbers, and the seed of what is drawn, or None -> batch.
         lengths: int32 [all rows], what batches are ordered by.
         subset: the row numbers of this split; None means all.
         rows: int64 [all items], where items are parts of rows: the row of each, for messages.
@@ -49,7 +49,7 @@ class Split(Dataset[Batch]):
 
     def __init__(
         self,
-        make_batch: Callable[[npt.NDArray[np.int64]], Batch],
+        make_batch: Callable[[npt.NDArray[np.int64], int | None], Batch],
         lengths: npt.NDArray[np.int32],
         subset: npt.NDArray[np.int64] | None,
         *,
@@ -64,7 +64,11 @@ class Split(Dataset[Batch]):
         return len(self.subset)
 
     def __getitem__(self, positions: Sequence[int]) -> Batch:  # a whole batch
-        return self.make_batch(self.subset[list(positions)])
+        return self.make_batch(self.subset[list(positions)], None)
+
+    def drawn(self, positions: Sequence[int], seed: int) -> Batch:
+        """Return a whole batch, for which random numbers are drawn by a seed where it needs any."""
+        return self.make_batch(self.subset[list(positions)], seed)
 
 
 def _as_it_is(batch: Batch) -> Batch:

@@ -156,6 +156,16 @@ class TextData(SplitData):
         """
         return dict(encoded.batch(indices))
 
+    def collate_drawn(
+        self,
+        split: str,
+        encoded: Encoded,
+        indices: npt.NDArray[np.int64],
+        draws: np.random.RandomState,
+    ) -> Batch:
+        """Make a batch as `collate` does, with random numbers that depend on its seed alone."""
+        return self.collate(split, encoded, indices)
+
     def cut_blocks(self, split: str) -> Blocks | None:
         """Return the blocks that a split is cut into; None where its batches hold rows."""
         return None
@@ -309,18 +319,22 @@ class TextData(SplitData):
         blocks = self.blocks(split)
         lengths = encoded.row_lengths if blocks is None else blocks.lengths
 
-        def whole(indices: npt.NDArray[np.int64]) -> Batch:
-            batch = self.collate(split, encoded, indices)
+        def make(indices: npt.NDArray[np.int64], draws: np.random.RandomState) -> Batch:
+            batch = self.collate_drawn(split, encoded, indices, draws)
             if split == "predict":
                 batch |= {"index": indices.tolist(), "id": self.ids(split, indices)}
             elif targets is not None:
                 batch["labels"] = torch.from_numpy(targets[indices])
             return batch
 
-        def pieces(indices: npt.NDArray[np.int64]) -> Batch:
+        def whole(indices: npt.NDArray[np.int64], seed: int | None) -> Batch:
+            return make(indices, _draws(seed))
+
+        def pieces(indices: npt.NDArray[np.int64], seed: int | None) -> Batch:
+            draws = _draws(seed)
             by_length = indices[np.argsort(lengths[indices], kind="stable")]
             parts = np.array_split(by_length, min(self.num_pieces, len(indices)))
-            return {"pieces": [whole(part) for part in parts]}
+            return {"pieces": [make(part, draws) for part in parts]}
 
         make_batch = pieces if split == "train" else whole
         if blocks is None:
@@ -361,3 +375,9 @@ class TextData(SplitData):
         """Save what a reader of the artefact needs of the data: the tokenizer."""
         self.loaded_tokenizer.model_max_length = self.longest
         self.loaded_tokenizer.save_pretrained(folder)
+
+
+def _draws(seed: int | None) -> np.random.RandomState:
+    """Return random numbers of a seed; without one, as outside of plcli, torch draws one."""
+    chosen = int(torch.randint(2**31, ())) if seed is None else seed
+    return np.random.RandomState(chosen % 2**32)

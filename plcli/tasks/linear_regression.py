@@ -240,7 +240,7 @@ class TableData(SplitData):
         features = self._matrix(table, self.features)
         targets = None if split == "predict" else self._matrix(table, self.target_columns)
 
-        def make_batch(indices: npt.NDArray[np.int64]) -> Batch:
+        def make_batch(indices: npt.NDArray[np.int64], seed: int | None) -> Batch:
             batch: Batch = {"features": features[indices]}
             if targets is None:
                 return batch | {"index": indices.tolist(), "id": self.ids(split, indices)}

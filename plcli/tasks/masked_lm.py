@@ -194,7 +194,13 @@ class MaskedLMData(TextData):
             joined=self.cross_documents,
         )
 
-    def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
+    def collate_drawn(
+        self,
+        split: str,
+        encoded: Encoded,
+        indices: npt.NDArray[np.int64],
+        draws: np.random.RandomState,
+    ) -> Batch:
         """Make a batch of blocks with hidden tokens, or of texts with masks."""
         blocks = self.blocks(split)
         if blocks is None:
@@ -203,8 +209,7 @@ class MaskedLMData(TextData):
         before, behind = self._around
         seen, labels = [], []
         for block in indices:
-            # numpy's global numbers are those of the training batch: see plcli.training.loops
-            seed = np.random.randint(2**31) if split == "train" else int(block)
+            seed = draws.randint(2**31) if split == "train" else int(block)
             ids, label_ids = self._hide(blocks, encoded, block, np.random.default_rng(seed))
             seen.append(np.concatenate([before, ids, behind]))
             labels.append(np.pad(label_ids, (len(before), len(behind)), constant_values=IGNORED))

@@ -8,15 +8,19 @@
 import hashlib
 import random
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 
-def reseed(*key: Any) -> None:
-    """Make all random numbers that follow a function of some plain values."""
+def reseed(*key: Any) -> int:
+    """Make all random numbers that follow a function of some plain values.
+
+    Returns:
+        The seed that they follow from.
+    """
     seed = int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little")
     torch.default_generator.manual_seed(seed)
     # torch.manual_seed costs half a millisecond where CUDA is not in use yet
@@ -26,6 +30,7 @@ def reseed(*key: Any) -> None:
         torch.mps.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
+    return seed
 
 
 class Drawn(NamedTuple):
@@ -83,6 +88,14 @@ class Order:
         yield from self.inner
 
 
+@runtime_checkable
+class Drawing(Protocol):
+    """A data set that is given the seed of what it draws, instead of global random numbers."""
+
+    def drawn(self, index: Any, seed: int) -> Any:
+        """Return what the loader asks for at an index, whatever is drawn for it by the seed."""
+
+
 class SeededRows:
     """A data set whose random numbers depend on the batch alone.
 
@@ -104,7 +117,9 @@ class SeededRows:
     def __getitem__(self, index: Any) -> Any:
         if not isinstance(index, Drawn):
             return self.inner[index]
-        reseed(*index.key)
+        seed = reseed(*index.key)
+        if isinstance(self.inner, Drawing):
+            return self.inner.drawn(index.index, seed)
         return self.inner[index.index]
 
     def __getitems__(self, drawn: Drawn) -> Any:
