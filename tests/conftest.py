@@ -135,10 +135,14 @@ def write_text_config(folder: Path) -> Path:
     )
 
 
+def table_rows() -> list[dict[str, int]]:
+    """Forty rows of y = 2 a - b + 5."""
+    return [{"a": i % 7, "b": (i * 3) % 11, "y": 2 * (i % 7) - (i * 3) % 11 + 5} for i in range(40)]
+
+
 def write_linear_config(folder: Path) -> Path:
     """Write a config of a linear regression on 40 rows of y = 2 a - b + 5, two epochs."""
-    rows = [{"a": i % 7, "b": (i * 3) % 11, "y": 2 * (i % 7) - (i * 3) % 11 + 5} for i in range(40)]
-    write_rows(folder / "table.csv", rows)
+    write_rows(folder / "table.csv", table_rows())
     return write_config(
         folder / "table.yaml",
         model={"class_path": "plcli.tasks.linear_regression.SimpleLinearModel"},

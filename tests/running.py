@@ -6,9 +6,10 @@ import functools
 import io
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 import torch
@@ -21,13 +22,44 @@ CLASSIFIER = "plcli.tasks.text_classification.TextClassifier"
 TEXTS = "plcli.tasks.text_classification.TextClassificationData"
 LINEAR = "plcli.tasks.linear_regression.SimpleLinearModel"
 TABLE = "plcli.tasks.linear_regression.TableData"
+QUICK_BERT = {**TINY_BERT, "initializer_range": 0.1}  # at BERT's 0.02 so small a model learns late
 TWO_LAYERS = {**TINY_BERT, "num_hidden_layers": 2}
+Trained = TypeVar("Trained")
 RECORDER = {"class_path": "tests.running.Recorder"}
 
 
 def adamw(lr: float) -> dict[str, Any]:
     """The optimizer section of a config."""
     return {"class_path": "torch.optim.AdamW", "init_args": {"lr": lr}}
+
+
+def by_heart(lr: float = 5e-3, **settings: Any) -> dict[str, Any]:
+    """The model section of a config that learns a few rows by heart."""
+    learning = {"optimizer": adamw(lr), "schedule": "constant", "warmup": 0}
+    return {"architecture": QUICK_BERT, **learning, **settings}
+
+
+@dataclass
+class TrainedRun:
+    """A run below a folder that holds its data too."""
+
+    folder: Path
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    def test_metrics(self) -> dict[str, Any]:
+        """Return what fit wrote of the test split."""
+        metrics: dict[str, Any] = read_json(self.run / "metrics.json")["test"]
+        return metrics
+
+
+def each_once(
+    train: Callable[[str, Path], Trained], folders: pytest.TempPathFactory
+) -> Callable[[str], Trained]:
+    """Give what is trained under a name; each is trained once, when it is first asked for."""
+    return functools.cache(lambda name: train(name, folders.mktemp(name)))
 
 
 def run_plcli(*words: object) -> Result:

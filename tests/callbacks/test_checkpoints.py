@@ -10,8 +10,18 @@ from lightning.pytorch import Callback
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.errors import UsageError
 from plcli.tasks.linear_regression import SimpleLinearModel
-from tests.conftest import TINY_BERT, Command, Result, message_rows, write_rows
-from tests.running import RECORDER, TABLE, Recorder, adamw, card, fit, predicted, read_json, try_fit
+from tests.conftest import Command, Result, message_rows, table_rows, write_rows
+from tests.running import (
+    RECORDER,
+    TABLE,
+    Recorder,
+    by_heart,
+    card,
+    fit,
+    predicted,
+    read_json,
+    try_fit,
+)
 
 SCRIPTED = "tests.callbacks.test_checkpoints.Scripted"
 
@@ -64,8 +74,7 @@ def scripted_fit(
 ) -> Result:
     """Fit with scripted validation metrics, as many epochs as they have numbers."""
     monkeypatch.setattr(Scripted, "script", script)
-    rows = [{"a": i % 7, "b": (i * 3) % 11, "y": 2 * (i % 7) - (i * 3) % 11 + 5} for i in range(40)]
-    source = str(write_rows(folder / "table.csv", rows))
+    source = str(write_rows(folder / "table.csv", table_rows()))
     return try_fit(
         folder,
         *words,
@@ -278,12 +287,7 @@ def test_a_text_model_that_worsens_in_training_is_kept_as_it_was_before(tmp_path
     source = write_rows(tmp_path / "rows.jsonl", rows)
     run = fit(
         tmp_path,
-        model={
-            "architecture": {**TINY_BERT, "initializer_range": 0.1},
-            "optimizer": adamw(5e-3),
-            "schedule": "constant",
-            "warmup": 0,
-        },
+        model=by_heart(),
         data={"train": str(source), "validation": str(source), "text": "message"}
         | {"label": "intent", "batch_size": 2},
         trainer={

@@ -14,7 +14,7 @@ import plcli as package
 from plcli.errors import MachineError, ModelError
 from plcli.runs import artefact
 from plcli.tasks.linear_regression import SimpleLinearModel
-from tests.conftest import TINY_BERT, message_rows, write_rows
+from tests.conftest import TINY_BERT, message_rows, table_rows, write_rows
 from tests.running import (
     CLASSIFIER,
     LINEAR,
@@ -47,8 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def table_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a linear model, which has no save_pretrained."""
     folder = tmp_path_factory.mktemp("table")
-    rows = [{"a": i % 7, "b": (i * 3) % 11, "y": 2 * (i % 7) - (i * 3) % 11 + 5} for i in range(40)]
-    source = str(write_rows(folder / "table.csv", rows))
+    source = str(write_rows(folder / "table.csv", table_rows()))
     return fit(
         folder,
         model={},

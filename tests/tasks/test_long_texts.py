@@ -18,7 +18,16 @@ from plcli.tasks.text_classification import (
     pooled,
 )
 from tests.conftest import TINY_BERT, message_rows, write_rows
-from tests.running import adamw, card, fit, own_cache, predicted, read_json, run_plcli
+from tests.running import (
+    TrainedRun,
+    by_heart,
+    card,
+    fit,
+    own_cache,
+    predicted,
+    read_json,
+    run_plcli,
+)
 from tests.tiny import bert_tokenizer
 
 FILLER = "well you see it is like this i think and so on it goes"
@@ -36,15 +45,10 @@ def long_rows() -> list[dict[str, Any]]:
 
 
 @dataclass
-class Trained:
+class Trained(TrainedRun):
     """A run of windows, and how transformers loads it."""
 
-    folder: Path
     rows: list[dict[str, Any]]
-
-    @property
-    def run(self) -> Path:
-        return self.folder / "run"
 
     @property
     def source(self) -> Path:
@@ -76,12 +80,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     source = str(write_rows(folder / "rows.jsonl", rows))
     fit(
         folder,
-        model={
-            "architecture": {**TINY_BERT, "initializer_range": 0.1},
-            "optimizer": adamw(5e-3),
-            "schedule": "constant",
-            "warmup": 0,
-        },
+        model=by_heart(),
         data={"train": source, "validation": source, "test": source, "text": "message"}
         | {"label": "intent", "batch_size": 4, **WINDOWS},
         trainer={"max_epochs": 25, "check_val_every_n_epoch": 5},

@@ -15,16 +15,20 @@ from sklearn.metrics import accuracy_score
 from plcli.errors import DataError, UsageError
 from plcli.tasks.multiple_choice import MultipleChoiceData, MultipleChoiceModel
 from tests.conftest import TINY_BERT, Result, write_rows
-from tests.running import adamw, fit, own_cache, predicted, read_json, run_plcli, try_fit
+from tests.running import (
+    TrainedRun,
+    by_heart,
+    fit,
+    own_cache,
+    predicted,
+    read_json,
+    run_plcli,
+    try_fit,
+)
 
 PUBLIC = ("MultipleChoiceModel", "MultipleChoiceData")  # configs and checkpoints name them
 CLASSES = (f"plcli.tasks.multiple_choice.{PUBLIC[0]}", f"plcli.tasks.multiple_choice.{PUBLIC[1]}")
-MODEL = {
-    "architecture": {**TINY_BERT, "initializer_range": 0.1},
-    "optimizer": adamw(5e-3),
-    "schedule": "constant",
-    "warmup": 0,
-}
+MODEL = by_heart()
 OPPOSITES = ["hot cold", "big small", "up down", "wet dry", "old new", "far near"]
 
 
@@ -42,15 +46,10 @@ def training_rows() -> list[dict[str, Any]]:
 
 
 @dataclass
-class Trained:
+class Trained(TrainedRun):
     """A run that knows its training rows by heart, and test rows of which some are wrong."""
 
-    folder: Path
     test: list[dict[str, Any]]
-
-    @property
-    def run(self) -> Path:
-        return self.folder / "run"
 
     def predict(self, *words: object) -> list[dict[str, Any]]:
         """Predict the test rows."""

@@ -17,18 +17,23 @@ import torch
 from plcli.errors import UsageError
 from plcli.tasks.question_answering import QuestionAnswerer, QuestionAnsweringData
 from tests.conftest import TINY_BERT, Result, message, write_rows
-from tests.running import adamw, card, fit, own_cache, predicted, read_json, read_rows, run_plcli
+from tests.running import (
+    TrainedRun,
+    by_heart,
+    card,
+    fit,
+    own_cache,
+    predicted,
+    read_json,
+    read_rows,
+    run_plcli,
+)
 from tests.running import try_fit as try_any_fit
 
 PUBLIC = ("QuestionAnswerer", "QuestionAnsweringData")  # configs and checkpoints name them
 TASK = "plcli.tasks.question_answering"
 CLASSES = (f"{TASK}.{PUBLIC[0]}", f"{TASK}.{PUBLIC[1]}")
-MODEL = {
-    "architecture": {**TINY_BERT, "initializer_range": 0.1},
-    "optimizer": adamw(5e-3),
-    "schedule": "constant",
-    "warmup": 0,
-}
+MODEL = by_heart()
 SALES = [
     ("anna", "kettle", "monday", "leeds"),
     ("ben", "lamp", "friday", "york"),
@@ -65,15 +70,10 @@ def write_test_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 @dataclass
-class Trained:
+class Trained(TrainedRun):
     """A run that knows its training rows by heart."""
 
-    folder: Path
     test: list[dict[str, Any]]
-
-    @property
-    def run(self) -> Path:
-        return self.folder / "run"
 
     def predict(self, rows: Sequence[dict[str, Any]], *words: object) -> list[dict[str, Any]]:
         """Predict rows."""

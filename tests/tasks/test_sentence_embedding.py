@@ -21,8 +21,10 @@ from plcli.models.sentence_losses import OBJECTIVES, false_negatives
 from plcli.tasks.sentence_embedding import SentenceData, SentenceEmbedder
 from tests.conftest import MESSAGES, TINY_BERT, write_rows
 from tests.running import (
-    adamw,
+    TrainedRun,
+    by_heart,
     card,
+    each_once,
     fit,
     own_cache,
     predicted,
@@ -68,16 +70,11 @@ def rows_of(form: str) -> list[dict[str, Any]]:
 
 
 @dataclass
-class Trained:
+class Trained(TrainedRun):
     """A run, and the same model as sentence-transformers loads it."""
 
     form: str
-    folder: Path
     rows: list[dict[str, Any]]
-
-    @property
-    def run(self) -> Path:
-        return self.folder / "run"
 
     @property
     def source(self) -> Path:
@@ -99,11 +96,6 @@ class Trained:
         one, other = self.vectors(), self.vectors(column)
         return (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
 
-    def test_metrics(self) -> dict[str, Any]:
-        """Return what fit wrote of the test split."""
-        metrics: dict[str, Any] = read_json(self.run / "metrics.json")["test"]
-        return metrics
-
 
 def train(form: str, folder: Path, *words: object, epochs: int = 30, **model: Any) -> Trained:
     """Learn a form's rows by heart."""
@@ -112,32 +104,19 @@ def train(form: str, folder: Path, *words: object, epochs: int = 30, **model: An
     fit(
         folder,
         *words,
-        model={
-            "architecture": {**TINY_BERT, "initializer_range": 0.1},
-            "optimizer": adamw(5e-3),
-            "schedule": "constant",
-            "warmup": 0,
-            **model,
-        },
+        model=by_heart(**model),
         data={"train": source, "validation": source, "test": source, "batch_size": 6}
         | COLUMNS[form],
         trainer={"max_epochs": epochs, "check_val_every_n_epoch": max(1, epochs // 2)},
         classes=CLASSES,
     )
-    return Trained(form, folder, rows)
+    return Trained(folder, form, rows)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
     """Give the trained run of a form; each is trained once, when it is first asked for."""
-    known: dict[str, Trained] = {}
-
-    def get(form: str) -> Trained:
-        if form not in known:
-            known[form] = train(form, tmp_path_factory.mktemp(form))
-        return known[form]
-
-    return get
+    return each_once(train, tmp_path_factory)
 
 
 @pytest.fixture(params=COLUMNS)
@@ -542,7 +521,8 @@ def test_the_pooling_of_an_older_file_is_read(tmp_path: Path) -> None:
 
 
 def test_minilm_as_it_comes_gives_the_vectors_of_sentence_transformers(tmp_path: Path) -> None:
-    from plcli.pretrained.weights import load_tokenizer, resolve
+    from plcli.pretrained.location import resolve
+    from plcli.pretrained.tokenizers import load_tokenizer
 
     module = embedder(architecture=None, pretrained=MINILM)
     data = open_texts("pairs")

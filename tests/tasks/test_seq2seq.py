@@ -17,6 +17,7 @@ from plcli.pretrained.label_ids import IGNORED
 from plcli.tasks.seq2seq import Seq2SeqData, Seq2SeqModel
 from tests.conftest import write_rows
 from tests.running import (
+    TrainedRun,
     adamw,
     card,
     changed,
@@ -67,14 +68,8 @@ PREFIX = "translate: "
 
 
 @dataclass
-class Trained:
+class Trained(TrainedRun):
     """A run that knows its training rows by heart; every third test row has another's target."""
-
-    folder: Path
-
-    @property
-    def run(self) -> Path:
-        return self.folder / "run"
 
     @property
     def predictions(self) -> list[dict[str, Any]]:

@@ -17,13 +17,14 @@ from plcli.errors import DataError, UsageError
 from plcli.tasks.text_classification import TextClassificationData, TextClassifier
 from tests.conftest import MESSAGES, TINY_BERT, Command, message_rows, write_rows
 from tests.running import (
-    adamw,
+    TrainedRun,
+    by_heart,
     card,
     changed,
+    each_once,
     fit,
     own_cache,
     predicted,
-    read_json,
     read_rows,
     run_plcli,
     try_fit,
@@ -31,7 +32,6 @@ from tests.running import (
 
 PUBLIC = ("TextClassifier", "TextClassificationData")  # configs and checkpoints name them
 LABELS = sorted(MESSAGES)
-QUICK_BERT = {**TINY_BERT, "initializer_range": 0.1}  # at BERT's 0.02 so small a model learns late
 PROBLEMS = ("single_label", "multi_label", "regression", "pair")
 
 
@@ -59,18 +59,13 @@ def training_rows(problem: str) -> list[dict[str, Any]]:
 
 
 @dataclass
-class Trained:
+class Trained(TrainedRun):
     """A run that knows its training rows by heart, and test rows of which many are wrong."""
 
     problem: str
-    folder: Path
     text: str | list[str]
     train: list[dict[str, Any]]
     test: list[dict[str, Any]]
-
-    @property
-    def run(self) -> Path:
-        return self.folder / "run"
 
     @property
     def texts(self) -> list[Any]:
@@ -89,19 +84,14 @@ class Trained:
         key = {"multi_label": "labels", "regression": "score"}.get(self.problem, "label")
         return [row[key] for row in rows]
 
-    def test_metrics(self) -> dict[str, Any]:
-        """Return what fit wrote of the test split."""
-        metrics: dict[str, Any] = read_json(self.run / "metrics.json")["test"]
-        return metrics
-
 
 def train(problem: str, folder: Path) -> Trained:
     """Overfit twelve rows; every second test row has the target of another row."""
     rows = training_rows(problem)
     shifted = [rows[index + 1 if index % 2 else index]["target"] for index in range(11)]
     trained = Trained(
-        problem,
         folder,
+        problem,
         ["first", "second"] if problem == "pair" else "message",
         write_rows(folder / "train.jsonl", rows) and rows,
         changed(rows[:11], target=shifted),
@@ -109,12 +99,7 @@ def train(problem: str, folder: Path) -> Trained:
     write_rows(folder / "test.jsonl", trained.test)
     fit(
         folder,
-        model={
-            "architecture": QUICK_BERT,
-            "optimizer": adamw(5e-3),
-            "schedule": "constant",
-            "warmup": 0,
-        },
+        model=by_heart(),
         data={
             "train": str(folder / "train.jsonl"),
             "validation": str(folder / "train.jsonl"),
@@ -135,14 +120,7 @@ def train(problem: str, folder: Path) -> Trained:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
     """Give the trained run of a problem; each is trained once, when it is first asked for."""
-    known: dict[str, Trained] = {}
-
-    def get(problem: str) -> Trained:
-        if problem not in known:
-            known[problem] = train(problem, tmp_path_factory.mktemp(problem))
-        return known[problem]
-
-    return get
+    return each_once(train, tmp_path_factory)
 
 
 @pytest.fixture(params=PROBLEMS)

@@ -21,14 +21,23 @@ from plcli.errors import DataError, ModelError, PlcliError, UsageError
 from plcli.pretrained.label_ids import IGNORED
 from plcli.tasks.token_classification import TokenClassificationData, TokenClassifier
 from tests.conftest import TINY_BERT, Command, message, write_config, write_rows
-from tests.running import adamw, card, fit, own_cache, predicted, read_json, run_plcli
+from tests.running import (
+    TrainedRun,
+    adamw,
+    by_heart,
+    card,
+    each_once,
+    fit,
+    own_cache,
+    predicted,
+    run_plcli,
+)
 
 PUBLIC = ("TokenClassifier", "TokenClassificationData")  # configs and checkpoints name them
 CLASSES = (
     "plcli.tasks.token_classification.TokenClassifier",
     "plcli.tasks.token_classification.TokenClassificationData",
 )
-QUICK_BERT = {**TINY_BERT, "initializer_range": 0.1}  # at BERT's 0.02 so small a model learns late
 SENTENCES = [
     "[anna|who] lives in [paris|where] .",
     "[bob smith|who] is from [new york|where] .",
@@ -70,26 +79,16 @@ KEYS = {
 
 
 @dataclass
-class Trained:
+class Trained(TrainedRun):
     """A run that knows its training rows by heart, and test rows of which many are wrong."""
 
     form: str
-    folder: Path
     test: list[dict[str, Any]]
-
-    @property
-    def run(self) -> Path:
-        return self.folder / "run"
 
     @cached_property
     def predictions(self) -> list[dict[str, Any]]:
         """What the loaded model predicts for the test rows."""
         return predicted(self.run, self.folder / "test.jsonl")
-
-    def test_metrics(self) -> dict[str, Any]:
-        """Return what fit wrote of the test split."""
-        metrics: dict[str, Any] = read_json(self.run / "metrics.json")["test"]
-        return metrics
 
 
 def data_of(folder: Path, form: str, **settings: Any) -> dict[str, Any]:
@@ -116,29 +115,21 @@ def write_files(folder: Path) -> list[dict[str, Any]]:
     return test
 
 
-MODEL = {
-    "architecture": QUICK_BERT,
-    "optimizer": adamw(1e-2),
-    "schedule": "constant",
-    "warmup": 0,
-}
+MODEL = by_heart(1e-2)
+
+
+def train(form: str, folder: Path) -> Trained:
+    """Learn ten rows by heart."""
+    trained = Trained(folder, form, write_files(folder))
+    trainer = {"max_epochs": 20, "check_val_every_n_epoch": 10}
+    fit(folder, model=MODEL, data=data_of(folder, form), trainer=trainer, classes=CLASSES)
+    return trained
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
     """Give the trained run of a form; each is trained once, when it is first asked for."""
-    known: dict[str, Trained] = {}
-
-    def get(form: str) -> Trained:
-        if form not in known:
-            folder = tmp_path_factory.mktemp(form)
-            known[form] = Trained(form, folder, write_files(folder))
-            data = data_of(folder, form)
-            trainer = {"max_epochs": 20, "check_val_every_n_epoch": 10}
-            fit(folder, model=MODEL, data=data, trainer=trainer, classes=CLASSES)
-        return known[form]
-
-    return get
+    return each_once(train, tmp_path_factory)
 
 
 @pytest.fixture(params=list(KEYS))
