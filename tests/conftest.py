@@ -51,6 +51,7 @@ class Result:
 
 
 Command = Callable[..., Result]  # what the fixture plcli is
+Resolved = Callable[..., dict[str, Any]]  # what the fixture resolved is
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +78,19 @@ def plcli(capsys: pytest.CaptureFixture[str]) -> Command:
         return Result(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def resolved(plcli: Command) -> Resolved:
+    """Return the config that `plcli COMMAND WORDS... --print_config` prints."""
+
+    def resolve(*words: object, command: str = "fit") -> dict[str, Any]:
+        result = plcli(command, *words, "--print_config")
+        assert result.code == 0, result.err
+        values: dict[str, Any] = yaml.safe_load(result.out)
+        return values
+
+    return resolve
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:

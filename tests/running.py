@@ -140,6 +140,21 @@ def saved_state(run: Path, name: str = "last", key: str = "state_dict") -> dict[
     return found
 
 
+@contextlib.contextmanager
+def stopped(module: type, when: Callable[[Any, int], bool]) -> Iterator[None]:
+    """Break fits off, as Ctrl-C does, at a step of which `when(module, batch_idx)` holds."""
+    step = module.training_step  # type: ignore[attr-defined]
+
+    def stopped_step(self: Any, batch: Any, batch_idx: int) -> Any:
+        if when(self, batch_idx):
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "training_step", stopped_step)
+        yield
+
+
 def predicted(run: Path, source: Path, *words: object) -> list[dict[str, Any]]:
     """Predict a file with a run and return the rows; the same question is asked only once."""
     return _predicted(run.resolve(), source.resolve(), *words)

@@ -1,30 +1,11 @@
 """The command line: what is an option, a config, an override or a text, and which of them wins."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import yaml
 
-from tests.conftest import Command, FinishedRun, message, write_config
-
-
-@pytest.fixture
-def resolved(plcli: Command) -> Callable[..., dict[str, Any]]:
-    """Return the config that `plcli fit WORDS... --print_config` prints."""
-
-    def resolve(*words: object) -> dict[str, Any]:
-        result = plcli("fit", *words, "--print_config")
-        assert result.code == 0, result.err
-        values: dict[str, Any] = yaml.safe_load(result.out)
-        return values
-
-    return resolve
-
-
-Resolved = Callable[..., dict[str, Any]]
+from tests.conftest import Command, FinishedRun, Resolved, message, write_config
 
 
 def test_a_later_config_wins_over_an_earlier_one(resolved: Resolved, linear_config: Path) -> None:

@@ -1,29 +1,12 @@
 """Config files: inheritance, blocks of commands, and YAML values that mean what they look like."""
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from tests.conftest import Command, message, write_config
-
-Resolved = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def resolved(plcli: Command) -> Resolved:
-    """Return the config that `plcli COMMAND WORDS... --print_config` prints."""
-
-    def resolve(*words: object, command: str = "fit") -> dict[str, Any]:
-        result = plcli(command, *words, "--print_config")
-        assert result.code == 0, result.err
-        values: dict[str, Any] = yaml.safe_load(result.out)
-        return values
-
-    return resolve
+from tests.conftest import Command, Resolved, message, write_config
 
 
 def overlay(text: str) -> Path:

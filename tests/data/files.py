@@ -71,9 +71,9 @@ def cells(values: Sequence[Any], kind: Kind) -> list[Any]:
     return got
 
 
-def refused(message: str) -> Any:
-    """Expect a DataError that says this, word by word."""
-    return pytest.raises(DataError, match=re.escape(message))
+def refused(message: str, error: type[Exception] = DataError) -> Any:
+    """Expect an error that says this, word by word."""
+    return pytest.raises(error, match=re.escape(message))
 
 
 def files_with_times(folder: str) -> dict[str, int]:

@@ -1,6 +1,5 @@
 """splits: which rows a split holds, who gets them, what names them, and what may be typed."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +9,11 @@ import numpy as np
 import pytest
 
 from plcli.data.split_data import put_back, stratified_cut
-from plcli.errors import DataError, UsageError
+from plcli.errors import UsageError
 from plcli.tasks.linear_regression import TableData
 from plcli.tasks.text_classification import TextClassificationData
 from tests.conftest import message_rows, write_rows
+from tests.data.files import refused
 
 STRATA = np.array(["common"] * 60 + ["other"] * 30 + ["rare"] * 10 + ["single"])
 
@@ -62,11 +62,6 @@ def numbers(loader: Any) -> list[int]:
 
 def predicted_ids(data: Any) -> list[Any]:
     return [id for batch in data.predict_dataloader() for id in batch["id"]]
-
-
-def refused(message: str, error: type[Exception] = DataError) -> Any:
-    """Expect an error that says this, word by word."""
-    return pytest.raises(error, match=re.escape(message))
 
 
 # the stratified cut

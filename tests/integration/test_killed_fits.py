@@ -3,40 +3,14 @@
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from plcli.runs import atomic_files
-from plcli.tasks.linear_regression import SimpleLinearModel
 from tests.conftest import Command, message
 from tests.killed_fits import BATCH, Ended, fork, result_of, send, send_once, write_config
-
-
-@pytest.fixture
-def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Let fit be stopped at an epoch, once: by an exception, or by a function that is called."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    step = SimpleLinearModel.training_step
-
-    def stop_at(epoch: int, how: type[BaseException] | Callable[[], None]) -> None:
-        def stopped_step(self: SimpleLinearModel, batch: Any, batch_idx: int) -> torch.Tensor:
-            if self.current_epoch == epoch:
-                monkeypatch.setattr(SimpleLinearModel, "training_step", step)
-                if isinstance(how, type):
-                    raise how()
-                how()
-            return step(self, batch, batch_idx)
-
-        monkeypatch.setattr(SimpleLinearModel, "training_step", stopped_step)
-
-    yield stop_at
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
 
 # killed, stopped, damaged: in forks, each a second or two
 

@@ -12,18 +12,11 @@ from lightning.pytorch import Callback
 
 from plcli.errors import UsageError
 from plcli.tasks.text_classification import TextClassifier
+from tests.callbacks.test_averaging import EMA, EPOCHS
+from tests.callbacks.test_unfreezing import UNFREEZING
 from tests.conftest import TINY_BERT
 from tests.running import adamw, fit_messages, saved_state, try_messages
 
-EMA = {
-    "class_path": "lightning.pytorch.callbacks.EMAWeightAveraging",
-    "init_args": {"decay": 0.7},
-}
-EPOCHS = {
-    "class_path": "plcli.callbacks.averaging.EpochAveraging",
-    "init_args": {"start_epoch": 1},
-}
-UNFREEZING = {"class_path": "plcli.callbacks.unfreezing.GradualUnfreezing"}
 STOP = {"class_path": "tests.integration.test_options_together.Stop"}
 OPTIONS: dict[str, Any] = {
     "class_weights": "auto",

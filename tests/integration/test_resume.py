@@ -14,6 +14,7 @@ import yaml
 
 from plcli.tasks.linear_regression import SimpleLinearModel
 from tests.conftest import Command, FinishedRun, message
+from tests.running import stopped
 
 EVERY_STEP = ("--trainer.log_every_n_steps", "1")
 
@@ -114,22 +115,15 @@ def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(
     assert read_metrics(Path("here")) == read_metrics(linear_run.folder)
 
 
+@pytest.mark.usefixtures("stop")
 def test_a_classifier_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(
-    plcli: Command, text_config: Path, monkeypatch: pytest.MonkeyPatch, stop: Stop
+    plcli: Command, text_config: Path
 ) -> None:
     from plcli.tasks.text_classification import TextClassifier
 
     epochs = ("--trainer.max_epochs", "2")
     plcli("fit", "-c", text_config, "--run", "whole", *epochs)
-    with monkeypatch.context() as patch:
-        step = TextClassifier.training_step
-
-        def stopped_step(self: TextClassifier, batch: Any, batch_idx: int) -> torch.Tensor:
-            if self.current_epoch == 1:
-                raise KeyboardInterrupt
-            return step(self, batch, batch_idx)
-
-        patch.setattr(TextClassifier, "training_step", stopped_step)
+    with stopped(TextClassifier, lambda module, _: module.current_epoch == 1):
         plcli("fit", "-c", text_config, "--run", "here", *epochs)
     plcli("fit", "-c", text_config, "--run", "here", *epochs)
     assert read_metrics(Path("here")) == read_metrics(Path("whole"))

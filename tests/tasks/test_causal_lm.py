@@ -14,7 +14,7 @@ from plcli.errors import DataError, ModelError, UsageError
 from plcli.tasks.causal_lm import CausalLM, CausalLMData
 from tests.conftest import TINY_BERT, Command, message, write_rows
 from tests.data.encoders.test_conversations import TEMPLATE, tokenizer
-from tests.running import adamw, fit, own_cache, predicted, read_json, run_plcli, try_fit
+from tests.running import adamw, fit, own_cache, predicted, read_json, run_plcli, stopped, try_fit
 from tests.tiny import bert_tokenizer, word_tokenizer
 
 PUBLIC = ("CausalLM", "CausalLMData")  # configs and checkpoints name them
@@ -446,9 +446,7 @@ def test_an_artefact_has_the_weights_that_were_trained(
     torch.testing.assert_close(loaded(ids).logits, model.model.eval()(ids).logits)
 
 
-def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(tmp_path: Path) -> None:
     numbers = []
     for name in ("whole", "stopped"):
         folder = tmp_path / name
@@ -457,15 +455,7 @@ def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(
         config["data"]["max_length"] = 8
         trainer = {"max_epochs": 2}
         if name == "stopped":
-            with monkeypatch.context() as patch:
-                step = CausalLM.training_step
-
-                def stopped(self: CausalLM, batch: Any, batch_idx: int, step: Any = step) -> Any:
-                    if self.current_epoch == 1 and batch_idx == 1:
-                        raise KeyboardInterrupt
-                    return step(self, batch, batch_idx)
-
-                patch.setattr(CausalLM, "training_step", stopped)
+            with stopped(CausalLM, lambda module, batch: (module.current_epoch, batch) == (1, 1)):
                 every = ("--checkpoint.every_n_steps", "1")
                 assert try_fit(folder, *every, **config, trainer=trainer).code == 130
         run = fit(folder, "--checkpoint.every_n_steps", "1", **config, trainer=trainer)

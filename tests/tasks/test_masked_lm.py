@@ -11,7 +11,7 @@ import torch
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.tasks.masked_lm import MaskedLM, MaskedLMData, fill_in
 from tests.conftest import TINY_BERT, message, write_rows
-from tests.running import adamw, fit, own_cache, predicted, read_json, run_plcli, try_fit
+from tests.running import adamw, fit, own_cache, predicted, read_json, run_plcli, stopped, try_fit
 from tests.tiny import bert_tokenizer, save_bert
 
 PUBLIC = ("MaskedLM", "MaskedLMData")  # configs and checkpoints name them
@@ -277,9 +277,7 @@ def test_test_gives_the_numbers_of_the_fit(trained: Trained) -> None:
     assert f"{loss:.4f}" in result.out
 
 
-def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(tmp_path: Path) -> None:
     numbers, bert = [], save_bert(tmp_path / "bert")
     for name in ("whole", "stopped"):
         folder = tmp_path / name
@@ -289,15 +287,7 @@ def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(
         config["data"]["tokenizer"] = str(bert)  # a fitted one may number its pieces otherwise
         trainer = {"max_epochs": 2}
         if name == "stopped":
-            with monkeypatch.context() as patch:
-                step = MaskedLM.training_step
-
-                def stopped(self: MaskedLM, batch: Any, batch_idx: int, step: Any = step) -> Any:
-                    if self.current_epoch == 1 and batch_idx == 1:
-                        raise KeyboardInterrupt
-                    return step(self, batch, batch_idx)
-
-                patch.setattr(MaskedLM, "training_step", stopped)
+            with stopped(MaskedLM, lambda module, batch: (module.current_epoch, batch) == (1, 1)):
                 every = ("--checkpoint.every_n_steps", "1")
                 assert try_fit(folder, *every, **config, trainer=trainer).code == 130
         run = fit(folder, "--checkpoint.every_n_steps", "1", **config, trainer=trainer)

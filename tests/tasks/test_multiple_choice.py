@@ -1,7 +1,7 @@
 """Multiple choice: trained, saved, loaded; rows of different numbers of choices; bad rows."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tests.running import (
     predicted,
     read_json,
     run_plcli,
+    stopped,
     try_fit,
 )
 
@@ -306,21 +307,11 @@ def fit_rows(folder: Path, rows: Sequence[dict[str, Any]], *words: object) -> Re
     return try_fit(folder, *words, model=MODEL, data=settings, classes=CLASSES)
 
 
-def test_a_run_that_was_stopped_ends_with_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path: Path) -> None:
     words = ("--trainer.max_epochs", 3)
     fit_rows(tmp_path, training_rows(), *words)
     whole = (tmp_path / "run").rename(tmp_path / "whole")
-    step: Callable[..., torch.Tensor] = MultipleChoiceModel.training_step
-
-    def stopped_step(self: MultipleChoiceModel, batch: Any, batch_idx: int) -> torch.Tensor:
-        if self.global_step == 3:
-            raise KeyboardInterrupt
-        return step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MultipleChoiceModel, "training_step", stopped_step)
+    with stopped(MultipleChoiceModel, lambda module, _: module.global_step == 3):
         assert fit_rows(tmp_path, training_rows(), *words).code == 130
     assert fit_rows(tmp_path, training_rows(), *words).code == 0
     weights = [

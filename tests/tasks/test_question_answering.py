@@ -27,6 +27,7 @@ from tests.running import (
     read_json,
     read_rows,
     run_plcli,
+    stopped,
 )
 from tests.running import try_fit as try_any_fit
 
@@ -456,21 +457,11 @@ def test_a_typed_row_is_answered(trained: Trained) -> None:
 # resuming
 
 
-def test_a_run_that_was_stopped_ends_with_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path: Path) -> None:
     words = ("--trainer.max_epochs", 3, "--data.max_length", 24)
     try_fit(tmp_path, training_rows(), *words)
     whole = (tmp_path / "run").rename(tmp_path / "whole")
-    step = QuestionAnswerer.training_step
-
-    def stopped_step(self: QuestionAnswerer, batch: Any, batch_idx: int) -> torch.Tensor:
-        if self.global_step == 4:
-            raise KeyboardInterrupt
-        return step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(QuestionAnswerer, "training_step", stopped_step)
+    with stopped(QuestionAnswerer, lambda module, _: module.global_step == 4):
         assert try_fit(tmp_path, training_rows(), *words).code == 130
     assert try_fit(tmp_path, training_rows(), *words).code == 0
     weights = [

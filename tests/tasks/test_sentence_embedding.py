@@ -31,6 +31,7 @@ from tests.running import (
     read_json,
     read_rows,
     run_plcli,
+    stopped,
     try_fit,
 )
 from tests.tiny import WORDS, bert_tokenizer
@@ -236,20 +237,12 @@ def test_the_artefact_says_how_vectors_are_made(scored: Trained) -> None:
     assert [content[key] for key in ("pooling", "normalize", "dimension")] == ["mean", False, 32]
 
 
-def test_an_embedder_goes_on_exactly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_embedder_goes_on_exactly(tmp_path: Path) -> None:
     train("pairs", tmp_path, epochs=2)
     whole = (tmp_path / "run").rename(tmp_path / "whole")
-    step = SentenceEmbedder.training_step
-
-    def stopped_step(self: SentenceEmbedder, batch: Any, batch_idx: int) -> torch.Tensor:
-        if self.current_epoch == 1:
-            raise KeyboardInterrupt
-        return step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SentenceEmbedder, "training_step", stopped_step)
-        with pytest.raises(AssertionError):  # the fit ends with 130
-            train("pairs", tmp_path, epochs=2)
+    in_the_second_epoch = stopped(SentenceEmbedder, lambda module, _: module.current_epoch == 1)
+    with in_the_second_epoch, pytest.raises(AssertionError):  # the fit ends with 130
+        train("pairs", tmp_path, epochs=2)
     resumed = train("pairs", tmp_path, epochs=2)
     assert read_json(resumed.run / "metrics.json") == read_json(whole / "metrics.json")
 

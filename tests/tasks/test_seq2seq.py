@@ -26,6 +26,7 @@ from tests.running import (
     predicted,
     read_json,
     run_plcli,
+    stopped,
     try_fit,
 )
 
@@ -188,22 +189,12 @@ def test_the_card_names_the_columns(trained: Trained) -> None:
     assert card(trained.run)["columns"] == {"inputs": ["lang", "source"], "targets": ["target"]}
 
 
-def test_an_unfinished_run_goes_on_as_if_it_had_not_been_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unfinished_run_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> None:
     settings = {"num_sanity_val_steps": 0, "max_epochs": 2}
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
     whole = small_fit(tmp_path / "whole", trainer=settings)
-    with monkeypatch.context() as patch:
-        step = Seq2SeqModel.training_step
-
-        def stopped_step(self: Seq2SeqModel, batch: Any, batch_idx: int) -> torch.Tensor:
-            if (self.current_epoch, batch_idx) == (1, 1):
-                raise KeyboardInterrupt
-            return step(self, batch, batch_idx)
-
-        patch.setattr(Seq2SeqModel, "training_step", stopped_step)
+    with stopped(Seq2SeqModel, lambda module, batch: (module.current_epoch, batch) == (1, 1)):
         assert small_fit(tmp_path / "stopped", trainer=settings).code == 130
     small_fit(tmp_path / "stopped", trainer=settings)
     runs = [tmp_path / name / "run" / "metrics.json" for name in ("whole", "stopped")]

@@ -31,6 +31,7 @@ from tests.running import (
     own_cache,
     predicted,
     run_plcli,
+    stopped,
 )
 
 PUBLIC = ("TokenClassifier", "TokenClassificationData")  # configs and checkpoints name them
@@ -711,19 +712,11 @@ def test_both_forms_end_the_command_with_a_message(plcli: Command, tmp_path: Pat
 
 
 def test_a_run_that_goes_on_has_the_weights_of_one_that_was_not_stopped(
-    plcli: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plcli: Command, tmp_path: Path
 ) -> None:
     config = write_fit_config(tmp_path)
     plcli("fit", "-c", config, "--run", "whole")
-    with monkeypatch.context() as patch:
-        step = TokenClassifier.training_step
-
-        def stopped_step(self: TokenClassifier, batch: Any, batch_idx: int) -> torch.Tensor:
-            if self.current_epoch == 1:
-                raise KeyboardInterrupt
-            return step(self, batch, batch_idx)
-
-        patch.setattr(TokenClassifier, "training_step", stopped_step)
+    with stopped(TokenClassifier, lambda module, _: module.current_epoch == 1):
         plcli("fit", "-c", config, "--run", "here")
     plcli("fit", "-c", config, "--run", "here")
     weights = [Path(run, "model", "model.safetensors").read_bytes() for run in ("whole", "here")]
