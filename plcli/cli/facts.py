@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from plcli.cli.plan import Plan
 from plcli.config.classes import parameters
 from plcli.config.contracts import DataContract
-from plcli.config.marks import marked
+from plcli.config.marks import CONVENTIONS, marked
 from plcli.errors import UsageError
 from plcli.runs import artefact
 
@@ -81,7 +81,8 @@ def set_arguments(
         UsageError: if the user gave another value.
     """
     taken = marked(cls, "fact")
-    artefact.refuse_facts((parameters(cls).keys() - taken) & facts.keys(), where)
+    others = (parameters(cls).keys() | CONVENTIONS.keys()) - taken
+    artefact.refuse_facts(others & facts.keys(), where)
     for name in sorted(taken & facts.keys()):
         # as its type reads it: YAML alone would make a mapping of "summarize: "
         given = arguments.get(name) if name in typed else None

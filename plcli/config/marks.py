@@ -80,9 +80,9 @@ def _is_ours(cls: type, name: str) -> bool:
     return bool(owners) and owners[0].__module__.split(".")[0] == "plcli"
 
 
-def class_of(section: Mapping[str, Any] | None) -> type | None:
+def class_of(section: Any) -> type | None:
     """Return the class that a section of a saved config names; None where it has none."""
     from plcli.config.classes import import_class
 
-    path = (section or {}).get("class_path")
+    path = section.get("class_path") if isinstance(section, Mapping) else None
     return import_class(path, "class_path") if isinstance(path, str) and "." in path else None

@@ -429,6 +429,10 @@ class TransformerModule(LightningModule):
             self.given_tokenizer = tokenizers.load_tokenizer(self.pretrained)
         return self.given_tokenizer
 
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self.given_tokenizer = tokenizer
+
     def use_seed(self, seed: int) -> None:
         """Take the run's seed."""
         self.seed = seed

@@ -4,10 +4,9 @@ A text is cut into blocks. In training other tokens of a block are hidden each t
 validation and test they are chosen by the block's number, so that scores can be compared.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,13 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from plcli.data.encoders.documents import Blocks, DocumentEncoder, attention_mask, padded
 from plcli.data.encoders.encoder import Encoder
-from plcli.data.encoders.text import TextEncoder
+from plcli.data.encoders.masks import MaskedTextEncoder, fill_in
 from plcli.data.masking import mask
 from plcli.data.sources import Documents
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
-from plcli.errors import DataError, ModelError, UsageError
+from plcli.errors import ModelError, UsageError
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained import weights
 from plcli.pretrained.label_ids import IGNORED
@@ -96,21 +95,6 @@ class MaskedLM(TransformerModule):
         return rows
 
 
-def fill_in(tokenizer: Any, text: str, fills: Sequence[str]) -> str:
-    """Put fills in the places of a text's masks; masks that were cut away stay.
-
-    What a wordpiece tokenizer marks as going on a word, such as ##s, is joined to what it follows.
-    """
-    model = tokenizer.backend_tokenizer.model
-    goes_on = getattr(model, "continuing_subword_prefix", None) or None
-    filled, *rest = text.split(tokenizer.mask_token)
-    for part, fill in zip_longest(rest, fills[: len(rest)], fillvalue=tokenizer.mask_token):
-        if goes_on and fill.startswith(goes_on):
-            filled, fill = filled.rstrip(), fill.removeprefix(goes_on)
-        filled += fill + part
-    return filled
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
 class MaskedLMData(TextData):
     """Texts in blocks, of which tokens are hidden.
@@ -171,7 +155,7 @@ class MaskedLMData(TextData):
         """Return what makes tokens of whole documents, or of texts with masks."""
         tokenizer, mask_id = self.loaded_tokenizer, self._mask_id
         if split == "predict":
-            return _MaskedTextEncoder(tokenizer, mask_id=mask_id, max_length=self.longest)
+            return MaskedTextEncoder(tokenizer, mask_id=mask_id, max_length=self.longest)
         if self.whole_word and getattr(tokenizer, "backend_tokenizer", None) is not None:
             self._check_words()
         between = tokenizer.sep_token_id if self.cross_documents else None
@@ -236,37 +220,3 @@ class MaskedLMData(TextData):
             vocab_size=len(self.loaded_tokenizer),
             generator=generator,
         )
-
-
-class _MaskedTextEncoder(TextEncoder):
-    """Encodes texts with masks.
-
-    Args:
-        tokenizer: of transformers.
-        mask_id: the mask token's id.
-        max_length: tokens a text at most.
-    """
-
-    def __init__(self, tokenizer: Any, *, mask_id: int, max_length: int) -> None:
-        super().__init__(tokenizer, max_length=max_length)
-        self.mask_id = mask_id
-
-    def __call__(
-        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
-    ) -> Mapping[str, Sequence[Any]]:
-        """Encode one column of texts, each with a mask at least."""
-        values, name = super().__call__(cells, where), self.tokenizer.mask_token
-        for position, ids in enumerate(values["input_ids"]):
-            if self.mask_id not in ids:
-                cut = name in cells[0][position]
-                raise DataError(
-                    f"{where(position)}: "
-                    + (
-                        f"its {name} stands behind the first {self.max_length} tokens. "
-                        "Shorten the text, or raise data.max_length."
-                        if cut
-                        else f"holds no {name}, so that there is nothing to fill. "
-                        f"Write {name} in the place of a word."
-                    )
-                )
-        return values

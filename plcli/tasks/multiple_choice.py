@@ -1,16 +1,16 @@
 """Multiple choice: which of several texts goes with a text, or answers a question on it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
 from torchmetrics import MeanMetric, MetricCollection
 
 from plcli.data.cells import Kind
+from plcli.data.encoders.choices import ChoiceEncoder, choices_of
 from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch
@@ -133,10 +133,10 @@ class MultipleChoiceData(TextData):
         """The context; a choice may be empty."""
         return [[self.context]]
 
-    def encoder(self, split: str) -> "_ChoiceEncoder":
+    def encoder(self, split: str) -> "ChoiceEncoder":
         """Return what makes an entry of every choice."""
         text = TextEncoder(self.loaded_tokenizer, max_length=self.longest, pairs=True)
-        return _ChoiceEncoder(text, prompts=len(self.prompt), choices=self.choices)
+        return ChoiceEncoder(text, prompts=len(self.prompt), choices=self.choices)
 
     def targets(self, rows: Rows) -> npt.NDArray[np.int64]:
         """The index of each row's right choice, int64 [rows]."""
@@ -144,7 +144,9 @@ class MultipleChoiceData(TextData):
         for *choices, labels in rows.parts([*self.chosen, self.label]):
             for row, label in zip(zip(*choices, strict=True), labels, strict=True):
                 where = f"{rows.source}, row {len(found) + 1}"
-                found.append(self._right(label.strip(), _choices(row, self.choices, where), where))
+                found.append(
+                    self._right(label.strip(), choices_of(row, self.choices, where), where)
+                )
         return np.array(found, np.int64)
 
     def _right(self, label: str, choices: list[str], where: str) -> int:
@@ -179,7 +181,7 @@ class MultipleChoiceData(TextData):
             table = self.rows(split).table
             columns = [table.column(name).take(indices).to_pylist() for name in self.chosen]
             cells = zip(*columns, strict=True)
-            batch["choices"] = [_choices(row, self.choices, "") for row in cells]
+            batch["choices"] = [choices_of(row, self.choices, "") for row in cells]
         return batch
 
     def describe(self, split: str) -> str:
@@ -190,44 +192,3 @@ class MultipleChoiceData(TextData):
         return f"{super().describe(split)}; choices: {least}" + (
             f" to {most}" if most > least else ""
         )
-
-
-class _ChoiceEncoder:
-    """Encodes every choice of a row as a pair of its prompt and itself."""
-
-    def __init__(self, text: TextEncoder, *, prompts: int, choices: str | list[str]) -> None:
-        self.text, self.prompts, self.choices = text, prompts, choices
-        self.key = ["choices", prompts, text.key]
-        self.columns: Mapping[str, pa.DataType] = {**text.columns, "row": pa.int32()}
-
-    def __call__(
-        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
-    ) -> Mapping[str, Sequence[Any]]:
-        """Encode columns of a context, perhaps a question, and choices."""
-        first, second, row_of = [], [], []
-        for number, row in enumerate(zip(*cells, strict=True)):
-            context, *question = row[: self.prompts]
-            for choice in _choices(row[self.prompts :], self.choices, where(number)):
-                first.append(context)
-                second.append(" ".join([*question, choice]))
-                row_of.append(number)
-        return {**self.text([first, second], where), "row": row_of}
-
-
-def _choices(cells: Sequence[Any], columns: str | list[str], where: str) -> list[str]:
-    """Return the choices of a row, whose cells are one list, or a text each."""
-    choices = list(cells[0] if isinstance(columns, str) else cells)
-    while choices and not isinstance(columns, str) and not choices[-1].strip():
-        choices.pop()
-    named = f"column '{columns}'" if isinstance(columns, str) else f"columns {listed(columns)}"
-    if len(choices) < 2:
-        raise DataError(
-            f"{where}: {named}: {len(choices)} choice; two or more are needed. "
-            'Write a list such as ["one", "another"], or remove the row.'
-        )
-    for number, choice in enumerate(choices):
-        if not choice.strip():
-            raise DataError(
-                f"{where}: {named}: choice {number} (from 0) is empty. Fill it, or remove it."
-            )
-    return choices

@@ -5,14 +5,13 @@ The losses are those of sentence-transformers, whose `SentenceTransformer(folder
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 import torch.nn.functional as functional
@@ -21,6 +20,7 @@ from torchmetrics import MeanMetric, MetricCollection, PearsonCorrCoef, Spearman
 from plcli.config.marks import FACT
 from plcli.data.cells import Kind
 from plcli.data.encoders.encoder import Encoder
+from plcli.data.encoders.side_by_side import SideBySide
 from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch
@@ -210,23 +210,6 @@ class SentenceEmbedder(TransformerModule):
         }
 
 
-class _SideBySide:
-    """Encodes the texts of a row as entries of its own, each cut to a length."""
-
-    def __init__(self, inner: TextEncoder, texts: int) -> None:
-        self.inner, self.texts = inner, texts
-        self.key = ["side by side", texts, inner.key]
-        self.columns = {**inner.columns, "row": pa.int32()}
-
-    def __call__(
-        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
-    ) -> dict[str, Sequence[Any]]:
-        """Encode rows of as many columns as a row has texts."""
-        texts = [text for row in zip(*cells, strict=True) for text in row]
-        rows = np.repeat(np.arange(len(cells[0])), self.texts).tolist()
-        return {**self.inner([texts], where), "row": rows}
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
 class SentenceData(TextData):
     """Pairs of texts with scores, pairs that belong together, or triplets.
@@ -292,7 +275,7 @@ class SentenceData(TextData):
     def encoder(self, split: str) -> Encoder:
         """Return what makes an entry of every text of a row."""
         inner = TextEncoder(self.loaded_tokenizer, max_length=self.longest)
-        return _SideBySide(inner, len(self.input_columns(split)))
+        return SideBySide(inner, len(self.input_columns(split)))
 
     @cached_property
     def lowest_and_highest(self) -> list[float]:

@@ -26,10 +26,10 @@ from plcli.data.token_cache import Encoded
 from plcli.errors import UsageError
 from plcli.metrics import classification, regression
 from plcli.models import losses
+from plcli.models.pooling import Pooling, pooled
 from plcli.models.transformer_module import TransformerModule
 
 Problem = Literal["single_label", "multi_label", "regression"]
-Pooling = Literal["mean", "max", "first"]
 PROBLEM_TYPES = {
     "single_label": "single_label_classification",
     "multi_label": "multi_label_classification",
@@ -190,22 +190,6 @@ class TextClassifier(TransformerModule):
             dict.fromkeys(self.names, self.threshold) if self.problem == "multi_label" else {}
         )
         return {"thresholds": thresholds, "temperature": 1.0, "pooling": self.pooling}
-
-
-def pooled(logits: torch.Tensor, owners: torch.Tensor, pooling: Pooling) -> torch.Tensor:
-    """Return the logits of rows, [rows, labels], from those of their windows, [windows, labels].
-
-    Args:
-        logits: of the windows.
-        owners: int64 [windows], the position of each one's row; every row has a window.
-        pooling: mean, or max, or the sole window of each row as it is.
-    """
-    if pooling == "first":
-        return logits
-    rows = logits.new_zeros(int(owners[-1]) + 1, logits.shape[1])
-    index = owners[:, None].expand_as(logits)
-    how = "amax" if pooling == "max" else "mean"
-    return rows.scatter_reduce(0, index, logits, how, include_self=False)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

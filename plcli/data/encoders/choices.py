@@ -1,0 +1,50 @@
+"""Rows with choices -> an entry of every choice, read after its context."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from plcli.data.encoders.text import TextEncoder
+from plcli.errors import DataError, listed
+
+
+class ChoiceEncoder:
+    """Encodes every choice of a row as a pair of its prompt and itself."""
+
+    def __init__(self, text: TextEncoder, *, prompts: int, choices: str | list[str]) -> None:
+        self.text, self.prompts, self.choices = text, prompts, choices
+        self.key = ["choices", prompts, text.key]
+        self.columns: Mapping[str, pa.DataType] = {**text.columns, "row": pa.int32()}
+
+    def __call__(
+        self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
+    ) -> Mapping[str, Sequence[Any]]:
+        """Encode columns of a context, perhaps a question, and choices."""
+        first, second, row_of = [], [], []
+        for number, row in enumerate(zip(*cells, strict=True)):
+            context, *question = row[: self.prompts]
+            for choice in choices_of(row[self.prompts :], self.choices, where(number)):
+                first.append(context)
+                second.append(" ".join([*question, choice]))
+                row_of.append(number)
+        return {**self.text([first, second], where), "row": row_of}
+
+
+def choices_of(cells: Sequence[Any], columns: str | list[str], where: str) -> list[str]:
+    """Return the choices of a row, whose cells are one list, or a text each."""
+    choices = list(cells[0] if isinstance(columns, str) else cells)
+    while choices and not isinstance(columns, str) and not choices[-1].strip():
+        choices.pop()
+    named = f"column '{columns}'" if isinstance(columns, str) else f"columns {listed(columns)}"
+    if len(choices) < 2:
+        raise DataError(
+            f"{where}: {named}: {len(choices)} choice; two or more are needed. "
+            'Write a list such as ["one", "another"], or remove the row.'
+        )
+    for number, choice in enumerate(choices):
+        if not choice.strip():
+            raise DataError(
+                f"{where}: {named}: choice {number} (from 0) is empty. Fill it, or remove it."
+            )
+    return choices
