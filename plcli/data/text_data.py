@@ -74,6 +74,8 @@ class TextData(SplitData):
         empty_text: whether rows whose text is empty or missing are kept, counted, or refused.
     """
 
+    template = None  # type: str | None
+    # of columns that make one text: a task sets it, or has a key of that name
     fits: ClassVar[fitted_tokenizers.Kind] = "wordpiece"  # where there is no pretrained tokenizer
     usual_window: ClassVar[int | None] = None  # chosen by the number of batches: docs/batches.md
 
@@ -252,7 +254,8 @@ class TextData(SplitData):
 
     def text_columns(self, split: str) -> list[list[str]]:
         """Return the columns of each text that should not be empty; a template joins several."""
-        return [[column] for column in self.input_columns(split)]
+        columns = self.input_columns(split)
+        return [[column] for column in columns] if self.template is None else [columns]
 
     def empty(self, split: str) -> npt.NDArray[np.int64]:
         """Return the numbers of a split's rows that hold an empty text."""

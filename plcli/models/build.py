@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from plcli.errors import MachineError, ModelError, UsageError, listed
@@ -136,6 +136,14 @@ def check_sizes(model: Any, *, longest: int | None, pieces: int | None) -> None:
             f"data.tokenizer: its {pieces} tokens are more than the {known} that the model "
             "knows. Leave the key away, so that the tokenizer is the model's own."
         )
+
+
+def label_settings(names: Sequence[str]) -> dict[str, Any]:
+    """Return what a model's config says of its labels, in order."""
+    return {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: index for index, name in enumerate(names)},
+    }
 
 
 def check_compiler() -> None:

@@ -3,6 +3,7 @@
 transformers writes that as generation_config.json beside the weights, and reads it again.
 """
 
+import logging
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -14,6 +15,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from plcli.errors import UsageError
 from plcli.pretrained import weights
+
+logger = logging.getLogger(__name__)
 
 OPTIONS = (  # named as transformers names them
     *("max_new_tokens", "num_beams", "length_penalty", "no_repeat_ngram_size"),
@@ -115,6 +118,72 @@ def generate(model: Any, batch: Mapping[str, Any], *, seed: int) -> torch.Tensor
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
         )
     return ids
+
+
+def continued(
+    model: Any,
+    tokenizer: Any,
+    batch: Mapping[str, Any],
+    *,
+    max_new_tokens: int,
+    num_beams: int,
+    seed: int | None,
+) -> list[dict[str, Any]]:
+    """Continue prompts, and return a row for each: its id, the text, and whether it ended.
+
+    Args:
+        model: of transformers.
+        tokenizer: turns tokens into text.
+        batch: input_ids and attention_mask, int64 [rows, tokens], padded at the left; id and index.
+        max_new_tokens: of a continuation, at most.
+        num_beams: continuations that are pursued side by side.
+        seed: of drawn tokens; None takes the likeliest.
+    """
+    from transformers import GenerationConfig
+
+    ids = _with_room(model, batch, max_new_tokens)
+    width = ids["input_ids"].shape[1]
+    settled, draws = model.generation_config, None
+    if seed is not None:
+        draws = [Sampling(settled.temperature, settled.top_p, batch["index"], seed=seed)]
+    with weights.quiet():  # it asks for a mask where all rows are full
+        written = model.generate(
+            **ids,
+            generation_config=GenerationConfig(
+                max_new_tokens=max_new_tokens,
+                num_beams=num_beams,
+                do_sample=False,  # it is Sampling that samples
+                pad_token_id=tokenizer.pad_token_id,
+            ),
+            logits_processor=draws,
+        )
+    ends = settled.eos_token_id
+    ends = set(ends if isinstance(ends, list) else [ends])
+    rows = []
+    for id, tokens in zip(batch["id"], written[:, width:].tolist(), strict=True):
+        stop = next((at for at, token in enumerate(tokens) if token in ends), None)
+        text = tokenizer.decode(tokens[:stop], skip_special_tokens=True)
+        rows.append({"id": id, "text": text, "finished": stop is not None})
+    return rows
+
+
+def _with_room(
+    model: Any, batch: Mapping[str, Any], max_new_tokens: int
+) -> dict[str, torch.Tensor]:
+    """Return prompts whose beginning is cut where a continuation would have no positions."""
+    tensors = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    limit = weights.most_positions(model)
+    if limit is None or tensors["input_ids"].shape[1] <= limit - max_new_tokens:
+        return tensors
+    room = limit - max_new_tokens
+    lengths = tensors["attention_mask"].sum(1).tolist()
+    cut = [id for id, length in zip(batch["id"], lengths, strict=True) if length > room]
+    logger.warning(
+        "prompts cut at their beginning to %d tokens, so that model.max_new_tokens: %d fit "
+        "into the model's %d positions: %d, the first has the id %s",
+        room, max_new_tokens, limit, len(cut), cut[0],
+    )  # fmt: skip
+    return {name: tensor[:, -room:] for name, tensor in tensors.items()}
 
 
 def until_end(ids: torch.Tensor, ends: int | list[int] | None) -> torch.Tensor:

@@ -12,12 +12,13 @@ these, and the rest stands here: building, the steps, optimizer groups, schedule
 - `monitor`: the validation metric that chooses the best epoch, and its direction.
 
 And where it needs to: `loss(outputs, batch)`, the mean over `count(batch)` terms; `loss_options`,
-which of the options of losses it takes; `aside`, the tensors of a batch that the network does not
-take; `evaluate(batch, split)`, for more than a loss and an update.
+which of the options of losses it takes; `network_loss`, whether the network is given the labels and
+makes the loss; `evaluate(batch, split)`, for more than a loss and an update.
 
 The module knows nothing of the data module: facts such as label names are constructor arguments.
 """
 
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ from plcli.models.lora import Lora
 from plcli.models.losses import ClassWeights
 from plcli.models.optimization import Plateau, Schedule, WarmupPlateau
 from plcli.pretrained import tokenizers
+from plcli.pretrained.label_ids import IGNORED
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +104,8 @@ class TransformerModule(LightningModule):
 
     task: ClassVar[str]
     auto_class: ClassVar[str]
-    aside: ClassVar[frozenset[str]] = frozenset()  # tensors of a batch that are not the network's
+    terms: ClassVar[Literal["rows", "labels"]] = "rows"  # what the loss is the mean of
+    network_loss: ClassVar[bool] = True  # whether the network is given the labels
     gradient_norm = None  # a tensor where this step's was computed before clipping
     given_tokenizer = None  # the data's, once it is handed over
     seed = 0  # of what is drawn while generating
@@ -190,8 +193,10 @@ class TransformerModule(LightningModule):
         return loss
 
     def count(self, batch: Mapping[str, Any]) -> float:
-        """Return how many terms the loss of a batch is the mean of: here, its rows."""
-        return float(len(batch["input_ids"]))
+        """Return the number of terms that the loss of a batch is the mean of, see `terms`."""
+        if self.terms == "rows":
+            return float(len(batch["input_ids"]))
+        return float((batch["labels"] != IGNORED).sum())
 
     # options of the loss: a task that names them in loss_options makes its loss of these
 
@@ -244,15 +249,21 @@ class TransformerModule(LightningModule):
     def forward(self, batch: Mapping[str, Any]) -> Any:
         """Run the network on a batch.
 
-        It holds input_ids and attention_mask, int64 [rows, tokens], and labels where known.
+        It holds input_ids and attention_mask, int64 [rows, tokens], and labels where known; the
+        network is given the tensors that it has arguments for.
         """
         return self.model(
             **{
                 key: value
                 for key, value in batch.items()
-                if isinstance(value, torch.Tensor) and key not in self.aside
+                if key in self._network_arguments and isinstance(value, torch.Tensor)
             }
         )
+
+    @cached_property
+    def _network_arguments(self) -> set[str]:
+        taken = set(inspect.signature(self.model.forward).parameters)
+        return taken if self.network_loss else taken - {"labels"}
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> torch.Tensor:
         """Return the mean loss of a batch.

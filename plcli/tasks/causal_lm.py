@@ -26,7 +26,6 @@ from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.models import generation
-from plcli.models.generation import Sampling
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained import weights
 from plcli.pretrained.label_ids import IGNORED
@@ -56,7 +55,7 @@ class CausalLM(TransformerModule):
 
     task = "text-generation"
     auto_class = "AutoModelForCausalLM"
-    aside = frozenset({"bytes"})
+    terms = "labels"
 
     max_new_tokens: int = 64
     num_beams: int = 1
@@ -125,10 +124,6 @@ class CausalLM(TransformerModule):
             ignore_index=IGNORED,
         )
 
-    def count(self, batch: Mapping[str, Any]) -> float:
-        """Return how many tokens are predicted."""
-        return float((batch["labels"] != IGNORED).sum())
-
     def metrics(self) -> MetricCollection:
         """The mean bytes of a token that is predicted."""
         return MetricCollection({"bytes_per_token": MeanMetric()})
@@ -156,48 +151,14 @@ class CausalLM(TransformerModule):
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """Continue each prompt, int64 [rows, tokens], padded at the left."""
-        from transformers import GenerationConfig
-
-        ids, tokenizer = self._with_room(batch), self.tokenizer
-        width = ids["input_ids"].shape[1]
-        settled, draws = self.model.generation_config, None
-        if self.do_sample:
-            draws = [Sampling(settled.temperature, settled.top_p, batch["index"], seed=self.seed)]
-        with weights.quiet():  # it asks for a mask where all rows are full
-            written = self.model.generate(
-                **ids,
-                generation_config=GenerationConfig(
-                    max_new_tokens=self.max_new_tokens,
-                    num_beams=self.num_beams,
-                    do_sample=False,  # it is Sampling that samples
-                    pad_token_id=tokenizer.pad_token_id,
-                ),
-                logits_processor=draws,
-            )
-        ends = settled.eos_token_id
-        ends = set(ends if isinstance(ends, list) else [ends])
-        rows = []
-        for id, tokens in zip(batch["id"], written[:, width:].tolist(), strict=True):
-            stop = next((at for at, token in enumerate(tokens) if token in ends), None)
-            text = tokenizer.decode(tokens[:stop], skip_special_tokens=True)
-            rows.append({"id": id, "text": text, "finished": stop is not None})
-        return rows
-
-    def _with_room(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """Return prompts whose beginning is cut where a continuation would have no positions."""
-        tensors = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        limit = weights.most_positions(self.model)
-        if limit is None or tensors["input_ids"].shape[1] <= limit - self.max_new_tokens:
-            return tensors
-        room = limit - self.max_new_tokens
-        lengths = tensors["attention_mask"].sum(1).tolist()
-        cut = [id for id, length in zip(batch["id"], lengths, strict=True) if length > room]
-        logger.warning(
-            "prompts cut at their beginning to %d tokens, so that model.max_new_tokens: %d fit "
-            "into the model's %d positions: %d, the first has the id %s",
-            room, self.max_new_tokens, limit, len(cut), cut[0],
-        )  # fmt: skip
-        return {name: tensor[:, -room:] for name, tensor in tensors.items()}
+        return generation.continued(
+            self.model,
+            self.tokenizer,
+            batch,
+            max_new_tokens=self.max_new_tokens,
+            num_beams=self.num_beams,
+            seed=self.seed if self.do_sample else None,
+        )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -40,6 +40,7 @@ class MaskedLM(TransformerModule):
 
     task = "fill-mask"
     auto_class = "AutoModelForMaskedLM"
+    terms = "labels"
 
     candidates: int = 5
 
@@ -49,10 +50,6 @@ class MaskedLM(TransformerModule):
             raise UsageError(f"model.candidates: got {self.candidates}, expected 1 or more.")
         super().__post_init__()
         weights.tell_of_fresh_weights(self.model, self.pretrained)
-
-    def count(self, batch: Mapping[str, Any]) -> float:
-        """Return how many tokens are guessed."""
-        return float((batch["labels"] != IGNORED).sum())
 
     def metrics(self) -> MetricCollection:
         """The part of the hidden tokens that is guessed right."""

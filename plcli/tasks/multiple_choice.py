@@ -31,7 +31,7 @@ class MultipleChoiceModel(TransformerModule):
 
     task = "multiple-choice"
     auto_class = "AutoModelForMultipleChoice"
-    aside = frozenset({"owners", "places", "labels"})  # the network's loss knows no absent choices
+    network_loss = False  # it knows no absent choices
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:

@@ -42,7 +42,6 @@ class QuestionAnswerer(TransformerModule):
 
     task = "question-answering"
     auto_class = "AutoModelForQuestionAnswering"
-    aside = frozenset({"char_starts", "char_ends", "owners"})
 
     n_best: int = 20
     no_answer_threshold: float = 0.0

@@ -53,7 +53,7 @@ class Seq2SeqModel(TransformerModule):
 
     task = "seq2seq"  # transformers 5 has no pipeline of it any more
     auto_class = "AutoModelForSeq2SeqLM"
-    aside = frozenset({"token_type_ids"})
+    terms = "labels"
 
     scores: list[generation_scores.Score] = field(default_factory=lambda: ["chrf", "bleu", "rouge"])
     validation_generates: bool = True
@@ -140,10 +140,6 @@ class Seq2SeqModel(TransformerModule):
         if not self.label_smoothing:
             return super().loss(outputs, batch)
         return self.classification_loss(outputs.logits, batch["labels"])
-
-    def count(self, batch: Mapping[str, Any]) -> float:
-        """Return how many tokens the targets have."""
-        return float((batch["labels"] != IGNORED).sum())
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """Return a text a row, and the mean log probability of its tokens."""
@@ -248,10 +244,6 @@ class Seq2SeqData(TextData):
             "target_max_length": self.longest_target,
             **super().facts(),
         }
-
-    def text_columns(self, split: str) -> list[list[str]]:
-        """The inputs, which a template makes one text of."""
-        return super().text_columns(split) if self.template is None else [self.inputs]
 
     def encoder(self, split: str) -> SourceTargetEncoder:
         """Tokens of sources and, but for rows to predict, of targets."""

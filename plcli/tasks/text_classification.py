@@ -26,6 +26,7 @@ from plcli.data.token_cache import Encoded
 from plcli.errors import UsageError
 from plcli.metrics import classification, regression
 from plcli.models import losses
+from plcli.models.build import label_settings
 from plcli.models.pooling import Pooling, pooled
 from plcli.models.transformer_module import TransformerModule
 
@@ -54,7 +55,6 @@ class TextClassifier(TransformerModule):
 
     task = "text-classification"
     auto_class = "AutoModelForSequenceClassification"
-    aside = frozenset({"owners"})
 
     threshold: float = 0.5
     pooling: Pooling = "mean"
@@ -108,8 +108,7 @@ class TextClassifier(TransformerModule):
         names = self.names if self.problem != "regression" else ["score"]
         return {
             "problem_type": PROBLEM_TYPES[self.problem or "single_label"],
-            "id2label": dict(enumerate(names)),
-            "label2id": {name: index for index, name in enumerate(names)},
+            **label_settings(names),
         }
 
     def metrics(self) -> MetricCollection:
@@ -244,10 +243,6 @@ class TextClassificationData(TextData):
         if self.max_windows < 1:
             raise UsageError(f"data.max_windows: got {self.max_windows}, expected 1 or more.")
         super().__post_init__()
-
-    def text_columns(self, split: str) -> list[list[str]]:
-        """The inputs, which a template makes one text of."""
-        return super().text_columns(split) if self.template is None else [self.inputs]
 
     def encoder(self, split: str) -> Encoder:
         """Return what makes tokens of the inputs, cut or in windows.

@@ -1,6 +1,6 @@
 """Token classification: words with tags, or texts with spans of characters; spans are found."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -13,16 +13,17 @@ from torchmetrics import MetricCollection
 from plcli.config.marks import FACT
 from plcli.data import labels
 from plcli.data.cells import Kind
-from plcli.data.encoders.words import WordEncoder, Words, words_of
+from plcli.data.encoders.words import WordEncoder, found_spans, words_of
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch, put_back
-from plcli.data.tagging import OUTSIDE, Span, Tagging, of_labels, of_tags, tags_of
+from plcli.data.tagging import Span, Tagging, of_labels, of_tags, tags_of
 from plcli.data.tagging import read as read_spans
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import UsageError, listed
 from plcli.metrics import spans
 from plcli.metrics.spans import SpanScores
+from plcli.models.build import label_settings
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained.label_ids import IGNORED
 
@@ -39,7 +40,7 @@ class TokenClassifier(TransformerModule):
 
     task = "token-classification"
     auto_class = "AutoModelForTokenClassification"
-    aside = frozenset({"owners", "start", "end", "true", "labels"})
+    network_loss = False
 
     labels: list[str] | None = field(default=None, metadata=FACT)
 
@@ -60,10 +61,7 @@ class TokenClassifier(TransformerModule):
 
     def settings(self) -> dict[str, Any]:
         """Tags, which travel with the model's config."""
-        return {
-            "id2label": dict(enumerate(self.names)),
-            "label2id": {name: index for index, name in enumerate(self.names)},
-        }
+        return label_settings(self.names)
 
     def metrics(self) -> MetricCollection:
         """Running counts of spans and words."""
@@ -112,43 +110,9 @@ class TokenClassifier(TransformerModule):
         scores, best = outputs.logits.float().softmax(-1).max(-1)
         rows = zip(words_of(best, batch), words_of(scores, batch), strict=True)
         return [
-            {"id": id, **self._found(source, tagged, scored.values)}
+            {"id": id, **found_spans(self.tagging, source, tagged, scored.values)}
             for id, source, (tagged, scored) in zip(batch["id"], batch["source"], rows, strict=True)
         ]
-
-    def _found(self, source: Any, row: Words, scores: Sequence[float]) -> dict[str, Any]:
-        """Return a row's spans, and of words the tags."""
-        words = None if isinstance(source, str) else source
-        text = source if words is None else " ".join(words)
-        located = [(span, row.place(span)) for span in self.tagging.spans(row.values)]
-        found = []
-        for (first, last, type_), (start, end, _) in located:
-            numbers = {}
-            if words is not None:
-                numbers = {"start_word": start, "end_word": end}
-                start, end = len(" ".join([*words[:start], ""])), len(" ".join(words[:end]))
-            found.append(
-                {
-                    "label": self.tagging.types[type_],
-                    "text": text[start:end],
-                    "start": start,
-                    "end": end,
-                    **numbers,
-                    "score": sum(scores[first:last]) / (last - first),
-                }
-            )
-        if words is None:
-            return {"spans": found}
-        return {"spans": found, "tags": self._tags(words, row, [place for _, place in located])}
-
-    def _tags(self, words: Sequence[str], row: Words, places: Sequence[Span]) -> list[str]:
-        """Return a tag for every word; one without a token has that of the span around it, or O."""
-        tags = [OUTSIDE] * len(words)
-        for start, end, type_ in places:
-            tags[start:end] = [self.names[self.tagging.tag(type_, first=False)]] * (end - start)
-        for word, label in zip(row.start, row.values, strict=True):
-            tags[word] = self.names[label]
-        return tags
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

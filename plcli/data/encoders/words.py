@@ -283,3 +283,48 @@ def words_of(values: torch.Tensor, batch: Mapping[str, Any]) -> list[Words]:
         Words(*(column[first:last].tolist() for column in columns))
         for first, last in zip(bounds[:-1], bounds[1:], strict=True)
     ]
+
+
+def found_spans(
+    tagging: Tagging, source: Any, row: Words, scores: Sequence[float]
+) -> dict[str, Any]:
+    """Return a row's spans, and of words the tags.
+
+    Args:
+        tagging: how tags spell spans.
+        source: the row: a text, or a list of words.
+        row: its tagged words.
+        scores: [tagged words], the probability of each one's tag.
+    """
+    words = None if isinstance(source, str) else source
+    text = source if words is None else " ".join(words)
+    located = [(span, row.place(span)) for span in tagging.spans(row.values)]
+    found = []
+    for (first, last, type_), (start, end, _) in located:
+        numbers = {}
+        if words is not None:
+            numbers = {"start_word": start, "end_word": end}
+            start, end = len(" ".join([*words[:start], ""])), len(" ".join(words[:end]))
+        found.append(
+            {
+                "label": tagging.types[type_],
+                "text": text[start:end],
+                "start": start,
+                "end": end,
+                **numbers,
+                "score": sum(scores[first:last]) / (last - first),
+            }
+        )
+    if words is None:
+        return {"spans": found}
+    return {"spans": found, "tags": _tags(tagging, words, row, [place for _, place in located])}
+
+
+def _tags(tagging: Tagging, words: Sequence[str], row: Words, places: Sequence[Span]) -> list[str]:
+    """Return a tag for every word; one without a token has that of the span around it, or O."""
+    tags = [OUTSIDE] * len(words)
+    for start, end, type_ in places:
+        tags[start:end] = [tagging.names[tagging.tag(type_, first=False)]] * (end - start)
+    for word, label in zip(row.start, row.values, strict=True):
+        tags[word] = tagging.names[label]
+    return tags
