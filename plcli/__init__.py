@@ -1,3 +1,25 @@
 """plcli: train, evaluate, run and hand over transformers and LightningModules from a YAML file."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from plcli.data.split_data import SplitData
+    from plcli.data.text_data import TextData
+    from plcli.models.transformer_module import TransformerModule
+
 __version__ = "0.1.0"
+__all__ = ["SplitData", "TextData", "TransformerModule"]
+
+_MODULES = {
+    "SplitData": "plcli.data.split_data",
+    "TextData": "plcli.data.text_data",
+    "TransformerModule": "plcli.models.transformer_module",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `plcli --help` loads no model library."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'plcli' has no attribute '{name}'")
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -60,8 +60,17 @@ PUBLIC = {task: pinned(task) for task in TASKS}
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield the modules of plcli that a file imports, at its top or inside a function."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """Yield the modules of plcli that a file imports when it runs, at its top or in a function."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types_alone = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in node.body
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types_alone:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith("plcli."))
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "plcli":
