@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from plcli.callbacks.checkpoints import Checkpoints
-from plcli.cli import dispatch as launch
+from plcli.cli import fragments
 from plcli.cli.arguments import Arguments
 from plcli.config import checks, yaml_core
 from plcli.config import files as config
@@ -67,11 +67,9 @@ def test_a_changed_config_is_read_or_refused(text: str) -> None:
         path = Path(folder, "changed.yaml")
         path.write_text(text, encoding="utf-8", errors="surrogatepass")
         try:
-            fragments = config.read(str(path), "fit")
-            launch._name_classes(fragments, Arguments("fit"))
-            launch._check_imports(fragments, Arguments("fit"))
-            merged = config.merge(fragment.values for fragment in fragments)
-            for fragment in fragments:
+            read = fragments.of_arguments(Arguments("fit", configs=[str(path)]))
+            merged = config.merge(fragment.values for fragment in read)
+            for fragment in read:
                 checks.check_keys(
                     fragment.values,
                     merged=merged,

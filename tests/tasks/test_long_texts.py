@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as functional
 
 from plcli.errors import ModelError, UsageError
-from plcli.tasks.text_classification import TextClassificationData, TextClassifier
 from plcli.models.pooling import pooled
+from plcli.tasks.text_classification import TextClassificationData, TextClassifier
 from tests.conftest import TINY_BERT, message_rows, write_rows
 from tests.running import (
     TrainedRun,

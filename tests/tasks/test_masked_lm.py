@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from plcli.data.encoders.masks import fill_in
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.tasks.masked_lm import MaskedLM, MaskedLMData
-from plcli.data.encoders.masks import fill_in
 from tests.conftest import TINY_BERT, message, write_rows
 from tests.running import adamw, fit, own_cache, predicted, read_json, run_plcli, stopped, try_fit
 from tests.tiny import bert_tokenizer, save_bert
