@@ -51,7 +51,8 @@ class Part:
                 filesystem, path = fsspec.core.url_to_fs(self.path)
                 return [self.format(), str(filesystem.checksum(path))]
         with _remote(self.name):
-            return [self.format(), sha256(Path(self.path))]
+            digest = sha256(Path(self.path))  # first, so that a folder is reported as one
+        return [self.format(), digest]
 
     def format(self) -> str:
         ending = Path(self.path).suffix.lstrip(".").lower()
