@@ -29,7 +29,8 @@ BELOW = {
     "callbacks": {"errors", "packages", "config", "runs", "training", "models", "metrics"},
     "tasks": {"errors", "packages", "config", "pretrained", "data", "metrics", "models"},
 }
-BELOW["cli"] = {*BELOW}
+BELOW["cli"] = BELOW["launchers"] = {*BELOW}
+BELOW["commands"] = {*BELOW} - {"commands"}
 BELOW["__main__"] = {*BELOW, ""}
 MOST_FOLDERS, MOST_FILES, MOST_LINES = 12, 4, 500
 
@@ -106,6 +107,11 @@ def test_no_module_is_longer_than_a_few_hundred_lines() -> None:
 def test_the_init_of_a_room_is_empty() -> None:
     rooms = [path for path in ROOT.rglob("__init__.py") if path.parent != ROOT]
     assert [path for path in rooms if ast.parse(path.read_text(encoding="utf-8")).body] == []
+
+
+def test_no_command_imports_another() -> None:
+    commands = {name for name in MODULES if layer(name) == "commands"}
+    assert {name for name in commands if {*imports(MODULES[name])} & commands - {name}} == set()
 
 
 @pytest.mark.parametrize("task", PUBLIC)
