@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torchmetrics import Metric
 
-from plcli import packages
 from plcli.data.tagging import Span
 
 
@@ -39,32 +38,19 @@ class SpanScores(Metric):
         right: int,
         words: int,
     ) -> None:
-        """Add rows: their spans, the words with the right tag, and all words.
-
-        Raises:
-            MachineError: if nervaluate is not installed.
-        """
+        """Add rows: their spans, the number of words with the right tag, and of all words."""
         counts = torch.zeros_like(self.spans, device="cpu")
-        for row in zip(true, predicted, strict=True):
-            for type_ in {span[2] for spans in row for span in spans}:
-                counts[type_] += torch.tensor(_compared(*row, type_))
+        for true_row, predicted_row in zip(true, predicted, strict=True):
+            groups = (set(true_row) & set(predicted_row), predicted_row, true_row)
+            for column, spans in enumerate(groups):
+                for _, _, type_ in spans:
+                    counts[type_, column] += 1
         self.spans += counts.to(self.spans.device)
         self.words += torch.tensor([right, words], device=self.words.device)
 
     def compute(self) -> dict[str, torch.Tensor]:
         """Return the counts, int64: spans [types, 3], words [2]."""
         return {"spans": self.spans, "words": self.words}
-
-
-def _compared(true: Sequence[Span], predicted: Sequence[Span], type_: int) -> tuple[int, int, int]:
-    """Return how many spans of a type in a row are found rightly, are found, and are there."""
-    nervaluate = packages.need("nervaluate.strategies", extra="spans", purpose="span scores")
-    both = [
-        [nervaluate.Entity(str(type_), start, end - 1) for start, end, of in spans if of == type_]
-        for spans in (true, predicted)
-    ]
-    result, _ = nervaluate.StrictEvaluation().evaluate(*both, [str(type_)])
-    return result.correct, result.actual, result.possible
 
 
 def summary(values: Mapping[str, torch.Tensor], types: Sequence[str]) -> dict[str, Any]:
