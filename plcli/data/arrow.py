@@ -12,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+# the others have the names of NumPy; `to_pandas_dtype` imports pandas
+_FLOATS = {pa.float16(): "float16", pa.float32(): "float32", pa.float64(): "float64"}
+
 
 def array(cells: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """Make an array of strings, numbers, truth values or lists of these.
@@ -30,7 +33,7 @@ def array(cells: Sequence[Any], kind: pa.DataType) -> pa.Array:
     if pa.types.is_boolean(kind):
         bits = np.packbits(np.asarray(cells, bool), bitorder="little")
         return pa.Array.from_buffers(kind, len(cells), [None, pa.py_buffer(bits)])
-    return _fixed(np.fromiter(cells, kind.to_pandas_dtype(), len(cells)), kind)
+    return _fixed(np.fromiter(cells, _FLOATS.get(kind, str(kind)), len(cells)), kind)
 
 
 def _offsets(cells: Sequence[Any]) -> npt.NDArray[np.int32]:
