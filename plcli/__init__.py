@@ -1,4 +1,4 @@
-"""plcli: train, evaluate, run and hand over transformers and LightningModules from a YAML file."""
+"""plcli: train, evaluate, run and share transformers and LightningModules from one YAML file."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that `plcli --help` loads no model library."""
+    """Import a public name on first use, so `plcli --help` loads no model library."""
     if name not in _MODULES:
         raise AttributeError(f"module 'plcli' has no attribute '{name}'")
     return getattr(importlib.import_module(_MODULES[name]), name)

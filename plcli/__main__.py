@@ -1,6 +1,6 @@
-"""plcli's entry point: which command it is, and how it ends.
+"""The entry point of plcli: dispatches the command and maps its outcome to an exit code.
 
-Nothing heavy is imported before that is known.
+Heavy packages are only imported once the command is known.
 """
 
 import os
@@ -13,13 +13,16 @@ from plcli.cli.arguments import COMMANDS
 from plcli.errors import PlcliError, Terminated, UsageError, did_you_mean
 
 INTERRUPTED, TERMINATED = 130, 143
-GO_ON = "A fit goes on from its last checkpoint: give the same command, with --run FOLDER."
+RESUME_HINT = (
+    "A fit resumes from its last checkpoint: run the same command again, with --run FOLDER."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return the exit code.
 
-    0, 2-5 for a user's mistake, 130 for Ctrl-C; bugs are raised.
+    The code is 0 on success, 2-5 for a user error, 130 for Ctrl-C and 143 for SIGTERM. Bugs are
+    raised.
     """
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
@@ -31,26 +34,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Terminated as end:
         name = "" if end.number == signal.SIGINT else f" by {signal.Signals(end.number).name}"
         if _is_a_rank_of_a_fit():
-            return 0  # else Lightning kills the first rank, whose exit code is the command's
-        print(f"plcli: stopped{name}.", end.said or GO_ON, file=sys.stderr)
+            return 0  # otherwise Lightning kills rank 0, whose exit code is that of the command
+        print(f"plcli: stopped{name}.", end.said or RESUME_HINT, file=sys.stderr)
         return INTERRUPTED if end.number == signal.SIGINT else TERMINATED
-    except SystemExit as end:  # Lightning ends a fit with it when Ctrl-C is pressed
+    except SystemExit as end:  # Lightning raises it when Ctrl-C is pressed in a fit
         if isinstance(end.__context__, KeyboardInterrupt):
             return _interrupted()
         raise
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+    except BrokenPipeError:  # the reader of our output has exited, for example `head`
         sys.stderr.close()
         return 0
 
 
 def _is_a_rank_of_a_fit() -> bool:
-    """Whether a fit with several devices started this process for one of them."""
+    """Whether a fit on several devices started this process as one of its ranks."""
     names = os.environ.keys()
     return {"PLCLI_RUN", "LOCAL_RANK"} <= names and "TORCHELASTIC_RUN_ID" not in names
 
 
 def _interrupted() -> int:
-    print("plcli: stopped.", GO_ON, file=sys.stderr)
+    print("plcli: stopped.", RESUME_HINT, file=sys.stderr)
     return INTERRUPTED
 
 
@@ -69,7 +72,7 @@ def _run(arguments: list[str]) -> int:
     if command not in COMMANDS:
         raise UsageError(
             f"unknown command '{command}'.{did_you_mean(command, COMMANDS)} "
-            "`plcli --help` lists them."
+            "`plcli --help` lists the commands."
         )
     from plcli.cli import dispatch
 
@@ -77,14 +80,14 @@ def _run(arguments: list[str]) -> int:
 
 
 def entry() -> None:
-    """Run as a console script: a bug shows its traceback and exits with 70."""
+    """Run as a console script: for a bug, print the traceback and exit with 70."""
     try:
         code = main()
-    except Exception:  # a bug, of whatever kind, gets its own exit code
+    except Exception:  # any other exception is a bug and has its own exit code
         import traceback
 
         traceback.print_exc()
-        print("plcli: this is a bug of plcli; the lines above tell where.", file=sys.stderr)
+        print("plcli: this is a bug in plcli; see the traceback above.", file=sys.stderr)
         code = 70
     sys.exit(code)
 

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend; each ends the command with one message and its exit code.
+"""User errors: each ends the command with one message and an exit code.
 
 PlcliError
 ├── UsageError        2  the command line or a config
@@ -6,31 +6,31 @@ PlcliError
 ├── ModelError        4  a checkpoint, an artefact or a model
 └── MachineError      5  the environment: disk, device, permission, hub, port
 
-Any other exception is a bug of plcli: it keeps its traceback and the exit code is 70.
+Any other exception is a bug in plcli: its traceback is shown and the exit code is 70.
 """
 
 import difflib
 from collections.abc import Iterable, Sequence
 
-LONGEST_NAME = 80  # letters of a name that comes from a file, in a message
+LONGEST_NAME = 80  # characters of a name from a file that a message shows
 
 
 class PlcliError(Exception):
-    """A user's mistake: what is wrong, where, what was got, what to do."""
+    """A user error; its message says what is wrong, where, what was got and what to do."""
 
     exit_code = 70
 
     def __str__(self) -> str:
-        """Return the message; what a file holds of control characters is spelt, not obeyed."""
+        """Return the message with control characters escaped, as they may come from a file."""
         return "\n".join(printable(line) for line in super().__str__().split("\n"))
 
 
 class Terminated(BaseException):
-    """A signal: no error, but the end of the command.
+    """Raised for a signal that ends the command; not an error.
 
     Args:
-        number: the signal's.
-        said: what was saved; empty where nothing was.
+        number: the number of the signal.
+        said: a message about what was saved; empty if nothing was.
     """
 
     def __init__(self, number: int, said: str = "") -> None:
@@ -57,47 +57,46 @@ class ModelError(PlcliError):
 
 
 class MachineError(PlcliError):
-    """The environment lacks something: disk, device, permission, hub, port."""
+    """The environment does not allow it: disk, device, permission, hub, port."""
 
     exit_code = 5
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the nearest of the options, or an empty string."""
+    """Return " Did you mean 'x'?" with the closest option, or an empty string."""
     options = list(options)
     lowered = {option.lower(): option for option in options}
-    cutoff = 0.6 if len(name) > 3 else 0.5  # of two letters swapped, half are in their place
+    cutoff = 0.6 if len(name) > 3 else 0.5  # with two letters swapped, half of a short name matches
     near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
     return f" Did you mean '{_shortened(lowered[near[0]])}'?" if near else ""
 
 
 def suggest(name: str, options: Iterable[str], *, owner: str) -> str:
-    """Return the nearest option as a question, or else what there is.
+    """Return the closest option as a question, or the list of options if none is close.
 
-    The latter reads " TableData takes features, target, ...".
+    The list reads " TableData takes features, target, ...".
     """
     options = list(options)
     return did_you_mean(name, options) or f" {owner} {listed(options, most=24)}."
 
 
 def listed(names: Iterable[str], *, most: int = 12) -> str:
-    """Join names with commas for a message, at most so many of them."""
+    """Join at most `most` names with commas for a message."""
     names = list(names)
     more = f", ... ({len(names) - most} more)" if len(names) > most else ""
     return ", ".join(map(_shortened, names[:most])) + more
 
 
 def below(lines: Sequence[str]) -> str:
-    """Return the lines of a message that stand below its first: three, and how many more."""
+    """Return the detail lines of a message: the first three, and the number of the rest."""
     more = [f"... ({len(lines) - 3} more)"] if len(lines) > 3 else []
     return "".join(f"\n  {line}" for line in [*lines[:3], *more])
 
 
 def printable(text: str) -> str:
-    """Spell the characters of a text that move the cursor, or colour or clear a terminal."""
+    """Escape characters that are not printable, such as those that control a terminal."""
     return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
 
 

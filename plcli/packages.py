@@ -1,4 +1,4 @@
-"""Installed packages: those that only some tasks and options need, and files inside of them."""
+"""Optional packages that only some tasks and options need, and files inside of packages."""
 
 import importlib
 import importlib.util
@@ -9,12 +9,12 @@ from plcli.errors import DataError, MachineError
 
 
 def need(module: str, *, extra: str, purpose: str) -> Any:
-    """Import a package that is not always installed.
+    """Import an optional package.
 
     Args:
-        module: its name, as it is imported.
-        extra: the extra of plcli that brings it.
-        purpose: what needs it: a key of a config, or a task.
+        module: the name of the module to import.
+        extra: the extra of plcli that installs it.
+        purpose: what needs it, such as a config key or a task, for the message.
 
     Raises:
         MachineError: if it is not installed.
@@ -23,7 +23,7 @@ def need(module: str, *, extra: str, purpose: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module.split(".")[0]:
-            raise  # it is installed; something that it imports is not
+            raise  # it is installed, but one of its own imports is not
         raise MachineError(
             f"{purpose}: needs the package {error.name}, which is not installed. "
             f"Install it: pip install 'plcli[{extra}]'."
@@ -31,10 +31,10 @@ def need(module: str, *, extra: str, purpose: str) -> Any:
 
 
 def package_path(name: str) -> Path:
-    """Return the path of `package:NAME/PATH` inside an installed package, which is not imported.
+    """Return the path of `package:NAME/PATH` in an installed package, without importing it.
 
     Raises:
-        DataError: if the package or the path is not there.
+        DataError: if the package or the path does not exist.
     """
     package, _, inside = name.removeprefix("package:").partition("/")
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
@@ -42,5 +42,5 @@ def package_path(name: str) -> Path:
         raise DataError(f"{name}: no package '{package}' is installed. Install it with pip.")
     path = Path(next(iter(spec.submodule_search_locations))) / inside
     if not path.exists():
-        raise DataError(f"{name}: the package '{package}' holds no '{inside}'. Check the path.")
+        raise DataError(f"{name}: the package '{package}' has no '{inside}'. Check the path.")
     return path

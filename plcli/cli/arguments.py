@@ -1,8 +1,7 @@
-"""What was typed: own options, config files, dotted overrides and texts, told apart.
+"""Parses the command line into plcli's options, config files, dotted overrides and texts.
 
-No model library is imported for it.
-Every dotted option takes one value (`--a.b value` or `--a.b=value`), so that what is left over is
-text for predict.
+It imports no model library. Every dotted option takes exactly one value (`--a.b value` or
+`--a.b=value`), so all remaining arguments are texts for predict.
 """
 
 import os
@@ -13,8 +12,8 @@ from plcli.config.keys import SECTIONS
 from plcli.errors import UsageError, did_you_mean
 
 COMMANDS = {
-    "fit": "train a model; best and last checkpoints, metrics and a model/ folder are kept in the "
-    "run folder",
+    "fit": "train a model; its checkpoints, metrics and the final model/ are saved in the run "
+    "folder",
     "validate": "score the validation split with the best weights of a run",
     "test": "score the test split with the best weights of a run",
     "predict": "predict a file, texts or standard input with the best weights of a run",
@@ -23,8 +22,8 @@ ALLOW_IMPORT = "allow-import"
 OPTIONS = {
     "fit": {
         "run": "the run folder (default: the next free runs/<config name>-<n>)",
-        "resume": "auto: a finished run is done; never, must go on; allow-changes of config or "
-        "data (default: go on if unfinished)",
+        "resume": "auto (a finished run is not an error), never, must, or allow-changes (of "
+        "config or data); default: resume an unfinished run",
     },
     "validate": {
         "run": "the run folder or model/ folder to load",
@@ -37,25 +36,25 @@ OPTIONS = {
     "predict": {
         "run": "the run folder or model/ folder to load",
         "ckpt_path": "best (default), last or a checkpoint file",
-        "input": "a file to predict, or - for one text a line on standard input",
-        "output": "where to write: a .csv, .jsonl or .parquet file",
+        "input": "a file to predict, or - to read one text per line from standard input",
+        "output": "the file to write: .csv, .jsonl or .parquet",
     },
 }
 
 
 @dataclass
 class Arguments:
-    """A command line, taken apart.
+    """A parsed command line.
 
     Attributes:
         command: fit, validate, test or predict.
         options: the command's own options by name (`run`, `ckpt_path`, ...), without dashes.
-        configs: config files in order.
+        configs: config files, in order.
         overrides: (dotted key, raw value) pairs in order: environment first, then the command line.
-        texts: what stands alone: the texts to predict.
-        allowed: packages that a config may name beside the usual ones; never from the environment.
-        help: whether help was asked for; show_config: the value of --print_config ("" when bare),
-            None without it.
+        texts: the positional arguments: texts to predict.
+        allowed: more packages that a config may name; never taken from the environment.
+        help: whether --help was given.
+        show_config: the value of --print_config, "" without a value; None if it was not given.
     """
 
     command: str
@@ -71,37 +70,37 @@ class Arguments:
 def parse(
     command: str, arguments: Sequence[str], environment: Mapping[str, str] = os.environ
 ) -> Arguments:
-    """Take a command line apart.
+    """Parse a command line.
 
     Raises:
-        UsageError: for an unknown option, one without its value, or text where none is taken.
+        UsageError: for an unknown option, an option without a value, or an unexpected text.
     """
     parsed = Arguments(command, overrides=_from_environment(command, environment))
-    waiting = list(reversed(arguments))
-    while waiting:
-        word = waiting.pop()
+    remaining = list(reversed(arguments))
+    while remaining:
+        word = remaining.pop()
         if word in ("-h", "--help"):
             parsed.help = True
         elif word == "--print_config" or word.startswith("--print_config="):
             parsed.show_config = word.partition("=")[2]
         elif word == "--":
-            parsed.texts.extend(reversed(waiting))
-            waiting = []
+            parsed.texts.extend(reversed(remaining))
+            remaining = []
         elif word.startswith("-") and len(word) > 1 and not word[1].isspace():
-            _take_option(parsed, word, waiting)
+            _take_option(parsed, word, remaining)
         elif word == "-" and command == "predict":
             parsed.options["input"] = "-"
         else:
             parsed.texts.append(word)
     if parsed.texts and command != "predict":
         raise UsageError(
-            f"'{parsed.texts[0]}' stands alone: `plcli {command}` takes options only, such as "
-            "--config FILE or --key value."
+            f"unexpected argument '{parsed.texts[0]}'. `plcli {command}` only takes options, "
+            "such as --config FILE or --key value."
         )
     return parsed
 
 
-def _take_option(parsed: Arguments, word: str, waiting: list[str]) -> None:
+def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
     name, equals, value = word.partition("=")
     options = OPTIONS[parsed.command]
     key = {"-c": "config"}.get(name, name[2:] if name.startswith("--") else name)
@@ -117,9 +116,9 @@ def _take_option(parsed: Arguments, word: str, waiting: list[str]) -> None:
             f"`plcli {parsed.command} --help` lists the options."
         )
     if not equals:
-        if not waiting:
+        if not remaining:
             raise UsageError(f"{name} needs a value.")
-        value = waiting.pop()
+        value = remaining.pop()
     if key == "config":
         parsed.configs.append(value)
     elif key == ALLOW_IMPORT:

@@ -1,4 +1,4 @@
-"""From a command line to its command: read, checked against the classes it names, and run."""
+"""Parses a command line, checks it against the classes that it names, and runs the command."""
 
 import os
 import sys
@@ -16,9 +16,7 @@ from plcli.training.signals import signals
 def run(command: str, words: Sequence[str]) -> int:
     """Run fit, validate, test or predict, and return the exit code."""
     logs.set_up()
-    sys.path.append(
-        os.getcwd()
-    )  # where modules of the user's own stand; behind all that is installed
+    sys.path.append(os.getcwd())  # for the user's own modules; installed packages come first
     arguments = parse(command, words)
     allowlist.allow(arguments.allowed)
     entered = fragments.of_arguments(arguments)
@@ -28,8 +26,7 @@ def run(command: str, words: Sequence[str]) -> int:
     plan = plan_fit(arguments, entered) if command == "fit" else plan_use(arguments, entered)
     if plan.merged.get("model") is None:
         raise UsageError(
-            "no model is named. "
-            "Give a config with --config FILE (such as configs/bert.yaml), or --model CLASS."
+            "no model given. Use --config FILE (such as configs/bert.yaml) or --model CLASS."
         )
     from plcli.cli.lightning_cli import PlCLI, fixed_classes
 

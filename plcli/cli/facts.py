@@ -1,8 +1,8 @@
-"""Facts: what data tell a model, such as label names, by the names of constructor arguments.
+"""Facts: values that the data provide for constructor arguments of the model, such as label names.
 
 They come from the training split in fit, and from the artefact or checkpoint in validate, test and
-predict. Only arguments that are marked as facts are set (plcli.config.marks); a value that
-contradicts what the user gave is refused.
+predict. Only arguments that are marked as facts are set (plcli.config.marks). A fact that
+contradicts a value given by the user is refused.
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from plcli.runs import artefact
 
 
 def of_data(data: DataContract, name: str) -> dict[str, Any]:
-    """Return what a data module tells the model.
+    """Return the facts of a data module.
 
     Args:
         data: the data module.
-        name: of its class, for messages.
+        name: the name of its class, for messages.
 
     Raises:
-        UsageError: if it is no mapping of names.
+        UsageError: if they are not a mapping with string keys.
     """
     facts = data.facts()
     if not isinstance(facts, Mapping) or not all(isinstance(key, str) for key in facts):
@@ -38,14 +38,14 @@ def of_data(data: DataContract, name: str) -> dict[str, Any]:
 
 
 def of_weights(plan: Plan, state: Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
-    """Return the facts that weights come with, and the file that holds them.
+    """Return the facts saved with the weights, and the file that contains them.
 
     Args:
-        plan: which weights.
-        state: the content of the plan's checkpoint; None where the artefact is taken.
+        plan: the plan, which says where the weights are.
+        state: the content of the plan's checkpoint; None if the artefact is used.
 
     Raises:
-        ModelError: if they are no facts.
+        ModelError: if the facts are not valid.
     """
     if state is not None:
         facts = (state.get("plcli") or {}).get("facts", {})
@@ -68,27 +68,27 @@ def set_arguments(
     """Set the constructor arguments of a class that are facts.
 
     Args:
-        arguments: of the class, changed in place.
+        arguments: the constructor arguments, changed in place.
         facts: the facts.
         section: model or data, for messages.
         cls: the class.
-        typed: what the user gave.
-        source: whose facts they are, for messages.
-        where: the file that holds them, for messages.
+        typed: the arguments given by the user.
+        source: where the facts come from, for messages; a plural noun.
+        where: the file that contains them, for messages.
 
     Raises:
-        ModelError: if a fact names an argument that is none.
-        UsageError: if the user gave another value.
+        ModelError: if a fact names an argument that is not marked as one.
+        UsageError: if the user gave a different value.
     """
     taken = marked(cls, "fact")
     others = (parameters(cls).keys() | CONVENTIONS.keys()) - taken
     artefact.refuse_facts(others & facts.keys(), where)
     for name in sorted(taken & facts.keys()):
-        # as its type reads it: YAML alone would make a mapping of "summarize: "
+        # the value parsed by its type: plain YAML would read "summarize: " as a mapping
         given = arguments.get(name) if name in typed else None
         if given not in (None, facts[name]):
             raise UsageError(
-                f"{section}.{name}: {given} is asked for, but {source} say {facts[name]}. "
-                "Leave the key away."
+                f"{section}.{name}: got {given}, but {source} require {facts[name]}. "
+                "Remove the key."
             )
         arguments[name] = facts[name]

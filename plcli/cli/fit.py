@@ -1,4 +1,4 @@
-"""A fit: its run folder is opened; what follows the training; what is kept."""
+"""Runs a fit: opens the run folder, trains, scores the best weights and saves the results."""
 
 import logging
 import os
@@ -29,15 +29,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Fit:
-    """Trains a model and keeps it.
+    """Trains a model and saves it.
 
     Attributes:
-        plan: which run, and which checkpoint is gone on from.
+        plan: the run, and the checkpoint to resume from.
         trainer: the trainer.
         model: the model.
-        datamodule: its LightningDataModule; None where the model brings its data.
-        checkpoints: saves.
-        metrics_csv: the run's metrics.csv; None where nothing is kept.
+        datamodule: the LightningDataModule; None if the model has its own data.
+        checkpoints: the callback that saves checkpoints.
+        metrics_csv: the run's metrics.csv; None if nothing is saved.
         config: the resolved config.
         console: where results are shown.
     """
@@ -56,7 +56,7 @@ class Fit:
         run, trainer, model = self.plan.run, self.trainer, self.model
         source = model if self.datamodule is None else self.datamodule
         if not is_overridden("train_dataloader", source):
-            raise UsageError("no data is named. Give a data class in a config, or as --data CLASS.")
+            raise UsageError("no data given. Set a data class in a config, or with --data CLASS.")
         if run is not None:
             self._open(run)
         try:
@@ -68,11 +68,11 @@ class Fit:
         finally:
             os.environ.pop(RUN_VARIABLE, None)
         if run is None:
-            logger.info("fast_dev_run: nothing is kept")
+            logger.info("fast_dev_run: nothing is saved")
             return
         best = self.checkpoints.best_path
         if best is None:
-            raise ModelError(f"{run.folder}: no epoch was finished, so there is no model to keep.")
+            raise ModelError(f"{run.folder}: no epoch was finished, so there is no model to save.")
         state = checkpoint_io.load(best)
         model.load_state_dict(state["state_dict"])
         self.checkpoints.load_state_dict(state["callbacks"][self.checkpoints.state_key])
@@ -80,24 +80,24 @@ class Fit:
         if self.checkpoints.best_results:
             scores["validation"] = self.checkpoints.best_results
         if self._has_test():
-            reseed("test", self.config.get("seed_everything"))  # as in a run not stopped
+            reseed("test", self.config.get("seed_everything"))  # as in an uninterrupted run
             trainer.test(model, datamodule=self.datamodule, verbose=False)
             scores["test"] = results.results(model, trainer.callback_metrics, "test")
         if trainer.is_global_zero:
-            self._keep(run, scores)
+            self._save(run, scores)
         trainer.strategy.barrier()
 
     def _open(self, run: Run) -> None:
-        """Make the run folder, or open that of the run that is resumed."""
+        """Create the run folder, or open the folder of a run that is resumed."""
         record = RunRecord(run.checkpoints, self.metrics_csv)
         if self.trainer.is_global_zero:
             record = self._opened(run, record)
         self.checkpoints.keep(record)
 
     def _opened(self, run: Run, record: RunRecord) -> RunRecord:
-        """Check what is there, and write what is to be known of the run before it trains."""
+        """Check an existing run, and write config.yaml and environment.json before training."""
         if self.data.offers("fingerprints"):
-            self.datamodule.setup("fit")  # a mistake in a split is told before there is a folder
+            self.datamodule.setup("fit")  # reports errors in the data before a folder is created
             read = self.data.fingerprints()
             kept = {split: read[split] for split in ("train", "validation") if split in read}
             record = replace(record, fingerprints=kept)
@@ -132,11 +132,11 @@ class Fit:
 
     @property
     def data(self) -> DataContract:
-        """The data by what plcli asks of them."""
+        """The data, seen through the contract."""
         return data_contract(self.datamodule, self.model)
 
-    def _keep(self, run: Run, scores: dict[str, Any]) -> None:
-        """Write the numbers and, last of all, the artefact; say what to do next."""
+    def _save(self, run: Run, scores: dict[str, Any]) -> None:
+        """Write metrics.json and, last of all, the artefact; then suggest the next commands."""
         card = results.card(
             self.model,
             self.datamodule,
@@ -150,7 +150,7 @@ class Fit:
         results.show(self.console, scores)
         epoch = self.checkpoints.best_epoch + 1
         self.console.print(
-            f"{f'best epoch {epoch}' if epoch else 'last epoch'}; the model: {run.model}"
+            f"{f'best epoch {epoch}' if epoch else 'last epoch'}; model: {run.model}"
         )
         if "test" in scores:
             self.console.print(f"next: plcli test --run {run.folder}", markup=False)

@@ -1,8 +1,8 @@
-"""The door for config fragments: each is named and its imports are checked where it enters, once.
+"""The entry point for config fragments: class names are completed and checked here, once.
 
-A fragment is what a config file, a run, an artefact or the command line says. Behind the door class
-paths are whole and inside the packages that a config may name; keys are checked when all fragments
-are known, as a later file may name the class whose keys an earlier one has.
+A fragment has the values of a config file, a run, an artefact or the command line. After this step
+class paths are complete and inside the packages that a config may name. Keys are checked once all
+fragments are known, as a later file may name the class for the keys of an earlier one.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from plcli.config.files import Fragment
 
 
 def of_arguments(arguments: Arguments) -> list[Fragment]:
-    """Return the fragments of a command line's config files, lowest precedence first.
+    """Return the fragments of the config files of a command line, lowest precedence first.
 
-    Its overrides are named and checked in place.
+    The overrides of the command line are completed and checked in place.
 
     Raises:
-        UsageError: if a file cannot be read, or a class may not be imported or is not known.
+        UsageError: if a file cannot be read, or a class is unknown or may not be imported.
     """
     fragments = [
         entered(each.source, each.values)
@@ -35,14 +35,14 @@ def of_arguments(arguments: Arguments) -> list[Fragment]:
 
 
 def entered(source: str, values: Mapping[str, Any]) -> Fragment:
-    """Return a fragment whose classes have their whole paths and may be imported.
+    """Return a fragment with complete class paths that may be imported.
 
     Args:
-        source: the file's name, for messages.
-        values: what it holds.
+        source: the name of the file, for messages.
+        values: the values.
 
     Raises:
-        UsageError: if a class may not be imported, or is not known.
+        UsageError: if a class is unknown or may not be imported.
     """
     named = dict(values)
     for section in ("model", "data"):
@@ -57,7 +57,7 @@ def entered(source: str, values: Mapping[str, Any]) -> Fragment:
 
 
 def _override(key: str, value: str) -> str:
-    """Return the value of a key of the command line, a class by its whole path."""
+    """Return the value of an override, with a class name completed to its dotted path."""
     if key in ("model", "data"):
         value = short_names.task_class_path(value)
     elif key.endswith(".optimizer"):

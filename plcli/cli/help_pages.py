@@ -1,6 +1,6 @@
-"""The help pages, written without a parser.
+"""The help pages, written without building a parser.
 
---help answers at once, and the chosen task's arguments come first.
+So --help answers at once, and the arguments of the chosen task come first.
 """
 
 import ast
@@ -20,43 +20,43 @@ from plcli.cli.arguments import COMMANDS, OPTIONS
 from plcli.config.classes import nested, parameters
 
 TRAINER = {
-    "max_epochs": "epochs at most",
-    "max_steps": "optimizer steps at most",
+    "max_epochs": "maximum number of epochs",
+    "max_steps": "maximum number of optimizer steps",
     "accelerator": "auto, cpu, gpu, ...",
-    "devices": "how many, or which",
+    "devices": "number of devices, or which ones",
     "precision": "32-true, bf16-mixed, 16-mixed, ...",
-    "accumulate_grad_batches": "batches a step",
-    "gradient_clip_val": "clip the gradient's norm at this value; 0 turns it off",
+    "accumulate_grad_batches": "number of batches per optimizer step",
+    "gradient_clip_val": "clip the gradient norm to this value; 0 disables clipping",
     "callbacks": "a list of class_path and init_args",
-    "fast_dev_run": "one batch of everything, nothing kept",
+    "fast_dev_run": "run one batch of each split and save nothing",
 }
-FIXED = {  # classes of sections without a class_path, which are not imported for their help
+FIXED = {  # classes of sections without a class_path; the help does not import them
     "checkpoint": ("plcli.callbacks.checkpoints", "Checkpoints"),
     "numbers": ("plcli.callbacks.numbers", "FiniteNumbers"),
 }
 
 
 def overview(console: Console) -> None:
-    """Print all commands with a line each."""
+    """Print all commands, one per line."""
     console.print(
-        f"plcli {__version__}: train, evaluate, run and hand over models from one YAML file.\n"
+        f"plcli {__version__}: train, evaluate, run and share models from one YAML file.\n"
     )
     console.print("usage: plcli COMMAND [--config FILE ...] [--key value ...]\n", markup=False)
     _print_table(console, COMMANDS)
     console.print(
-        "\n`plcli COMMAND --help` tells more; "
-        "with --config FILE it shows that config's classes first."
+        "\n`plcli COMMAND --help` shows the options of a command; "
+        "with --config FILE it shows the classes of that config first."
     )
     console.print("plcli fit --config configs/bert.yaml --trainer.max_epochs 1", style="bold")
 
 
 def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
-    """Print a command's options, the chosen classes' arguments first.
+    """Print the options of a command, after the arguments of the chosen classes.
 
     Args:
         console: where to print.
         name: the command.
-        classes: the model's and the data's class, by section; none where no config was given.
+        classes: the classes of the model and the data, by section; empty without a config.
     """
     console.print(f"plcli {name}: {COMMANDS[name]}.\n")
     for section, cls in classes.items():
@@ -68,17 +68,17 @@ def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
         console.print()
     if not classes:
         console.print(
-            "The model and the data are named in a config; "
-            "with --config FILE their arguments stand here. Tasks:"
+            "A config names the model and the data; "
+            "with --config FILE their arguments are shown here. Tasks:"
         )
         _print_table(console, dict(_tasks()))
         console.print()
     console.print("[bold]options[/bold]")
     _print_table(
         console,
-        {"-c, --config FILE": "a config; repeatable, the later over the earlier"}
+        {"-c, --config FILE": "a config file; repeatable, later files override earlier ones"}
         | {f"--{option}": text for option, text in OPTIONS[name].items()}
-        | {"--allow-import PACKAGE": "let a config name classes of this package; repeatable"}
+        | {"--allow-import PACKAGE": "allow a config to name classes of this package; repeatable"}
         | {"--print_config": "print the resolved config and stop"},
     )
     console.print(
@@ -89,12 +89,13 @@ def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
         console.print(f"\n[bold]--{section}.KEY[/bold]")
         _print_table(console, _arguments_in_source(module, cls_name))
     console.print(
-        "\n[bold]--seed_everything N[/bold]  the seed of weights, order and noise (default 42)"
+        "\n[bold]--seed_everything N[/bold]  random seed of weights, data order and noise "
+        "(default 42)"
     )
     console.print(
-        "[bold]--threads N[/bold]  of the CPU for one operation (default: as many as there are "
-        "cores for this process)\n"
-        "[bold]--interop_threads N[/bold]  for operations side by side (default 1)"
+        "[bold]--threads N[/bold]  number of CPU threads within an operation (default: the number "
+        "of cores available to this process)\n"
+        "[bold]--interop_threads N[/bold]  number of threads across operations (default 1)"
     )
 
 
@@ -108,7 +109,7 @@ def _print_table(console: Console, entries: Mapping[str, str]) -> None:
 
 
 def _tasks() -> Iterable[tuple[str, str]]:
-    """Yield each task module and its first line, without importing it."""
+    """Yield each task module and the first line of its docstring, without importing it."""
     import pkgutil
 
     spec = importlib.util.find_spec("plcli.tasks")
@@ -123,28 +124,28 @@ def _summary(cls: type) -> str:
 
 
 def _arguments(cls: type) -> Iterable[tuple[str, str]]:
-    """Yield each constructor argument: its name, and its text with type and default.
+    """Yield the name of each constructor argument, and its text with the default.
 
-    A class's own come before those of its bases.
+    The arguments of the class itself come before those of its bases.
     """
     texts = _docstring_arguments(cls)
     given = parameters(cls)
     own_first = [name for name in texts if name in given]
     for name in [*own_first, *(name for name in given if name not in texts)]:
         default: Any = given[name].default
-        made = callable(default) or repr(default) == "<factory>"  # of a dataclass
+        is_factory = callable(default) or repr(default) == "<factory>"  # of a dataclass
         text = texts.get(name, "").rstrip(".")
         if default is inspect.Parameter.empty:
             text += " (required)"
-        elif default is not None and not made:
+        elif default is not None and not is_factory:
             text += f" (default: {default})"
         yield name, text
         if (inner := nested(given[name])) is not None:
-            yield from ((f"{name}.{key}", said) for key, said in _arguments(inner))
+            yield from ((f"{name}.{key}", inner_text) for key, inner_text in _arguments(inner))
 
 
 def _arguments_in_source(module: str, name: str) -> dict[str, str]:
-    """Return each constructor argument of a class with its text and default, without an import."""
+    """Return the constructor arguments of a class, with texts and defaults, without an import."""
     spec = importlib.util.find_spec(module)
     assert spec is not None
     assert spec.origin is not None
@@ -165,7 +166,7 @@ def _arguments_in_source(module: str, name: str) -> dict[str, str]:
 
 
 def _docstring_arguments(cls: type) -> dict[str, str]:
-    """Return the texts of a class's Google style Args section, then of its bases'."""
+    """Return the texts of the Google style Args section of a class, then those of its bases."""
     texts: dict[str, str] = {}
     for owner in cls.__mro__:
         own = _arguments_in(inspect.cleandoc(owner.__doc__ or ""))
@@ -174,7 +175,7 @@ def _docstring_arguments(cls: type) -> dict[str, str]:
 
 
 def _arguments_in(doc: str) -> dict[str, str]:
-    """Return the texts of a docstring's Google style Args section, by argument."""
+    """Return the texts of the Google style Args section of a docstring, by argument."""
     section = re.search(r"\nArgs:\n(.*?)(?:\n\S|\Z)", doc, flags=re.DOTALL)
     if section is None:
         return {}

@@ -219,7 +219,7 @@ def test_a_package_that_is_not_installed_is_told() -> None:
 
 
 def test_a_file_that_a_package_does_not_hold_is_told() -> None:
-    with refused("package:plcli/none.csv: the package 'plcli' holds no 'none.csv'."):
+    with refused("package:plcli/none.csv: the package 'plcli' has no 'none.csv'."):
         texts("package:plcli/none.csv")
 
 

@@ -95,5 +95,5 @@ def test_a_module_in_the_folder_one_is_in_is_found(plcli: Command, tmp_path: Pat
     (tmp_path / "own_module_here.py").write_text(text)
     result = plcli("fit", "--model", "own_module_here.Own", "--allow-import", "own_module_here")
     assert result.err.endswith(
-        "no data is named. Give a data class in a config, or as --data CLASS.\n"
+        "no data given. Set a data class in a config, or with --data CLASS.\n"
     )

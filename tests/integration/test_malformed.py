@@ -21,10 +21,11 @@ from tests.conftest import (
 )
 
 REMEDY = (  # how a message says what to do
-    r"Did you mean|There are: |Valid are |takes [a-z]+, |expected |is none of |needs a value|"
+    r"Did you mean|There are: |Valid (keys )?are |takes [a-z]+, |expected |"
+    r"is none of |needs a value|"
     r"(Add|Change|Check|Choose|Close|Copy|Fill|Give|Indent|Install|Is|Keep|Leave|Lower|Make|Mend|"
     r"Name|Put|Remove|Rename|Save|Set|Take|Use|Write|add|give|name|needs two or more|CPU use) |"
-    r"written twice|A first line|A row a line|takes options only|`plcli \w+ --help` lists"
+    r"written twice|A first line|A row a line|only takes options|`plcli \w+ --help` lists"
 )
 STOP = "{class_path: lightning.pytorch.callbacks.EarlyStopping"
 NUL, LATIN = b"message,intent\na\0b,billing\nc,praise\n", "message,intent\ncafé,billing\n"

@@ -20,16 +20,15 @@ TABLE_TAKES = (
 COMMAND_LINES = {
     "a misspelt command": (
         ["ft"],
-        "unknown command 'ft'. Did you mean 'fit'? `plcli --help` lists them.",
+        "unknown command 'ft'. Did you mean 'fit'? `plcli --help` lists the commands.",
     ),
     "a command that is like no other": (
         ["xyzzy"],
-        "unknown command 'xyzzy'. `plcli --help` lists them.",
+        "unknown command 'xyzzy'. `plcli --help` lists the commands.",
     ),
     "fit without a model": (
         ["fit"],
-        "no model is named. Give a config with --config FILE (such as configs/bert.yaml), "
-        "or --model CLASS.",
+        "no model given. Use --config FILE (such as configs/bert.yaml) or --model CLASS.",
     ),
     "test without a run": (
         ["test"],
@@ -64,9 +63,9 @@ COMMAND_LINES = {
         ["fit", "--trainer.max_epochs"],
         "--trainer.max_epochs needs a value.",
     ),
-    "a word that stands alone": (
+    "an unexpected argument": (
         ["fit", "table.yaml"],
-        "'table.yaml' stands alone: `plcli fit` takes options only, such as --config FILE "
+        "unexpected argument 'table.yaml'. `plcli fit` only takes options, such as --config FILE "
         "or --key value.",
     ),
     "a misspelt class name": (
@@ -177,7 +176,7 @@ OVERRIDES = {
     ),
     "a fact that contradicts the data": (
         ["--model.input_dim", "5"],
-        "model.input_dim: 5 is asked for, but the data say 2. Leave the key away.",
+        "model.input_dim: got 5, but the data require 2. Remove the key.",
     ),
     "a metric to monitor without a direction": (
         ["--checkpoint.monitor", "val_rmse"],
@@ -347,7 +346,7 @@ CLASSES = {
     "a number for the trainer": ("trainer: 3", "trainer: got '3'"),
     "a number for the model": ("model: 3", "model: got '3'"),
     "no value for the trainer": ("trainer:", "trainer"),
-    "no value for the model": ("model:", "no model is named."),
+    "no value for the model": ("model:", "no model given."),
 }
 
 

@@ -24,14 +24,14 @@ USES = {
     "other labels": (
         ("test", "--data.labels", "[a, b]"),
         2,
-        "data.labels: ['a', 'b'] is asked for, but the weights of run say "
-        "['billing', 'delivery', 'praise']. Leave the key away.",
+        "data.labels: got ['a', 'b'], but the weights of run require "
+        "['billing', 'delivery', 'praise']. Remove the key.",
     ),
     "other labels of the model": (
         ("predict", "--model.labels", "[a, b]", "where"),
         2,
-        "model.labels: ['a', 'b'] is asked for, but the weights of run say "
-        "['billing', 'delivery', 'praise']. Leave the key away.",
+        "model.labels: got ['a', 'b'], but the weights of run require "
+        "['billing', 'delivery', 'praise']. Remove the key.",
     ),
     "another model class": (
         ("test", "--model", "SimpleLinearModel"),

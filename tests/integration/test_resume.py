@@ -331,7 +331,7 @@ def test_ctrl_c_says_how_to_go_on(plcli: Command, linear_config: Path, stop: Sto
     stop(0, KeyboardInterrupt)
     result = plcli("fit", "-c", linear_config, "--run", "here")
     said = message(result).splitlines()[-1]
-    assert said.startswith("plcli: stopped. A fit goes on from its last checkpoint: ")
+    assert said.startswith("plcli: stopped. A fit resumes from its last checkpoint: ")
 
 
 def test_ctrl_c_shows_no_traceback(plcli: Command, linear_config: Path, stop: Stop) -> None:
@@ -399,7 +399,7 @@ def test_no_finished_epoch_leaves_no_model(plcli: Command, linear_config: Path) 
     result = plcli("fit", "-c", linear_config, "--run", "here", "--trainer.max_epochs", "0")
     assert (result.code, message(result)) == (
         4,
-        "plcli: here: no epoch was finished, so there is no model to keep.\n",
+        "plcli: here: no epoch was finished, so there is no model to save.\n",
     )
 
 

@@ -40,7 +40,7 @@ def test_a_package_that_is_not_installed_is_told() -> None:
 
 
 def test_a_folder_that_a_package_does_not_hold_is_told() -> None:
-    with refused("pretrained: package:plcli/model: the package 'plcli' holds no 'model'."):
+    with refused("pretrained: package:plcli/model: the package 'plcli' has no 'model'."):
         location.resolve("package:plcli/model")
 
 

@@ -58,7 +58,7 @@ def test_fast_dev_run_leaves_nothing(plcli: Command, linear_config: Path) -> Non
 
 def test_fast_dev_run_says_that_it_leaves_nothing(plcli: Command, linear_config: Path) -> None:
     result = plcli("fit", "-c", linear_config, "--trainer.fast_dev_run", "true")
-    assert "fast_dev_run: nothing is kept" in result.err
+    assert "fast_dev_run: nothing is saved" in result.err
 
 
 def test_a_run_leaves_nothing_beside_its_folder(plcli: Command, linear_config: Path) -> None:

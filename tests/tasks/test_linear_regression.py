@@ -154,7 +154,7 @@ def test_an_input_dim_that_contradicts_the_data_is_refused(
     plcli: Command, linear_config: Path
 ) -> None:
     result = plcli("fit", "-c", linear_config, "--model.input_dim", 7)
-    assert (result.code, "model.input_dim: 7 is asked for, but the data say 2" in result.err) == (
+    assert (result.code, "model.input_dim: got 7, but the data require 2" in result.err) == (
         2,
         True,
     )

@@ -422,7 +422,7 @@ def test_another_max_length_than_the_models_is_refused(trained: Trained) -> None
     result = run_plcli(
         "predict", "--run", trained.run, "--input", source, "--data.max_length", "16"
     )
-    assert (result.code, "data.max_length: 16 is asked for, but" in result.err) == (2, True)
+    assert (result.code, "data.max_length: got 16, but" in result.err) == (2, True)
 
 
 # files
