@@ -1,7 +1,8 @@
-"""Training on weights that were moved to where the loss is worse: FGM and AWP.
+"""Adversarial training with perturbed weights: FGM and AWP.
 
-A step has two passes. The first one's gradient says where to move; the second runs there, and the
-step learns from the mean of both. Weights are put back before the optimizer's step.
+A step has two passes. The gradient of the first one gives the direction in which the weights are
+perturbed to increase the loss. The second pass runs with the perturbed weights, and the step uses
+the mean of both losses. The weights are restored before the optimizer step.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,13 +18,13 @@ SIZES = {"fgm": 1.0, "awp": 0.005}
 
 @dataclass(kw_only=True)
 class Adversarial:
-    """How weights are moved against the loss.
+    """Settings of adversarial training.
 
     Args:
-        kind: fgm moves the embeddings (Miyato et al. 2017, https://arxiv.org/abs/1605.07725); awp
-            all trained matrices (Wu et al. 2020, https://arxiv.org/abs/2004.05884).
-        size: of the move: for fgm its norm, by default 1; for awp a part of a matrix's own norm,
-            by default 0.005.
+        kind: fgm perturbs the embeddings (Miyato et al. 2017, https://arxiv.org/abs/1605.07725);
+            awp perturbs all trained matrices (Wu et al. 2020, https://arxiv.org/abs/2004.05884).
+        size: the size of the perturbation: for fgm its norm, by default 1; for awp a fraction of
+            the norm of each matrix, by default 0.005.
     """
 
     kind: Literal["fgm", "awp"] = "fgm"
@@ -35,15 +36,15 @@ class Adversarial:
             raise UsageError(f"model.adversarial.size: got {self.size}, expected more than 0.")
 
 
-class _Again(torch.autograd.Function):
-    """Nothing, with a gradient that is known already."""
+class _KnownGradients(torch.autograd.Function):
+    """A zero whose gradients have been computed already."""
 
     @staticmethod
     def forward(ctx: Any, gradients: list[Any], scale: float, *parameters: Any) -> torch.Tensor:
-        """Return zero; the gradients are of a loss that was multiplied with a scale."""
+        """Return zero; `gradients` are those of a loss that was multiplied by `scale`."""
         ctx.gradients, ctx.scale = gradients, scale
-        nothing: torch.Tensor = parameters[0].new_zeros(())
-        return nothing
+        zero: torch.Tensor = parameters[0].new_zeros(())
+        return zero
 
     @staticmethod
     def backward(ctx: Any, *outer: torch.Tensor) -> Any:
@@ -53,11 +54,11 @@ class _Again(torch.autograd.Function):
 
 
 class Attack:
-    """Moves the weights of a network between two passes.
+    """Perturbs the weights of a network between two passes.
 
     Args:
         model: the network.
-        settings: how.
+        settings: the kind and the size of the perturbation.
     """
 
     def __init__(self, model: Any, settings: Adversarial) -> None:
@@ -65,15 +66,16 @@ class Attack:
         self.size = settings.size or SIZES[settings.kind]
         self._kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
 
-    def loss(self, passed: Callable[[], torch.Tensor], *, scale: float = 1.0) -> torch.Tensor:
-        """Return the mean loss of a pass and of one with moved weights, which stay moved.
+    def loss(self, run_pass: Callable[[], torch.Tensor], *, scale: float = 1.0) -> torch.Tensor:
+        """Return the mean loss of a pass and of one with perturbed weights, which stay perturbed.
 
-        The first pass's gradient is taken at once, so that there is one network in memory, and
-        comes back as that of a term that adds nothing: whoever calls `backward` need not know.
+        The gradient of the first pass is computed at once, so that only one graph is in memory. It
+        is added by a term whose value is zero, so that the caller of `backward` need not know.
 
         Args:
-            passed: runs a pass and returns its loss.
-            scale: of the loss while its gradient is taken, as for half precision.
+            run_pass: runs a pass and returns its loss.
+            scale: the loss is multiplied by this while its gradient is computed, as in half
+                precision.
         """
         targets = self._targets()
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -81,7 +83,7 @@ class Attack:
         for target in frozen:
             target.requires_grad_(True)
         try:
-            first = passed()
+            first = run_pass()
             wanted = [*trained, *frozen]
             gradients = dict(
                 zip(
@@ -94,10 +96,10 @@ class Attack:
             for target in frozen:
                 target.requires_grad_(False)
         self._move((target, gradients[target]) for target in targets)
-        second = passed()
+        second = run_pass()
         known = [gradients[each] for each in trained]
-        again: torch.Tensor = _Again.apply(known, scale, *trained)  # type: ignore[no-untyped-call]  # torch's apply
-        return (second + first.detach() + again) / 2
+        zero: torch.Tensor = _KnownGradients.apply(known, scale, *trained)  # type: ignore[no-untyped-call]  # torch's apply
+        return (second + first.detach() + zero) / 2
 
     def _targets(self) -> list[torch.nn.Parameter]:
         if self.kind == "awp":
@@ -108,7 +110,7 @@ class Attack:
             table = None
         if table is None:
             raise ModelError(
-                f"model.adversarial: {type(self.model).__name__} has no table of embeddings. "
+                f"model.adversarial: {type(self.model).__name__} has no input embeddings. "
                 "Use kind: awp."
             )
         return [table.weight]
@@ -122,13 +124,13 @@ class Attack:
             whole = target.norm() if self.kind == "awp" else 1.0
             self._kept.append((target, target.detach().clone()))
             moved = gradient * (self.size * whole / norm)
-            known = (norm > 0) & norm.isfinite()  # else there is no direction to move in
+            known = (norm > 0) & norm.isfinite()  # otherwise there is no direction to move in
             target.add_(torch.where(known, moved, 0.0))
-        torch.clear_autocast_cache()  # of the weights in half precision, as they were before
+        torch.clear_autocast_cache()  # it contains half-precision copies of the weights
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put the weights back, to the bit."""
+        """Restore the weights exactly."""
         for target, kept in self._kept:
             target.copy_(kept)
         torch.clear_autocast_cache()

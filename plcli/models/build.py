@@ -1,4 +1,4 @@
-"""The values of a TransformerModule checked, and its network built from them."""
+"""Checks the settings of a TransformerModule and builds its network."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from plcli.models.init_from import continue_from
 from plcli.pretrained import weights
 
 LOSS_OPTIONS = ("class_weights", "focal", "label_smoothing", "huber", "r_drop")
-RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # what is wanted, and whether it is
+RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # the range in words, and its check
     "focal": ("0 or more", lambda value: 0 <= value < math.inf),
     "label_smoothing": ("0 to below 1", lambda value: 0 <= value < 1),
     "huber": ("more than 0", lambda value: 0 < value < math.inf),
@@ -24,22 +24,22 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # what is wanted, an
 
 
 def check(module: Any) -> None:
-    """Check what a module was given, before anything is loaded.
+    """Check the settings of a module before anything is loaded.
 
     Raises:
-        UsageError: if a value is out of its range, or goes with no other.
+        UsageError: if a value is out of range, or contradicts another one.
     """
     if [module.pretrained, module.architecture, module.init_from].count(None) != 2:
         raise UsageError(
-            "model: give either pretrained (weights to start from), init_from (a run to go on "
-            "from) or architecture (a model_type and sizes)."
+            "model: give exactly one of pretrained (weights to start from), init_from (a run to "
+            "start from) and architecture (a model_type and sizes)."
         )
     for name in LOSS_OPTIONS:
         if getattr(module, name) not in (None, 0) and name not in module.loss_options:
-            takes = sorted(module.loss_options)
+            supported = sorted(module.loss_options)
             raise UsageError(
-                f"model.{name}: the loss of {type(module).__name__} here has no use for it"
-                f"{f'; it takes {listed(takes)}' if takes else ''}. Leave the key away."
+                f"model.{name}: the loss of {type(module).__name__} does not support it here"
+                f"{f'; it supports {listed(supported)}' if supported else ''}. Remove the key."
             )
     for name, (wanted, is_right) in RANGES.items():
         value = getattr(module, name)
@@ -47,7 +47,8 @@ def check(module: Any) -> None:
             raise UsageError(f"model.{name}: got {value}, expected {wanted}.")
     if module.plateau is not None and module.schedule != "plateau":
         raise UsageError(
-            f"model.plateau: goes with schedule: plateau, but schedule is {module.schedule}."
+            f"model.plateau: needs schedule: plateau, but schedule is {module.schedule}. "
+            "Set model.schedule: plateau, or remove the key."
         )
     if module.lora is not None:
         _check_lora(module)
@@ -57,21 +58,25 @@ def _check_lora(module: Any) -> None:
     assert module.lora is not None
     if module.architecture is not None:
         raise UsageError(
-            "model.lora: beside random weights nothing can be learnt. "
+            "model.lora: needs pretrained weights, but architecture starts from random ones. "
             "Give pretrained instead of architecture."
         )
     if module.freeze is not None:
-        raise UsageError("model: lora freezes all but the head; leave freeze away.")
+        raise UsageError(
+            "model: lora already freezes everything except the head. Remove model.freeze."
+        )
     if module.init_from is not None and module.lora.save == "adapter":
-        raise UsageError("model.lora.save: with init_from only merged is there.")
+        raise UsageError(
+            "model.lora.save: adapter is not supported with init_from. Set it to merged."
+        )
 
 
 def build(module: Any) -> tuple[Any, frozenset[str]]:
     """Load or build a module's network.
 
     Returns:
-        The network, in training mode, and the names of the parameters that no weights were there
-        for; of random weights throughout, none.
+        The network, in training mode, and the names of the newly initialized parameters. There are
+        none if all weights are random.
     """
     import transformers
 
@@ -109,20 +114,20 @@ def _check_dropout(model: Any) -> None:
     if not any(value for key, value in settings.items() if "drop" in key):
         raise UsageError(
             f"model.r_drop: this {model.config.model_type} has no dropout, so that two passes do "
-            "not differ. Leave the key away, or give it some."
+            "not differ. Remove the key, or use a model with dropout."
         )
 
 
-def check_sizes(model: Any, *, longest: int | None, pieces: int | None) -> None:
+def check_sizes(model: Any, *, longest: int | None, vocab_size: int | None) -> None:
     """Check that a network can take the data's tokens.
 
     Args:
         model: the network.
-        longest: tokens of the longest row.
-        pieces: entries of the tokenizer.
+        longest: the maximum number of tokens in a row.
+        vocab_size: the vocabulary size of the tokenizer.
 
     Raises:
-        ModelError: if it has fewer positions, or vectors for fewer entries.
+        ModelError: if the network has too few positions or too few token embeddings.
     """
     limit = weights.most_positions(model)
     if limit is not None and longest is not None and longest > limit:
@@ -131,15 +136,15 @@ def check_sizes(model: Any, *, longest: int | None, pieces: int | None) -> None:
             f"Set it to {limit} or less."
         )
     known = weights.vocabulary(model)
-    if known is not None and pieces is not None and pieces > known:
+    if known is not None and vocab_size is not None and vocab_size > known:
         raise ModelError(
-            f"data.tokenizer: its {pieces} tokens are more than the {known} that the model "
-            "knows. Leave the key away, so that the tokenizer is the model's own."
+            f"data.tokenizer: its {vocab_size} tokens are more than the {known} tokens of the "
+            "model. Remove the key to use the model's own tokenizer."
         )
 
 
 def label_settings(names: Sequence[str]) -> dict[str, Any]:
-    """Return what a model's config says of its labels, in order."""
+    """Return the label settings of a model's config, for label names in order."""
     return {
         "id2label": dict(enumerate(names)),
         "label2id": {name: index for index, name in enumerate(names)},
@@ -155,5 +160,6 @@ def check_compiler() -> None:
     names = (os.environ.get("CXX", "g++"), "g++", "clang++", "cl")
     if not any(shutil.which(name) for name in names):
         raise MachineError(
-            "model.compile: needs a C++ compiler, and there is none. Install g++, or leave it off."
+            "model.compile: needs a C++ compiler, but none was found. Install g++, or set "
+            "model.compile: false."
         )

@@ -1,6 +1,7 @@
-"""Generating tokens: the options of a config, checked, and kept in the model's generation config.
+"""Text generation: checks the options of a config and stores them in the model's generation config.
 
-transformers writes that as generation_config.json beside the weights, and reads it again.
+transformers saves the generation config as generation_config.json next to the weights, and reads it
+from there.
 """
 
 import logging
@@ -18,11 +19,11 @@ from plcli.pretrained import weights
 
 logger = logging.getLogger(__name__)
 
-OPTIONS = (  # named as transformers names them
+OPTIONS = (  # with the names that transformers uses
     *("max_new_tokens", "num_beams", "length_penalty", "no_repeat_ngram_size"),
     *("do_sample", "temperature", "top_p"),
 )
-OF_BEAMS = ("length_penalty", "early_stopping")  # which mean nothing without beams
+OF_BEAMS = ("length_penalty", "early_stopping")  # no effect without beam search
 OF_SAMPLING = (
     *("temperature", "top_p", "top_k", "min_p", "top_h", "typical_p"),
     *("epsilon_cutoff", "eta_cutoff"),
@@ -30,10 +31,10 @@ OF_SAMPLING = (
 
 
 def check(options: Mapping[str, Any]) -> None:
-    """Check the values of options; None stands for one that is not given.
+    """Check the values of options; None means that an option is not set.
 
     Raises:
-        UsageError: if one is out of its range, or changes nothing.
+        UsageError: if an option is out of range or has no effect.
     """
     for name, least in (("max_new_tokens", 1), ("num_beams", 1), ("no_repeat_ngram_size", 0)):
         value = options.get(name)
@@ -42,38 +43,38 @@ def check(options: Mapping[str, Any]) -> None:
     temperature, top_p = options["temperature"], options["top_p"]
     if temperature is not None and not 0 < temperature < math.inf:
         raise UsageError(
-            f"model.temperature: got {temperature}, expected more than 0. For the likeliest token "
-            "set model.do_sample: false and model.temperature: null."
+            f"model.temperature: got {temperature}, expected more than 0. To always choose the "
+            "most likely token, set model.do_sample: false and model.temperature: null."
         )
     if top_p is not None and not 0 < top_p <= 1:
-        raise UsageError(f"model.top_p: got {top_p}, expected more than 0 and 1 at most.")
+        raise UsageError(f"model.top_p: got {top_p}, expected more than 0 and at most 1.")
     if options["do_sample"] is False:
         _refuse(options, "temperature", "do_sample: true")
         _refuse(options, "top_p", "do_sample: true")
 
 
 def _refuse(options: Mapping[str, Any], name: str, needed: str) -> None:
-    """Refuse an option that changes nothing without another."""
+    """Refuse an option that has no effect without another one."""
     if options.get(name) is not None:
         raise UsageError(
-            f"model.{name}: {options[name]} changes nothing without model.{needed}. "
+            f"model.{name}: {options[name]} has no effect without model.{needed}. "
             f"Set that, or model.{name}: null."
         )
 
 
 def settle(model: Any, options: Mapping[str, Any], *, most: int | None) -> None:
-    """Put options into a model's generation config.
+    """Store options in a model's generation config.
 
-    What the model itself says of beams or of sampling is dropped where there is none: transformers
-    would refuse to save it beside the weights, once all is trained.
+    The model's own settings for beam search or sampling are removed where these are not used,
+    because transformers would refuse to save them with the weights after training.
 
     Args:
-        model: of transformers.
+        model: a transformers model.
         options: those that are not None replace the model's own.
-        most: new tokens, where neither options nor model say it.
+        most: the maximum number of new tokens if neither the options nor the model set it.
 
     Raises:
-        UsageError: if an option changes nothing without another, or they contradict the model's.
+        UsageError: if an option has no effect without another one, or contradicts the model's own.
     """
     settled = model.generation_config
     for name, value in options.items():
@@ -81,8 +82,8 @@ def settle(model: Any, options: Mapping[str, Any], *, most: int | None) -> None:
             setattr(settled, name, value)
     if settled.max_new_tokens is None:
         settled.max_new_tokens = most or weights.most_positions(model)
-    settled.max_length = None  # transformers' own limit, of the start token and the rest
-    settled.num_return_sequences = None  # a row to predict has one text
+    settled.max_length = None  # transformers' own limit, which counts the start token as well
+    settled.num_return_sequences = None  # each predicted row has one text
     for name, used, needed in (
         ("temperature", settled.do_sample, "do_sample: true"),
         ("top_p", settled.do_sample, "do_sample: true"),
@@ -99,20 +100,20 @@ def settle(model: Any, options: Mapping[str, Any], *, most: int | None) -> None:
     try:
         settled.validate(strict=True)
     except ValueError as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise UsageError(
-            f"pretrained: its generation_config.json cannot be kept: {said} Mend that file."
+            f"pretrained: its generation_config.json is not valid: {reason} Correct that file."
         ) from None
 
 
 def generate(model: Any, batch: Mapping[str, Any], *, seed: int) -> torch.Tensor:
     """Generate tokens for a batch, int64 [rows, tokens].
 
-    Drawn tokens depend on the seed and the batch, and on nothing that was drawn before.
+    Sampled tokens depend only on the seed and the batch, not on earlier samples.
     """
-    drawn = bool(model.generation_config.do_sample)
-    with isolate_rng() if drawn else nullcontext():
-        if drawn:
+    do_sample = bool(model.generation_config.do_sample)
+    with isolate_rng() if do_sample else nullcontext():
+        if do_sample:
             torch.manual_seed(seed)
         ids: torch.Tensor = model.generate(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
@@ -129,33 +130,33 @@ def continued(
     num_beams: int,
     seed: int | None,
 ) -> list[dict[str, Any]]:
-    """Continue prompts, and return a row for each: its id, the text, and whether it ended.
+    """Continue prompts and return one row for each: id, text, and whether it reached an end token.
 
     Args:
-        model: of transformers.
+        model: a transformers model.
         tokenizer: turns tokens into text.
-        batch: input_ids and attention_mask, int64 [rows, tokens], padded at the left; id and index.
-        max_new_tokens: of a continuation, at most.
-        num_beams: continuations that are pursued side by side.
-        seed: of drawn tokens; None takes the likeliest.
+        batch: input_ids and attention_mask, int64 [rows, tokens], padded on the left; id and index.
+        max_new_tokens: the maximum number of tokens in a continuation.
+        num_beams: the number of beams.
+        seed: for sampling; None always chooses the most likely token.
     """
     from transformers import GenerationConfig
 
     ids = _with_room(model, batch, max_new_tokens)
     width = ids["input_ids"].shape[1]
-    settled, draws = model.generation_config, None
+    settled, processors = model.generation_config, None
     if seed is not None:
-        draws = [Sampling(settled.temperature, settled.top_p, batch["index"], seed=seed)]
-    with weights.quiet():  # it asks for a mask where all rows are full
+        processors = [Sampling(settled.temperature, settled.top_p, batch["index"], seed=seed)]
+    with weights.quiet():  # it warns about a missing mask if no row is padded
         written = model.generate(
             **ids,
             generation_config=GenerationConfig(
                 max_new_tokens=max_new_tokens,
                 num_beams=num_beams,
-                do_sample=False,  # it is Sampling that samples
+                do_sample=False,  # Sampling does the sampling
                 pad_token_id=tokenizer.pad_token_id,
             ),
-            logits_processor=draws,
+            logits_processor=processors,
         )
     ends = settled.eos_token_id
     ends = set(ends if isinstance(ends, list) else [ends])
@@ -170,7 +171,7 @@ def continued(
 def _with_room(
     model: Any, batch: Mapping[str, Any], max_new_tokens: int
 ) -> dict[str, torch.Tensor]:
-    """Return prompts whose beginning is cut where a continuation would have no positions."""
+    """Return the prompts, truncated on the left where the continuation would not fit."""
     tensors = {name: batch[name] for name in ("input_ids", "attention_mask")}
     limit = weights.most_positions(model)
     if limit is None or tensors["input_ids"].shape[1] <= limit - max_new_tokens:
@@ -179,7 +180,7 @@ def _with_room(
     lengths = tensors["attention_mask"].sum(1).tolist()
     cut = [id for id, length in zip(batch["id"], lengths, strict=True) if length > room]
     logger.warning(
-        "prompts cut at their beginning to %d tokens, so that model.max_new_tokens: %d fit "
+        "prompts truncated on the left to %d tokens, so that model.max_new_tokens: %d fits "
         "into the model's %d positions: %d, the first has the id %s",
         room, max_new_tokens, limit, len(cut), cut[0],
     )  # fmt: skip
@@ -187,7 +188,7 @@ def _with_room(
 
 
 def until_end(ids: torch.Tensor, ends: int | list[int] | None) -> torch.Tensor:
-    """Return which tokens stand before or at the first end token, bool [rows, tokens]."""
+    """Return a mask of the tokens up to and including the first end token, bool [rows, tokens]."""
     if ends is None:
         return torch.ones_like(ids, dtype=torch.bool)
     ending = torch.isin(ids, torch.as_tensor(ends, device=ids.device)).long()
@@ -195,16 +196,16 @@ def until_end(ids: torch.Tensor, ends: int | list[int] | None) -> torch.Tensor:
 
 
 class Sampling:
-    """Lets the largest score be a sample: Gumbel noise is added to the scores.
+    """Adds Gumbel noise to the scores, so that the token with the highest score is a sample.
 
-    A row's noise depends on the seed and the row alone, so that its continuation does not depend on
-    the rows that share its batch. See Maddison et al. 2014, A* Sampling, section 2.
+    The noise of a row depends only on the seed and the row, so that its continuation does not
+    depend on the other rows of its batch. See Maddison et al. 2014, A* Sampling, section 2.
 
     Args:
         temperature: scores are divided by it.
-        top_p: the probability of the tokens that are sampled among.
-        rows: the numbers of the batch's rows.
-        seed: of the noise.
+        top_p: the total probability of the tokens that are sampled from.
+        rows: the row numbers of the batch.
+        seed: for the noise.
     """
 
     def __init__(self, temperature: float, top_p: float, rows: list[int], *, seed: int) -> None:
@@ -212,7 +213,7 @@ class Sampling:
         self.generators = [np.random.default_rng((seed, row)) for row in rows]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return scores float32 [rows, vocabulary] with noise."""
+        """Return the scores with noise, float32 [rows, vocabulary]."""
         from transformers import TopPLogitsWarper
 
         scores = scores / self.temperature

@@ -1,8 +1,9 @@
-"""`init_from`: a network for a task that starts from the weights of another run.
+"""`init_from`: builds a network for a task from the weights of another run.
 
-The network is built anew and tensors are copied. Of the same task all of them are taken, and the
-head's rows follow the names of the labels; of another task the encoder's, whose names are compared
-from the encoder on: an embedding model is an encoder alone, a classifier holds it as `bert.`.
+A new network is built and tensors are copied into it. From a run of the same task all tensors are
+copied, and the rows of the head are matched by label name. From a run of another task the encoder
+is copied; its tensor names are compared without their prefix, because an embedding model is an
+encoder alone, while a classifier contains it as `bert.`.
 """
 
 import copy
@@ -23,41 +24,43 @@ logger = logging.getLogger(__name__)
 
 
 def artefact_folder(name: str) -> Path:
-    """Return the model/ folder of a run folder, or of a model/ folder itself, and verify it.
+    """Return the model/ folder of a run, given either of the two folders, and verify it.
 
     Raises:
-        ModelError: if it is neither, or damaged.
+        ModelError: if the folder is neither of them, or is damaged.
     """
     folder = Path(name).expanduser()
     if not artefact.exists(folder) and artefact.exists(folder / "model"):
         folder = folder / "model"
     if not artefact.exists(folder):
         raise ModelError(
-            f"model.init_from: {name} is neither a finished run nor its model/ folder "
+            f"model.init_from: {name} is neither a finished run nor the model/ folder of one "
             f"({artefact.CARD}). Name one, or use pretrained for other weights."
         )
     artefact.load(folder)
     if not (folder / "config.json").exists():
-        raise ModelError(f"model.init_from: {folder} holds no transformer.")
+        raise ModelError(
+            f"model.init_from: {folder} does not contain a transformer. Name another run."
+        )
     return folder
 
 
 def continue_from(auto_class: Any, name: str, **settings: Any) -> tuple[Any, frozenset[str]]:
     """Build a network for a task from another run's weights.
 
-    The head's rows follow the names of the labels where the other run was of the same task, and
-    what it said of generation is kept; else the head is fresh.
+    If the other run has the same task, the rows of the head are matched by label name and the
+    generation config is kept. Otherwise the head is newly initialized.
 
     Args:
-        auto_class: such as `transformers.AutoModelForSequenceClassification`.
+        auto_class: a class such as `transformers.AutoModelForSequenceClassification`.
         name: the run or model/ folder.
-        settings: of the network's config, such as `id2label`.
+        settings: settings of the network's config, such as `id2label`.
 
     Returns:
-        The network, in training mode, and the names of its fresh parameters.
+        The network, in training mode, and the names of its newly initialized parameters.
 
     Raises:
-        ModelError: if there is no such run, or nothing of its network can be taken.
+        ModelError: if there is no such run, or none of its encoder's weights fit.
     """
     old = _load(artefact_folder(name))
     config = copy.deepcopy(old.config)
@@ -72,21 +75,22 @@ def continue_from(auto_class: Any, name: str, **settings: Any) -> tuple[Any, fro
     fresh = _copy(before, new, labels)
     if not any(key not in fresh and not Parts(new).in_head(key) for key in new.state_dict()):
         raise ModelError(
-            f"model.init_from: {name} holds a {type(old).__name__}, of whose encoder no weights "
-            f"fit a {type(new).__name__}, so that training would start at random. "
+            f"model.init_from: {name} contains a {type(old).__name__}. None of its encoder's "
+            f"weights fit a {type(new).__name__}, so training would start from random weights. "
             "Name another run, or use pretrained for other weights."
         )
     if same_task and new.can_generate():
         new.generation_config = copy.deepcopy(old.generation_config)
-    _say(name, labels, fresh)
+    _log_copied(name, labels, fresh)
     return new.train(), frozenset(fresh)
 
 
 def _load(folder: Path) -> Any:
-    """Load a run's network as the class that it was saved as; without a class, the encoder alone.
+    """Load a run's network as the class it was saved as; if no class is named, the encoder alone.
 
     Raises:
-        ModelError: if it is damaged, or names a class that transformers has not for its kind.
+        ModelError: if it is damaged, or names a class that transformers does not have for its
+            model type.
     """
     import transformers
 
@@ -97,19 +101,21 @@ def _load(folder: Path) -> Any:
             return lora.load_model(transformers.AutoModel, str(folder))
         if kind not in (known := _classes(type(config))):
             raise ModelError(
-                f"{folder / 'config.json'} names the architecture '{kind}', which transformers has "
-                f"not for a {config.model_type}. Copy the folder again, or name another run."
+                f"{folder / 'config.json'} names the architecture '{kind}', which transformers "
+                f"does not have for a {config.model_type}. Copy the folder again, or name another "
+                "run."
             )
         return lora.load_model(known[kind], str(folder))
     except ModelError as error:
-        said = str(error).removeprefix("pretrained: ")
-        raise ModelError(f"model.init_from: {said}") from error
+        message = str(error).removeprefix("pretrained: ")
+        raise ModelError(f"model.init_from: {message}") from error
 
 
 def _classes(config: type) -> dict[str, Any]:
-    """Return the networks that transformers' Auto classes build from a config, by their names.
+    """Return the network classes that transformers' Auto classes build from a config, by name.
 
-    A name in a file is looked up among these alone, and not among all that transformers exports.
+    A class name from a file is looked up only among these, not in everything that transformers
+    exports.
     """
     import transformers
 
@@ -124,11 +130,11 @@ def _classes(config: type) -> dict[str, Any]:
 
 
 def _encoder(old: Any, prefix: str) -> dict[str, torch.Tensor]:
-    """Return the tensors of a network's encoder by the names that another network has for them.
+    """Return the tensors of a network's encoder under the names they have in another network.
 
     Args:
-        old: the network; what was not in its file is left out.
-        prefix: what the names of the other network's encoder begin with.
+        old: the network; tensors that were not in its file are left out.
+        prefix: the prefix of the encoder's names in the other network.
     """
     own = Parts(old).prefix
     return {
@@ -141,7 +147,7 @@ def _encoder(old: Any, prefix: str) -> dict[str, torch.Tensor]:
 def _copy(
     before: Mapping[str, torch.Tensor], new: Any, labels: tuple[list[str], list[str]] | None
 ) -> set[str]:
-    """Copy tensors into a network where they fit, and return the names of the others."""
+    """Copy tensors into a network where they fit, and return the names of those not copied."""
     parts, fresh = Parts(new), set()
     with torch.no_grad():
         for key, tensor in new.state_dict().items():
@@ -162,7 +168,7 @@ def _in_order(names: Mapping[Any, str]) -> list[str]:
 
 
 def _is_by_label(was: Any, now: Any, labels: tuple[list[str], list[str]]) -> bool:
-    """Whether a tensor has a row for each label, before and now."""
+    """Whether a tensor has a row for each label, in both networks."""
     rows = was.ndim and (len(was), len(now)) == (len(labels[0]), len(labels[1]))
     return bool(rows and was.shape[1:] == now.shape[1:] and labels[0] != labels[1])
 
@@ -173,17 +179,14 @@ def _copy_rows(was: Any, now: Any, labels: tuple[list[str], list[str]]) -> None:
             now[row] = was[labels[0].index(label)]
 
 
-def _say(name: str, labels: tuple[list[str], list[str]] | None, fresh: set[str]) -> None:
-    said = ""
+def _log_copied(name: str, labels: tuple[list[str], list[str]] | None, fresh: set[str]) -> None:
+    found: list[tuple[str, list[str]]] = []
     if labels is not None:
-        kept = [label for label in labels[1] if label in labels[0]]
-        new = [label for label in labels[1] if label not in labels[0]]
-        gone = [label for label in labels[0] if label not in labels[1]]
-        said = ", ".join(
-            f"{what} {listed(some)}"
-            for what, some in (("known labels", kept), ("new", new), ("gone", gone))
-            if some
-        )
-    if fresh:
-        said += f"{'; ' if said else ''}fresh: {listed(sorted(fresh))}"
-    logger.info("init_from %s%s", name, f": {said}" if said else "")
+        found = [
+            ("kept labels", [label for label in labels[1] if label in labels[0]]),
+            ("new labels", [label for label in labels[1] if label not in labels[0]]),
+            ("dropped labels", [label for label in labels[0] if label not in labels[1]]),
+        ]
+    found.append(("newly initialized", sorted(fresh)))
+    details = "; ".join(f"{what}: {listed(names)}" for what, names in found if names)
+    logger.info("init_from %s%s", name, f": {details}" if details else "")

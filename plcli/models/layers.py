@@ -1,4 +1,4 @@
-"""How deep training reaches: the parts of a network by depth, and freezing."""
+"""The parts of a network by depth, and freezing the lowest of them."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +18,7 @@ class Parts:
 
     Attributes:
         model: the network, as transformers builds it.
-        fresh: names of parameters that no pretrained weights were there for.
+        fresh: names of newly initialized parameters, which have no pretrained weights.
     """
 
     model: Any
@@ -26,13 +26,13 @@ class Parts:
 
     @property
     def prefix(self) -> str:
-        """What the names of the encoder's parameters begin with; empty where it is all there is."""
+        """The prefix of the encoder's parameter names; empty if the network is only an encoder."""
         name = getattr(self.model, "base_model_prefix", "")
         return f"{name}." if name and hasattr(self.model, name) else ""
 
     @cached_property
     def layers(self) -> list[str]:
-        """The names of the layers from the bottom up; an encoder's, then its decoder's.
+        """The names of the layers from the bottom up; those of an encoder before its decoder's.
 
         Raises:
             ModelError: if the network has no list of layers.
@@ -45,10 +45,10 @@ class Parts:
         stacks = {name: size for name, size in stacks.items() if name.startswith(self.prefix)}
         if not any(stacks.values()):
             raise ModelError(
-                f"{type(self.model).__name__}: its layers cannot be told apart, so that freeze, "
-                "layer_decay and unfreezing do not work for it. Leave them away."
+                f"{type(self.model).__name__}: has no list of layers, so freeze, layer_decay and "
+                "unfreezing do not work with it. Remove these keys."
             )
-        # beside the layers stand shorter lists, such as a pyramid's poolings
+        # besides the layers there are shorter lists, such as the poolings of a pyramid
         kinds = {
             name.rpartition(".")[2] for name, size in stacks.items() if size == max(stacks.values())
         }
@@ -68,8 +68,8 @@ class Parts:
     def depths(self) -> dict[str, int]:
         """The depth of every parameter by name.
 
-        0 is of the embeddings, 1 of the lowest layer, and one more than there are layers of the
-        head and of all that is fresh.
+        The embeddings have depth 0 and the lowest layer has depth 1. The head and all newly
+        initialized parameters have the number of layers plus 1.
         """
         number = {layer: depth for depth, layer in enumerate(self.layers, start=1)}
         found = {}
@@ -86,7 +86,7 @@ class Parts:
         return found
 
     def in_head(self, name: str) -> bool:
-        """Whether a parameter is of the task's head, or fresh."""
+        """Whether a parameter belongs to the task's head or is newly initialized."""
         return name in self.fresh or not name.startswith(self.prefix)
 
     @property
@@ -95,13 +95,14 @@ class Parts:
         return ["embeddings", *(f"layer {n + 1}" for n in range(len(self.layers))), "head"]
 
     def place(self, name: str) -> str:
-        """Return the name of the part that a parameter stands in."""
+        """Return the name of the part that a parameter belongs to."""
         return self.names[self.depths[name]]
 
     def trained_whole(self) -> set[str]:
-        """Return the names of the parameters that low-rank updates cannot do for.
+        """Return the names of the parameters that LoRA has to train in full.
 
-        These are the fresh ones and the head's, but for a language model's, which is pretrained.
+        These are the newly initialized ones and those of the head. The head of a language model is
+        pretrained and not among them.
         """
         output = getattr(self.model, "get_output_embeddings", lambda: None)()
         language = output is not None
@@ -112,13 +113,14 @@ class Parts:
         }
 
     def freeze(self, what: Freeze) -> None:
-        """Leave the lowest parts as they are.
+        """Freeze the lowest parts.
 
         Args:
-            what: how many layers, with the embeddings; embeddings; or all but the head.
+            what: the number of layers to freeze together with the embeddings; or `embeddings`; or
+                `all` for everything except the head.
 
         Raises:
-            UsageError: if there are not so many layers, or nothing would be left to train.
+            UsageError: if there are fewer layers, or nothing would be left to train.
         """
         count = len(self.layers)
         if isinstance(what, int) and not 1 <= what <= count:

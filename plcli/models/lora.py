@@ -1,13 +1,14 @@
-"""LoRA through peft: low-rank updates beside frozen weights, saved merged or by themselves.
+"""LoRA with peft: low-rank updates of frozen weights, saved merged or as an adapter.
 
-Updates are put into the network in place, so that it stays the class that its task knows. Saved as
-an adapter, model/ holds what peft's own `PeftModel.from_pretrained(network, folder)` loads:
+Updates are added to the network in place, so that its class stays the one that its task expects.
+If they are saved as an adapter, peft's own `PeftModel.from_pretrained(network, folder)` can load
+model/, which contains:
 
-    adapter_model.safetensors   the updates, and the head, which is trained whole
-    adapter_config.json         peft's settings, and where the pretrained weights are
-    config.json                 the network with its head
+    adapter_model.safetensors   the updates, and the head, which is trained in full
+    adapter_config.json         peft's settings, and the location of the pretrained weights
+    config.json                 the config of the network with its head
 
-and plcli.json says under `base` where the pretrained weights were and what their sha256 is.
+The key `base` of plcli.json has the location of the pretrained weights and their sha256.
 """
 
 import copy
@@ -27,9 +28,9 @@ from plcli.runs import artefact, atomic_files
 
 logger = logging.getLogger(__name__)
 
-ADAPTER = "default"  # peft's name of the only one
-PREFIX = "base_model.model."  # of every name in peft's files
-TASK_TYPES = {  # of peft, by the end of a network's class
+ADAPTER = "default"  # peft's name of an adapter if there is only one
+PREFIX = "base_model.model."  # the prefix of every name in peft's files
+TASK_TYPES = {  # peft's task types, by the suffix of the network's class name
     "ForSequenceClassification": "SEQ_CLS",
     "ForTokenClassification": "TOKEN_CLS",
     "ForQuestionAnswering": "QUESTION_ANS",
@@ -41,19 +42,20 @@ TASK_TYPES = {  # of peft, by the end of a network's class
 
 @dataclass(kw_only=True)
 class Lora:
-    """Low-rank updates of some matrices are trained instead of the network (Hu et al. 2021).
+    """Trains low-rank updates of some matrices instead of the network (LoRA, Hu et al. 2021).
 
     Args:
-        rank: of an update.
-        alpha: updates are multiplied with alpha / rank; by default twice the rank.
-        dropout: of an update's input.
-        targets: names of the linear layers that are updated, or all-linear; by default those that
-            peft chooses for the architecture, and all-linear where it knows none.
-        dora: whether direction and size of the weights are learnt apart (Liu et al. 2024).
-        quantize: 4bit keeps the frozen weights in four bits, on a GPU (QLoRA, Dettmers et al.
-            2023), while it is trained; what was learnt is used beside the weights as they were.
-        save: merged leaves an ordinary model; adapter the updates and the head alone, which need
-            the pretrained model where it was; plcli and peft load it, others do not.
+        rank: the rank of the updates.
+        alpha: updates are multiplied by alpha / rank; by default twice the rank.
+        dropout: the dropout on the input of the updates.
+        targets: names of the linear layers to update, or all-linear; by default those that peft
+            chooses for the architecture, or all-linear if it does not know the architecture.
+        dora: whether direction and magnitude of the weights are learned separately (DoRA, Liu et
+            al. 2024).
+        quantize: 4bit keeps the frozen weights in 4 bits during training, on a GPU (QLoRA, Dettmers
+            et al. 2023); after training, the updates are used with the original weights.
+        save: merged saves an ordinary model; adapter saves only the updates and the head. An
+            adapter needs the pretrained model at its location, and only plcli and peft can load it.
     """
 
     rank: int = 8
@@ -74,21 +76,21 @@ class Lora:
             raise UsageError(f"model.lora.dropout: got {self.dropout}, expected 0 to below 1.")
         if self.quantize and self.save == "merged":
             raise UsageError(
-                "model.lora: weights of four bits cannot hold what was learnt. "
+                "model.lora: updates cannot be merged into 4-bit weights. "
                 "Set model.lora.save: adapter."
             )
 
 
 def add(model: Any, lora: Lora, trained: set[str]) -> None:
-    """Put updates beside a network's matrices, and freeze all but these and what is trained whole.
+    """Add updates to a network's matrices, and freeze all other weights that are not in `trained`.
 
     Args:
-        model: the network, which is changed.
-        lora: what is wanted.
-        trained: the names of parameters that are trained whole.
+        model: the network, which is changed in place.
+        lora: the settings.
+        trained: the names of the parameters that are trained in full.
 
     Raises:
-        UsageError: if no layer has such a name.
+        UsageError: if there is no layer with the name of a target.
         MachineError: if peft is not installed.
     """
     peft = packages.need("peft", extra="peft", purpose="model.lora")
@@ -102,7 +104,7 @@ def add(model: Any, lora: Lora, trained: set[str]) -> None:
                     f"model.lora.targets: {type(model).__name__} has no layer '{name}'. "
                     f"There are: {listed(_last_parts(linear))}."
                 )
-    # modules_to_save would wrap the head: it is trained as it is, and named when it is saved
+    # modules_to_save would wrap the head, so it is only set when the adapter is saved
     config = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=2 * lora.rank if lora.alpha is None else lora.alpha,
@@ -126,14 +128,15 @@ def add(model: Any, lora: Lora, trained: set[str]) -> None:
 
 
 def _owners(names: set[str]) -> set[str]:
-    """Return the names of the modules that hold parameters."""
+    """Return the names of the modules that parameters belong to, given the parameters' names."""
     return {name.rpartition(".")[0] for name in names if "." in name}
 
 
 def _linear_names(model: Any, trained: set[str]) -> list[str]:
     from transformers.pytorch_utils import Conv1D
 
-    tied = getattr(model.get_input_embeddings(), "weight", None)  # an update would change both
+    # an update of an output layer with tied weights would also change the input embeddings
+    tied = getattr(model.get_input_embeddings(), "weight", None)
     return [
         name
         for name, module in model.named_modules()
@@ -147,14 +150,14 @@ def _last_parts(names: list[str]) -> list[str]:
 
 
 def _is_transposed(model: Any) -> bool:
-    """Whether its matrices are stored as GPT-2's are."""
+    """Whether the matrices are stored transposed, as those of GPT-2."""
     from transformers.pytorch_utils import Conv1D
 
     return any(isinstance(module, Conv1D) for module in model.modules())
 
 
 def prepare_four_bits() -> dict[str, Any]:
-    """Return what `from_pretrained` needs to keep weights in four bits.
+    """Return the arguments of `from_pretrained` for 4-bit weights.
 
     Raises:
         MachineError: if there is no GPU, or bitsandbytes is not installed.
@@ -162,7 +165,7 @@ def prepare_four_bits() -> dict[str, Any]:
     if not torch.cuda.is_available():
         raise MachineError(
             "model.lora.quantize: 4bit needs a CUDA GPU, and this machine has none. "
-            "Leave quantize away: LoRA without it runs anywhere."
+            "Remove quantize: LoRA runs on any machine without it."
         )
     packages.need("bitsandbytes", extra="qlora", purpose="model.lora.quantize")
     from transformers import BitsAndBytesConfig
@@ -177,7 +180,7 @@ def prepare_four_bits() -> dict[str, Any]:
 
 
 def merged(model: Any) -> Any:
-    """Return a copy of a network with its updates added to its matrices."""
+    """Return a copy of a network with the updates merged into its matrices."""
     model = copy.deepcopy(model)
     _merge(model)
     return model
@@ -196,7 +199,7 @@ def _merge(model: Any) -> None:
 
 
 def is_adapted(model: Any) -> bool:
-    """Whether a network has updates beside its matrices."""
+    """Whether a network has low-rank updates."""
     return hasattr(model, "peft_config")
 
 
@@ -204,7 +207,7 @@ def is_adapted(model: Any) -> bool:
 
 
 def describe_base(name: str) -> dict[str, str]:
-    """Return where pretrained weights are and what they are, for plcli.json."""
+    """Return the location and the sha256 or revision of pretrained weights, for plcli.json."""
     folder = location.resolve(name)
     if Path(folder).is_dir():
         lasting = name if name.startswith("package:") else str(Path(folder).resolve())
@@ -217,18 +220,18 @@ def describe_base(name: str) -> dict[str, str]:
 
 
 def _sha256(folder: Path) -> str:
-    """Return the sha256 of the hashes of what a folder's outputs depend on."""
+    """Return the sha256 of the hashes of a model folder's config and weights."""
     files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
     return hashlib.sha256("".join(map(atomic_files.sha256, files)).encode()).hexdigest()
 
 
 def save(model: Any, folder: Path, *, base: str) -> None:
-    """Save the updates and what is trained whole.
+    """Save the updates and the parameters that are trained in full.
 
     Args:
         model: the network.
-        folder: where to.
-        base: where its pretrained weights came from.
+        folder: the folder to save to.
+        base: where the pretrained weights came from.
     """
     import peft
     from safetensors.torch import save_file
@@ -262,9 +265,9 @@ def save(model: Any, folder: Path, *, base: str) -> None:
 
 
 def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
-    """Load a pretrained network, or one that was saved as an adapter, whose updates are merged.
+    """Load a pretrained network; if it was saved as an adapter, merge its updates.
 
-    Args and errors are those of `pretrained.load_model`.
+    The arguments and errors are those of `plcli.pretrained.weights.load_model`.
     """
     folder = Path(location.resolve(name))
     if not (folder / artefact.ADAPTER).is_file():
@@ -272,7 +275,7 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
     from safetensors.torch import load_file
     from transformers import AutoConfig
 
-    if not settings:  # the head as it was
+    if not settings:  # keep the saved head
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         settings = {"id2label": config.id2label, "label2id": config.label2id}
         settings |= {"problem_type": config.problem_type} if config.problem_type else {}
@@ -290,32 +293,35 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
 
 
 def _checked_base(folder: Path) -> tuple[str, dict[str, str]]:
-    """Return where the pretrained weights of an adapter are, and of the hub the revision.
+    """Return the location of an adapter's pretrained weights and, on the hub, their revision.
 
     Raises:
-        ModelError: if they are not there, or are not those that it was trained beside.
+        ModelError: if they are missing, or are not those that the adapter was trained on.
     """
     try:
         base = json.loads((folder / artefact.CARD).read_text(encoding="utf-8"))["base"]
         name, expected, revision = str(base["name"]), base.get("sha256"), base.get("revision")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(
-            f"{folder}: holds an adapter, but its {artefact.CARD} does not say beside which "
-            "weights it was trained. Copy the folder again."
+            f"{folder}: contains an adapter, but its {artefact.CARD} does not name the weights "
+            "that it was trained on. Copy the folder again."
         ) from None
     try:
         found = Path(location.resolve(name))
     except ModelError as error:
         raise ModelError(
-            f"{folder}: is an adapter beside the weights of {name}, which are not there. Put them "
-            f"back, or train with model.lora.save: merged. ({error})"
+            f"{folder}: is an adapter for the weights of {name}, which were not found. Restore "
+            f"them, or train with model.lora.save: merged. ({error})"
         ) from None
     if found.is_dir() and found.resolve() == folder.resolve():
-        raise ModelError(f"{folder}: is an adapter beside itself. Copy the folder again.")
+        raise ModelError(
+            f"{folder}: is an adapter that names itself as its pretrained weights. "
+            "Copy the folder again."
+        )
     if _sha256(found) != expected if found.is_dir() else revision is None:
         raise ModelError(
-            f"{folder}: is an adapter beside the weights of {name}, which have changed since "
-            "(their sha256 differs). Put the former ones back."
+            f"{folder}: is an adapter for the weights of {name}, which have changed since "
+            "(their sha256 differs). Restore the original ones."
         )
     return name, {} if found.is_dir() else {"revision": str(revision)}
 
@@ -324,7 +330,7 @@ def _inject(model: Any, folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     import peft
 
     saved = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    # only these: others name code that peft would import
+    # only these settings, because others can name code that peft would import
     names = ("r", "lora_alpha", "target_modules", "exclude_modules", "use_dora", "fan_in_fan_out")
     peft.LoraModel(model, peft.LoraConfig(**{name: saved[name] for name in names}), ADAPTER)
     state = {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}
@@ -332,7 +338,7 @@ def _inject(model: Any, folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     whole = {key: tensor for key, tensor in state.items() if key in own}
     for key, tensor in whole.items():
         if own[key].shape != tensor.shape:
-            raise ValueError(f"{key} is of another size")
+            raise ValueError(f"{key} has another shape")
         own[key].copy_(tensor)
     updates = {key: tensor for key, tensor in state.items() if key not in whole}
     done = peft.set_peft_model_state_dict(model, updates, adapter_name=ADAPTER)

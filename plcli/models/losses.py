@@ -1,7 +1,8 @@
-"""Losses over logits and label ids, as means whose weights are known.
+"""Losses of logits and label ids, as means with known weights.
 
-Every loss is a mean over terms: labelled rows or tokens. A batch that is run in pieces has the
-gradient of the whole if each piece counts as much as its terms weigh: see `total_weight`.
+Every loss is a mean over terms, which are labelled rows or tokens. If the loss of each micro-batch
+is weighted by the total weight of its terms, the gradient is that of the whole batch; see
+`total_weight`.
 """
 
 import math
@@ -29,11 +30,12 @@ def cross_entropy(
 
     Args:
         logits: float [..., classes].
-        label_ids: int64 [...]; -100 is left out.
-        weights: float [classes]; the mean is a weighted one, as torch's.
-        focal: the exponent of (1 - p), which makes little of terms that are right already
-            (Lin et al. 2017, https://arxiv.org/abs/1708.02002); 0 leaves the loss as it is.
-        smoothing: the part of a label that all classes share (Szegedy et al. 2016).
+        label_ids: int64 [...]; -100 is ignored.
+        weights: float [classes]; the mean is weighted, as in torch.
+        focal: the exponent of (1 - p), which reduces the loss of well-classified terms (Lin et al.
+            2017, https://arxiv.org/abs/1708.02002); 0 is plain cross-entropy.
+        smoothing: the label smoothing: the probability that is spread over all classes (Szegedy et
+            al. 2016).
     """
     logits, label_ids = logits.float().flatten(0, -2), label_ids.flatten()
     weights = None if weights is None else weights.to(logits)
@@ -60,14 +62,14 @@ def binary_cross_entropy(
     focal: float = 0.0,
     smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """Return the mean binary cross-entropy of labels that stand or do not.
+    """Return the mean binary cross-entropy of multi-label targets.
 
     Args:
         logits: float [rows, labels].
         targets: 0 or 1, float [rows, labels].
-        weights: of a label that stands against one that does not, float [labels].
+        weights: the weight of positive targets relative to negative ones, float [labels].
         focal: as in `cross_entropy`.
-        smoothing: the part of a target that yes and no share.
+        smoothing: the label smoothing, which moves targets towards 0.5.
     """
     logits, targets = logits.float(), targets.float()
     weights = None if weights is None else weights.to(logits)
@@ -86,12 +88,12 @@ def binary_cross_entropy(
 def regression(
     predicted: torch.Tensor, targets: torch.Tensor, *, huber: float | None
 ) -> torch.Tensor:
-    """Return the mean squared error, or Huber's loss: beyond delta it grows in a straight line.
+    """Return the mean squared error, or the Huber loss, which is linear beyond delta.
 
     Args:
         predicted: float [...].
         targets: float [...].
-        huber: delta, in units of the targets; None is the squared error.
+        huber: delta, in the units of the targets; None returns the squared error.
     """
     predicted, targets = predicted.float(), targets.float()
     if huber is None:
@@ -100,7 +102,7 @@ def regression(
 
 
 def term_weights(label_ids: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """Return what each term weighs, float [...]: its class's weight, and 0 where there is none."""
+    """Return the weight of each term, float [...]: that of its class, or 0 without a label."""
     labelled = label_ids != IGNORED
     if weights is None:
         return labelled.float()
@@ -108,7 +110,7 @@ def term_weights(label_ids: torch.Tensor, weights: torch.Tensor | None) -> torch
 
 
 def total_weight(label_ids: torch.Tensor, weights: torch.Tensor | None = None) -> float:
-    """Return how many terms the mean of `cross_entropy` has, weighted: the `count` of a batch."""
+    """Return the total weight of the terms in `cross_entropy`, which is the `count` of a batch."""
     return float(term_weights(label_ids, weights).sum())
 
 
@@ -119,21 +121,22 @@ def divergence(
     *,
     weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the mean Kullback-Leibler divergence of two passes, in both directions.
+    """Return the mean symmetric Kullback-Leibler divergence of two passes.
 
-    That is R-Drop's term (Liang et al. 2021, https://arxiv.org/abs/2106.14448), over the terms and
-    with the weights of `cross_entropy`; of labels that stand or do not over all of them.
+    This is the term that R-Drop adds (Liang et al. 2021, https://arxiv.org/abs/2106.14448). It is a
+    mean over the terms and with the weights of `cross_entropy`, or over all labels if the targets
+    are multi-label.
 
     Args:
         first: logits, float [..., classes].
-        second: logits of the same rows with other dropout.
-        label_ids: int64 [...], or float [..., labels] of 0 and 1.
-        weights: float [classes]; none are taken for the latter.
+        second: logits of the same rows with another dropout mask.
+        label_ids: int64 [...], or multi-label targets of 0 and 1, float [..., labels].
+        weights: float [classes]; not used for multi-label targets.
     """
     first, second = first.float(), second.float()
     if label_ids.is_floating_point():
         one, other = first.sigmoid(), second.sigmoid()
-        return ((one - other) * (first - second)).mean() / 2  # KL both ways, of a coin
+        return ((one - other) * (first - second)).mean() / 2  # KL both ways, Bernoulli
     one, other = first.log_softmax(-1), second.log_softmax(-1)
     terms = ((one.exp() - other.exp()) * (one - other)).sum(-1) / 2
     shares = term_weights(label_ids, weights)
@@ -150,13 +153,14 @@ def class_weights(
     """Return the weight of each class, float [classes].
 
     Args:
-        given: as the config says it; by name those left out weigh 1.
+        given: the value in the config; in a mapping, classes that are not named have weight 1.
         names: the classes in order.
-        frequencies: the part of the training rows or tokens that have each class, for `auto`:
-            1 / (classes x frequency), so that all classes weigh alike together; for several
-            labels a row (1 - frequency) / frequency. A class that never stands weighs as the
-            rarest that does.
-        several: whether a row has several labels; a weight then is that of yes against no.
+        frequencies: the fraction of the training rows or tokens with each class, for `auto`. The
+            weights are 1 / (classes x frequency), so that all classes have the same total weight,
+            or (1 - frequency) / frequency for multi-label rows. A class that never occurs has the
+            weight of the rarest one that does.
+        several: whether a row can have several labels; a weight is then that of positive targets
+            relative to negative ones.
 
     Raises:
         UsageError: if the weights do not fit the classes.
@@ -167,7 +171,7 @@ def class_weights(
         if frequencies is None or not any(frequencies):
             raise UsageError(
                 "model.class_weights: auto needs the frequencies of the labels, which this data "
-                "class does not tell. Give the weights by name or as a list."
+                "class does not provide. Give the weights by name or as a list."
             )
         shares = torch.tensor(frequencies, dtype=torch.float64)
         shares = shares.clamp(min=float(shares[shares > 0].min()))
@@ -177,18 +181,18 @@ def class_weights(
         for name in given:
             if name not in names:
                 raise UsageError(
-                    f"model.class_weights: no label '{name}'."
+                    f"model.class_weights: there is no label '{name}'."
                     f"{did_you_mean(name, names)} There are: {listed(names)}."
                 )
         given = [given.get(name, 1.0) for name in names]
     if len(given) != len(names):
         raise UsageError(
             f"model.class_weights: got {len(given)} weights for {len(names)} labels: "
-            f"{listed(names)}. Give one each, in this order, or by name."
+            f"{listed(names)}. Give one for each label, in this order, or give them by name."
         )
     if not given or not all(0 <= weight < math.inf for weight in given) or not max(given) > 0:
         raise UsageError(
-            "model.class_weights: got no weight, a negative one, none that is finite or zeros "
-            "alone. Give numbers of 0 or more."
+            f"model.class_weights: got {listed(map(str, given)) or 'no weights'}, expected finite "
+            "numbers of 0 or more, at least one of them above 0."
         )
     return torch.tensor(given, dtype=torch.float32)

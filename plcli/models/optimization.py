@@ -1,4 +1,4 @@
-"""Parameter groups, and the learning rate over time."""
+"""Parameter groups and learning rate schedules."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -13,17 +13,17 @@ from plcli.errors import UsageError
 from plcli.models.layers import Parts
 
 Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt", "plateau"]
-NAMES = {"constant": "constant_with_warmup"}  # of a schedule, as transformers has it
+NAMES = {"constant": "constant_with_warmup"}  # the names of schedules in transformers
 
 
 @dataclass(kw_only=True)
 class Plateau:
-    """What `schedule: plateau` does when validation gets no better.
+    """Settings of `schedule: plateau`, which reduces the learning rate when validation stalls.
 
     Args:
-        factor: what the learning rate is multiplied with.
-        patience: validations without a better one before it is.
-        least: the part of the full learning rate that it never falls below.
+        factor: the learning rate is multiplied by this.
+        patience: number of validations without improvement before the learning rate is reduced.
+        least: lower bound of the learning rate, as a fraction of the full one.
     """
 
     factor: float = 0.5
@@ -43,15 +43,15 @@ class Plateau:
 
 
 class WarmupPlateau(LRScheduler):
-    """A rising learning rate, then one that falls whenever validation has not got better.
+    """Linear warm-up, then a learning rate that is reduced whenever validation stops improving.
 
-    It is stepped every optimizer step and told of every validation. torch's ReduceLROnPlateau has
-    no warm-up, and a warm-up beside it would undo what it does.
+    It is stepped every optimizer step, and gets the value of every validation. torch's
+    ReduceLROnPlateau has no warm-up, and a separate warm-up schedule would undo its reductions.
 
     Args:
-        optimizer: whose learning rates are set.
-        warmup: steps.
-        plateau: when and how far the rate falls.
+        optimizer: the optimizer whose learning rates are set.
+        warmup: number of warm-up steps.
+        plateau: when and by how much the learning rate is reduced.
         mode: whether the smallest or the largest value is the best.
     """
 
@@ -70,7 +70,7 @@ class WarmupPlateau(LRScheduler):
         return [rate * risen * self.scale for rate in self.base_lrs]
 
     def observe(self, value: float) -> bool:
-        """Take a validation's value; returns whether the learning rate has fallen."""
+        """Record the value of a validation, and return whether the learning rate was reduced."""
         if not math.isnan(value) and (self.best is None or self.sign * (value - self.best) > 0):
             self.best, self.waited = value, 0
             return False
@@ -95,29 +95,28 @@ def schedule(
     """Return a schedule that is stepped every optimizer step.
 
     Args:
-        name: what follows the warm-up.
-        optimizer: whose learning rates are set.
-        warmup: steps; below 1, a part of all steps.
-        total: all steps; infinite where only time ends the training.
-        plateau: for `plateau`.
-        mode: of the value that `plateau` is told.
+        name: the schedule after the warm-up.
+        optimizer: the optimizer whose learning rates are set.
+        warmup: number of warm-up steps; below 1, a fraction of all steps.
+        total: number of all steps; infinite if only a time limit ends the training.
+        plateau: settings of `plateau`.
+        mode: whether `plateau` treats the smallest or the largest value as the best.
 
     Raises:
-        UsageError: if the steps are needed and have no end.
+        UsageError: if the schedule needs the number of steps and it is infinite.
     """
     from transformers import get_inverse_sqrt_schedule, get_scheduler
 
     if math.isinf(total) and (name in ("linear", "cosine") or 0 < warmup < 1):
         raise UsageError(
-            f"model.schedule: {name} with a warmup of {warmup:g} needs to know how many steps "
-            "there will be. Set trainer.max_epochs or max_steps, or schedule: constant and "
-            "warmup: 0."
+            f"model.schedule: {name} with a warmup of {warmup:g} needs the total number of steps. "
+            "Set trainer.max_epochs or max_steps, or schedule: constant and warmup: 0."
         )
     steps = int(warmup if warmup >= 1 or not warmup else total * warmup)
     made: LRScheduler
     if name == "plateau":
         made = WarmupPlateau(optimizer, warmup=steps, plateau=plateau or Plateau(), mode=mode)
-    elif name == "inverse_sqrt":  # without a scale transformers takes 10,000 steps for it
+    elif name == "inverse_sqrt":  # the timescale of transformers defaults to 10,000 steps
         made = get_inverse_sqrt_schedule(optimizer, steps, timescale=max(1, steps))
     else:
         made = get_scheduler(
@@ -134,28 +133,29 @@ def make_optimizer(
     head_lr: float | None,
     layer_decay: float | None,
 ) -> Optimizer:
-    """Make the optimizer of a network's parameters that are trained.
+    """Make the optimizer of a network's trainable parameters.
 
-    There is no decay on biases and norms. The layer below another learns more slowly by the decay,
-    the highest already so against the head (Bao et al. 2022, https://arxiv.org/abs/2106.08254).
+    Biases and norms have no weight decay. With layer-wise decay, the learning rate is multiplied by
+    `layer_decay` from the head to the highest layer, and from each layer to the one below it (Bao
+    et al. 2022, https://arxiv.org/abs/2106.08254).
 
     Args:
-        make: takes the groups.
+        make: makes the optimizer from parameter groups.
         model: the network.
-        parts: of the network by depth; None makes one of all.
-        head_lr: the learning rate of the head; None leaves it at the optimizer's.
-        layer_decay: what the rate is multiplied with from each layer to the one below it.
+        parts: the parts of the network by depth; None treats the network as one part.
+        head_lr: the learning rate of the head; None uses that of the optimizer.
+        layer_decay: the factor of the learning rate from each layer to the one below it.
 
     Raises:
-        UsageError: if there is no head, or the optimizer has no learning rate.
+        UsageError: if there is no trainable head, or the optimizer has no learning rate.
     """
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     optimizer = make(parameter_groups(trained, place=parts.place if parts else None))
     if parts is not None:
         if head_lr and all(group["part"] != "head" for group in optimizer.param_groups):
             raise UsageError(
-                f"model.head_lr: {type(model).__name__} has no head of its own that is trained. "
-                "Leave the key away."
+                f"model.head_lr: {type(model).__name__} has no trainable head of its own. "
+                "Remove the key."
             )
         above = len(parts.layers) + 1
         factors = {
@@ -164,7 +164,7 @@ def make_optimizer(
         set_rates(optimizer, factors, {"head": head_lr} if head_lr else {})
     for group in optimizer.param_groups:
         if group.get("fused", False) is None and group.get("foreach") is None:
-            # one kernel for all parameters, wherever the optimizer has it and nothing was chosen
+            # one fused kernel for all parameters, if the optimizer has one and nothing was chosen
             group["fused"] = True
     return optimizer
 
@@ -174,18 +174,18 @@ def parameter_groups(
     *,
     place: Callable[[str], str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return an optimizer's groups: matrices, and without decay biases and norms.
+    """Return parameter groups: matrices with weight decay, biases and norms without it.
 
     Args:
-        parameters: those that are trained, by name.
-        place: the part of the network that a parameter's name stands in; each part has groups of
-            its own. None makes one part of all.
+        parameters: the trainable parameters with their names.
+        place: returns the part of the network that a parameter belongs to, given its name; each
+            part has groups of its own. None treats the network as one part.
     """
     groups: dict[tuple[str, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in parameters:
         part = "" if place is None else place(name)
         groups.setdefault((part, parameter.ndim >= 2), []).append(parameter)
-    # matrices first, as in runs that were begun before there were parts
+    # matrices first, as in checkpoints of runs from before there were parts
     return [
         {"params": members, "part": part} | ({} if decays else {"weight_decay": 0.0})
         for (part, decays), members in sorted(groups.items(), key=lambda item: not item[0][1])
@@ -198,9 +198,9 @@ def set_rates(
     """Set the learning rate of each group by its part.
 
     Args:
-        optimizer: with the groups of `parameter_groups`.
-        factors: of the optimizer's own rate.
-        rates: instead of it.
+        optimizer: an optimizer with the groups of `parameter_groups`.
+        factors: the factor of the optimizer's own learning rate, by part.
+        rates: the learning rate by part, which replaces the optimizer's own.
 
     Raises:
         UsageError: if the optimizer has no learning rate of its own.
@@ -213,27 +213,27 @@ def set_rates(
             if not group.get("lr"):
                 raise UsageError(
                     f"model.layer_decay: {type(optimizer).__name__} has no learning rate (lr) that "
-                    "could be made smaller. Set its lr, or leave layer_decay away."
+                    "could be scaled. Set its lr, or remove layer_decay."
                 )
             group["lr"] = group["lr"] * factors[part]
 
 
 def describe_groups(optimizer: Optimizer) -> list[str]:
-    """Return a line for each learning rate: the parts, their parameters, rate and decay."""
+    """Return a line for each learning rate: parts, number of parameters, rate, weight decay."""
     lines: dict[float, list[dict[str, Any]]] = {}
     for group in optimizer.param_groups:
         rate = float(group.get("initial_lr", group.get("lr")) or 0.0)
         lines.setdefault(rate, []).append(group)
-    said = []
+    described = []
     for rate, groups in lines.items():
         decayed = [group for group in groups if group.get("weight_decay")]
-        total, of_these = (sum(map(_size, some)) for some in (groups, decayed))
+        total, num_decayed = (sum(map(_size, some)) for some in (groups, decayed))
         parts = _joined(list(dict.fromkeys(str(group.get("part", "")) for group in groups)))
-        decay = f"weight decay {decayed[0]['weight_decay']:g} on {of_these:,}" if decayed else ""
-        said.append(
+        decay = f"weight decay {decayed[0]['weight_decay']:g} on {num_decayed:,}" if decayed else ""
+        described.append(
             f"{parts or 'all'}: {total:,} parameters, lr {rate:.3g}, {decay or 'no weight decay'}"
         )
-    return said
+    return described
 
 
 def _size(group: Mapping[str, Any]) -> int:
@@ -241,7 +241,7 @@ def _size(group: Mapping[str, Any]) -> int:
 
 
 def _joined(parts: list[str]) -> str:
-    """Join names of parts; layers that follow one another as `layers 1-4`."""
+    """Join names of parts; consecutive layers are written as `layers 1-4`."""
     numbers = [int(part.removeprefix("layer ")) for part in parts if part.startswith("layer ")]
     if len(numbers) < 2 or sorted(numbers) != list(range(min(numbers), max(numbers) + 1)):
         return ", ".join(filter(None, parts))

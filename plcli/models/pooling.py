@@ -1,4 +1,4 @@
-"""The logits of a long text's windows -> those of its row."""
+"""Pools the logits of the windows of a long text into those of its row."""
 
 from typing import Literal
 
@@ -11,9 +11,9 @@ def pooled(logits: torch.Tensor, owners: torch.Tensor, pooling: Pooling) -> torc
     """Return the logits of rows, [rows, labels], from those of their windows, [windows, labels].
 
     Args:
-        logits: of the windows.
-        owners: int64 [windows], the position of each one's row; every row has a window.
-        pooling: mean, or max, or the sole window of each row as it is.
+        logits: the logits of the windows.
+        owners: the row index of each window, int64 [windows]; every row has a window.
+        pooling: mean, max, or first, for which there is one window per row already.
     """
     if pooling == "first":
         return logits

@@ -1,4 +1,4 @@
-"""The losses of sentence embeddings: those of sentence-transformers, given vectors."""
+"""The losses of sentence embeddings: those of sentence-transformers, computed from vectors."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,11 +23,11 @@ OBJECTIVES: dict[Form, tuple[Objective, ...]] = {  # the first is the default
     "triplets": ("multiple_negatives", "multiple_negatives_symmetric", "triplet"),
     "margins": ("margin_mse",),
 }
-RANKING = ("multiple_negatives", "multiple_negatives_symmetric")  # the other rows are negatives
+RANKING = ("multiple_negatives", "multiple_negatives_symmetric")  # use in-batch negatives
 
 
 def criterion(objective: Objective | None, *, scale: float, margin: float) -> Any:
-    """Return a loss of sentence-transformers; it is given vectors, so it needs no model."""
+    """Return a loss of sentence-transformers, without a model, as it is called with vectors."""
     from sentence_transformers.sentence_transformer import losses
 
     ranking = partial(losses.MultipleNegativesRankingLoss, None, scale=scale)
@@ -47,14 +47,14 @@ def criterion(objective: Objective | None, *, scale: float, margin: float) -> An
 
 
 def cosine_of_pairs(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Return the cosines of vectors with those of the same place, [rows]."""
+    """Return the cosine similarity of each vector with the other one of its row, [rows]."""
     return functional.cosine_similarity(one, other, dim=-1)
 
 
 def false_negatives(keys: torch.Tensor) -> torch.Tensor:
-    """Say which documents of a batch are no negatives of a text, though of another row.
+    """Find the documents of other rows that are not negatives of a text.
 
-    These are its own pair once more, what belongs to an equal text, and the text itself.
+    These are duplicates of its own pair, pairs of an equal text, and the text itself.
 
     Args:
         keys: int64 [rows, texts a row], equal for equal texts: text, pair, negative.
@@ -73,6 +73,6 @@ def false_negatives(keys: torch.Tensor) -> torch.Tensor:
 def masked_cosines(
     texts: torch.Tensor, documents: torch.Tensor, *, masked: torch.Tensor
 ) -> torch.Tensor:
-    """Return the cosines of all texts with all documents; those masked are minus infinity."""
+    """Return the cosines of all texts with all documents; masked ones are minus infinity."""
     cosines = functional.normalize(texts, dim=-1) @ functional.normalize(documents, dim=-1).T
     return cosines.masked_fill(masked[:, : len(documents)], -torch.inf)

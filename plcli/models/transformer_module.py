@@ -1,21 +1,23 @@
 """TransformerModule: the LightningModule that every transformer task builds on.
 
-It and its tasks are dataclasses: their fields are the keys of a config. A task's module gives
-these, and the rest stands here: building, the steps, optimizer groups, schedule, saving.
+The module and its tasks are dataclasses whose fields are the keys of a config. The base class
+builds the network and has the steps, optimizer groups, schedule and saving. A task's module
+provides:
 
-- `auto_class`: the name of the `transformers.Auto...` class; `settings()`: what it needs of the
-  facts;
-- `metrics()`: a fresh MetricCollection; `update(metrics, outputs, batch)`: one batch into it;
+- `auto_class`: the name of the `transformers.Auto...` class; `settings()`: the settings of the
+  network's config that depend on facts;
+- `metrics()`: a new MetricCollection; `update(metrics, outputs, batch)`: adds a batch to it;
 - `summary(values)`: plain numbers and nested tables of an evaluation; plain numbers are logged as
   `val_NAME`;
-- `predict_rows(outputs, batch)`: one plain dict a row, with its id;
+- `predict_rows(outputs, batch)`: one plain dict per row, with its id;
 - `monitor`: the validation metric that chooses the best epoch, and its direction.
 
-And where it needs to: `loss(outputs, batch)`, the mean over `count(batch)` terms; `loss_options`,
-which of the options of losses it takes; `network_loss`, whether the network is given the labels and
-makes the loss; `evaluate(batch, split)`, for more than a loss and an update.
+A task overrides the following if it needs to: `loss(outputs, batch)`, the mean over `count(batch)`
+terms; `loss_options`, the options of the loss that it supports; `network_loss`, whether the network
+gets the labels and computes the loss; `evaluate(batch, split)`, if an evaluation step is more than
+a loss and an update.
 
-The module knows nothing of the data module: facts such as label names are constructor arguments.
+The module does not depend on the data module: facts such as label names are constructor arguments.
 """
 
 import inspect
@@ -45,15 +47,15 @@ from plcli.pretrained.label_ids import IGNORED
 logger = logging.getLogger(__name__)
 
 Architecture = dict[str, int | float | str]
-MAX_GRADIENT_NORM = (
-    1.0  # what BERT's authors clip at; `trainer.gradient_clip_val` overrides it, 0 turns it off
-)
+# as in BERT's original training; `trainer.gradient_clip_val` overrides it, 0 turns clipping off
+MAX_GRADIENT_NORM = 1.0
 
 
 class AdamW(dict[str, Any]):
-    """AdamW at 2e-5 as a config says it, so that a key of it can be overridden; called, it is made.
+    """The default optimizer, AdamW with a learning rate of 2e-5, in the form of a config.
 
-    jsonargparse reads such a default from a constructor's source, which a dataclass has not.
+    This form lets a config override a single key. Otherwise jsonargparse would read the default
+    from the source of the constructor, which a dataclass does not have.
     """
 
     def __init__(self) -> None:
@@ -66,49 +68,52 @@ class AdamW(dict[str, Any]):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TransformerModule(LightningModule):
-    """A transformer with a task's head, its losses, metrics, optimizer and schedule.
+    """A transformer with the head of a task, and its losses, metrics, optimizer and schedule.
 
     Args:
         pretrained: a hub id, a folder, or package:NAME/FOLDER for weights inside an installed
             package.
-        architecture: instead of pretrained: a model_type and sizes, for training from random
-            weights.
-        init_from: instead of pretrained: a run or its model/ folder to go on from; the head's rows
-            follow the names of the labels.
-        lora: low-rank updates are trained instead of the network.
-        freeze: leaves the embeddings and so many of the lowest layers as they are; or embeddings
-            alone, or all but the head.
-        optimizer: by default AdamW at 2e-5 (Devlin et al. 2019, appendix A.3); weight decay spares
-            biases and norms.
-        head_lr: the learning rate of the head and of what is fresh; by default the optimizer's.
-        layer_decay: what the learning rate is multiplied with from each layer to the one below it.
-        schedule: of the learning rate after the warm-up, stepped every optimizer step.
-        warmup: steps of rising learning rate; below 1, a part of all steps.
-        plateau: for `schedule: plateau`, which follows the task's own metric, such as val_f1.
-        class_weights: of the classes in the loss: a list in their order, a mapping by name, or auto
-            for the inverse of their frequency.
-        focal: the exponent that makes little of what is right already; 0 is cross-entropy.
-        label_smoothing: the part of a label that all classes share.
-        huber: for numbers: errors beyond it count in a straight line instead of squared.
-        r_drop: how much two passes with other dropout are held to agree; 0 makes one pass.
-        adversarial: trains on weights moved against the loss as well.
-        compile: whether torch.compile makes kernels for the model, of any shape of batch.
-        gradient_checkpointing: whether activations are computed again instead of kept: less memory,
-            about a third more time.
+        architecture: instead of pretrained: a model_type and sizes, to train from random weights.
+        init_from: instead of pretrained: a run or its model/ folder whose weights to start from;
+            the rows of the head are matched by label name.
+        lora: trains low-rank updates instead of the network.
+        freeze: the number of lowest layers to freeze together with the embeddings; or embeddings;
+            or all for everything except the head.
+        optimizer: by default AdamW at 2e-5 (Devlin et al. 2019, appendix A.3); biases and norms
+            have no weight decay.
+        head_lr: the learning rate of the head and of newly initialized parameters; by default that
+            of the optimizer.
+        layer_decay: the factor of the learning rate from each layer to the one below it.
+        schedule: the learning rate schedule after the warm-up, stepped every optimizer step.
+        warmup: number of warm-up steps; below 1, a fraction of all steps.
+        plateau: settings of `schedule: plateau`, which follows the metric that the task monitors,
+            such as val_f1.
+        class_weights: the weights of the classes in the loss: a list in their order, a mapping by
+            name, or auto for the inverse of their frequency.
+        focal: the exponent of the focal loss, which reduces the loss of well-classified examples; 0
+            is plain cross-entropy.
+        label_smoothing: the probability that is spread over all classes.
+        huber: for regression: the Huber loss, which is linear for errors beyond this value.
+        r_drop: the weight of the divergence between two passes with different dropout; 0 runs one
+            pass.
+        adversarial: also trains with weights that are perturbed to increase the loss.
+        compile: whether to use torch.compile, with dynamic shapes.
+        gradient_checkpointing: whether to recompute activations in the backward pass, which needs
+            less memory and about a third more time.
         vocab_size: a fact of the data.
         pad_token_id: a fact of the data.
         max_length: a fact of the data.
-        label_frequencies: a fact of the data: the part of the training rows or tokens that has each
+        label_frequencies: a fact of the data: the fraction of the training rows or tokens with each
             label.
     """
 
     task: ClassVar[str]
     auto_class: ClassVar[str]
     terms: ClassVar[Literal["rows", "labels"]] = "rows"  # what the loss is the mean of
-    network_loss: ClassVar[bool] = True  # whether the network is given the labels
-    gradient_norm = None  # a tensor where this step's was computed before clipping
-    given_tokenizer = None  # the data's, once it is handed over
-    seed = 0  # of what is drawn while generating
+    network_loss: ClassVar[bool] = True  # whether the network gets the labels
+    gradient_norm = None  # a tensor if the norm of this step was computed before clipping
+    given_tokenizer = None  # the tokenizer of the data, set by use_tokenizer
+    seed = 0  # for sampling during generation
 
     pretrained: str | None = field(default=None, metadata=WEIGHTS_PATH)
     architecture: Architecture | None = field(default=None, metadata=WEIGHTS)
@@ -135,7 +140,7 @@ class TransformerModule(LightningModule):
     label_frequencies: list[float] | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
-        """Check the values, and build or load the network; a task sets its own values before."""
+        """Check the settings, and build or load the network; a task sets its own ones before."""
         super().__init__()
         build.check(self)
         self.weights_of_classes = losses.class_weights(
@@ -158,9 +163,9 @@ class TransformerModule(LightningModule):
 
     def check_sizes(self) -> None:
         """Check that the network can take the data's tokens."""
-        build.check_sizes(self.model, longest=self.max_length, pieces=self.vocab_size)
+        build.check_sizes(self.model, longest=self.max_length, vocab_size=self.vocab_size)
 
-    # what a task gives
+    # what a task provides
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
@@ -168,11 +173,11 @@ class TransformerModule(LightningModule):
         return "val_loss", "min"
 
     def settings(self) -> dict[str, Any]:
-        """Return what the model's config has to say of the task."""
+        """Return the task's settings of the model's config."""
         return {}
 
     def metrics(self) -> MetricCollection:
-        """Return fresh running metrics."""
+        """Return new running metrics."""
         raise NotImplementedError
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
@@ -180,34 +185,34 @@ class TransformerModule(LightningModule):
         raise NotImplementedError
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """Turn the mean loss and computed metrics into plain numbers and tables."""
+        """Convert the mean loss and the computed metrics to plain numbers and tables."""
         return {name: float(value) for name, value in values.items()}
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Turn a batch's outputs into one plain dict a row."""
+        """Convert the outputs of a batch to one plain dict per row."""
         raise NotImplementedError
 
     def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the mean loss of a batch's terms."""
+        """Return the mean loss over the terms of a batch."""
         loss: torch.Tensor = outputs.loss
         return loss
 
     def count(self, batch: Mapping[str, Any]) -> float:
-        """Return the number of terms that the loss of a batch is the mean of, see `terms`."""
+        """Return the number of terms that the loss of a batch is a mean over; see `terms`."""
         if self.terms == "rows":
             return float(len(batch["input_ids"]))
         return float((batch["labels"] != IGNORED).sum())
 
-    # options of the loss: a task that names them in loss_options makes its loss of these
+    # options of the loss, for tasks that name them in loss_options
 
     @property
     def loss_options(self) -> frozenset[str]:
-        """Which of class_weights, focal, label_smoothing, huber and r_drop the loss takes."""
+        """Which of class_weights, focal, label_smoothing, huber and r_drop the loss supports."""
         return frozenset()
 
     @property
     def several_labels(self) -> bool:
-        """Whether a row has any number of labels, and its targets are 0 and 1 for each."""
+        """Whether the task is multi-label: a row has a target of 0 or 1 for each label."""
         return False
 
     @property
@@ -216,11 +221,11 @@ class TransformerModule(LightningModule):
         return getattr(self, "labels", None) or []
 
     def classification_loss(self, logits: torch.Tensor, label_ids: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss of logits [..., classes] with the options that were chosen.
+        """Return the mean classification loss with the options of the config.
 
         Args:
             logits: float [..., classes].
-            label_ids: int64 [...], -100 where there is none; of several labels 0 and 1, float
+            label_ids: int64 [...], -100 without a label; or multi-label targets of 0 and 1, float
                 [rows, classes].
         """
         loss = losses.binary_cross_entropy if self.several_labels else losses.cross_entropy
@@ -233,13 +238,13 @@ class TransformerModule(LightningModule):
         )
 
     def classification_count(self, label_ids: torch.Tensor) -> float:
-        """Return what the terms of `classification_loss` weigh together."""
+        """Return the total weight of the terms of `classification_loss`."""
         if self.several_labels:
             return float(len(label_ids))
         return losses.total_weight(label_ids, self.weights_of_classes)
 
     def divergence(self, first: Any, second: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return how far the outputs of two passes are apart, a mean over the terms of the loss."""
+        """Return the divergence between the outputs of two passes, a mean over the loss's terms."""
         return losses.divergence(
             first.logits, second.logits, batch["labels"], weights=self.weights_of_classes
         )
@@ -249,8 +254,8 @@ class TransformerModule(LightningModule):
     def forward(self, batch: Mapping[str, Any]) -> Any:
         """Run the network on a batch.
 
-        It holds input_ids and attention_mask, int64 [rows, tokens], and labels where known; the
-        network is given the tensors that it has arguments for.
+        The batch contains input_ids and attention_mask, int64 [rows, tokens], and labels if they
+        are known. The network gets those tensors that its forward method has arguments for.
         """
         return self.model(
             **{
@@ -262,48 +267,48 @@ class TransformerModule(LightningModule):
 
     @cached_property
     def _network_arguments(self) -> set[str]:
-        taken = set(inspect.signature(self.model.forward).parameters)
-        return taken if self.network_loss else taken - {"labels"}
+        arguments = set(inspect.signature(self.model.forward).parameters)
+        return arguments if self.network_loss else arguments - {"labels"}
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> torch.Tensor:
         """Return the mean loss of a batch.
 
-        The batch comes in pieces of like length that save padding.
+        The batch is split into micro-batches of rows with similar length, which saves padding.
         """
-        pieces = batch["pieces"]
-        counts = [self.count(piece) for piece in pieces]
+        micro_batches = batch["pieces"]
+        counts = [self.count(micro_batch) for micro_batch in micro_batches]
         total = sum(counts)
 
-        def passed() -> torch.Tensor:
+        def run_pass() -> torch.Tensor:
             parts = [
-                self._piece_loss(piece) * (count / total)
-                for piece, count in zip(pieces, counts, strict=True)
+                self._micro_batch_loss(micro_batch) * (count / total)
+                for micro_batch, count in zip(micro_batches, counts, strict=True)
                 if count
             ]
-            if not parts:  # no term in the whole batch: every gradient is zero
+            if not parts:  # the batch has no terms, so every gradient is zero
                 parts = [parameter.sum() * 0.0 for parameter in self.model.parameters()]
             return torch.stack(parts).sum()
 
         if self._attack is None:
-            loss = passed()
+            loss = run_pass()
         else:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             scale = 1.0 if scaler is None else scaler.get_scale()
-            loss = self._attack.loss(passed, scale=scale)
+            loss = self._attack.loss(run_pass, scale=scale)
         self.log("train_loss", loss, prog_bar=True, batch_size=max(1, int(total)))
         return loss
 
-    def _piece_loss(self, piece: Mapping[str, Any]) -> torch.Tensor:
-        outputs = self(piece)
-        loss = self.loss(outputs, piece)
+    def _micro_batch_loss(self, micro_batch: Mapping[str, Any]) -> torch.Tensor:
+        outputs = self(micro_batch)
+        loss = self.loss(outputs, micro_batch)
         if not self.r_drop:
             return loss
-        other = self(piece)
-        both = (loss + self.loss(other, piece)) / 2
-        return both + self.r_drop * self.divergence(outputs, other, piece)
+        other = self(micro_batch)
+        both = (loss + self.loss(other, micro_batch)) / 2
+        return both + self.r_drop * self.divergence(outputs, other, micro_batch)
 
     def on_after_backward(self) -> None:
-        """Put weights back that were moved for this batch."""
+        """Restore the weights that were perturbed for this batch."""
         if self._attack is not None:
             self._attack.restore()
 
@@ -316,7 +321,7 @@ class TransformerModule(LightningModule):
         self.evaluate(batch, "test")
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """Return one plain dict a row."""
+        """Return one plain dict per row."""
         return self.predict_rows(self(batch), batch)
 
     def evaluate(self, batch: Mapping[str, Any], split: str) -> Any:
@@ -350,26 +355,28 @@ class TransformerModule(LightningModule):
                 for name, value in values.items()
                 if isinstance(value, float)
             },
-            sync_dist=True,  # the metrics have synchronised themselves; Lightning cannot know
+            sync_dist=True,  # the metrics are synchronized already, which Lightning cannot know
         )
 
     def _observe(self, values: Mapping[str, Any]) -> None:
-        """Tell the schedule what a validation has come to."""
+        """Pass the monitored metric of a validation to the schedule."""
         if self.trainer.state.fn != "fit" or self.trainer.sanity_checking:
             return
         schedule = self.lr_schedulers()
         assert isinstance(schedule, WarmupPlateau)
         if schedule.observe(float(values[self.monitor[0].removeprefix("val_")])):
             logger.info(
-                "no better for a while: the learning rate is now %.3g of its full", schedule.scale
+                "validation has not improved: the learning rate is reduced to %.3g of its full "
+                "value",
+                schedule.scale,
             )
 
     # optimization
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer and a schedule that is stepped every step.
+        """Return the optimizer and a schedule that is stepped every optimizer step.
 
-        There is no decay on biases and norms.
+        Biases and norms have no weight decay.
         """
         optimizer = optimization.make_optimizer(
             self.optimizer,
@@ -380,8 +387,8 @@ class TransformerModule(LightningModule):
         )
         if self.schedule == "plateau" and not self.trainer.enable_validation:
             raise UsageError(
-                "model.schedule: plateau follows the validation, but there is none. "
-                "Choose another schedule."
+                "model.schedule: plateau follows the validation metric, but there is no "
+                "validation. Choose another schedule."
             )
         scheduler = optimization.schedule(
             self.schedule,
@@ -402,7 +409,7 @@ class TransformerModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the gradient's norm to 1.0, unless the trainer says otherwise."""
+        """Clip the norm of the gradient to 1.0, unless the trainer sets another value."""
         value = MAX_GRADIENT_NORM if gradient_clip_val is None else gradient_clip_val
         norm, self.gradient_norm = self.gradient_norm, None
         if norm is not None and value and gradient_clip_algorithm in (None, "norm"):
@@ -415,17 +422,15 @@ class TransformerModule(LightningModule):
             gradient_clip_algorithm=gradient_clip_algorithm or "norm",
         )
 
-    # the artefact
-
-    # what plcli hands over: plcli.config.contracts
+    # methods that plcli calls: see plcli.config.contracts
 
     def use_tokenizer(self, tokenizer: Any) -> None:
-        """Take the data's tokenizer, which turns generated tokens into text."""
+        """Set the tokenizer of the data, which decodes generated tokens."""
         self.given_tokenizer = tokenizer
 
     @property
     def tokenizer(self) -> Any:
-        """The data's tokenizer; where the data have none, that of the pretrained model.
+        """The tokenizer of the data, or that of the pretrained model if the data have none.
 
         Raises:
             UsageError: if there is neither.
@@ -433,9 +438,9 @@ class TransformerModule(LightningModule):
         if self.given_tokenizer is None:
             if self.pretrained is None:
                 raise UsageError(
-                    f"model: {type(self).__name__} turns tokens into text and has no tokenizer. "
-                    "Name model.pretrained, or let the data module have the tokenizer as its "
-                    "attribute loaded_tokenizer."
+                    f"model: {type(self).__name__} decodes tokens to text, but has no tokenizer. "
+                    "Set model.pretrained, or give the data module a tokenizer as its attribute "
+                    "loaded_tokenizer."
                 )
             self.given_tokenizer = tokenizers.load_tokenizer(self.pretrained)
         return self.given_tokenizer
@@ -445,12 +450,14 @@ class TransformerModule(LightningModule):
         self.given_tokenizer = tokenizer
 
     def use_seed(self, seed: int) -> None:
-        """Take the run's seed."""
+        """Set the seed of the run."""
         self.seed = seed
 
     def use_gradient_norm(self, norm: torch.Tensor) -> None:
-        """Keep the norm of this step's gradient, which clipping then need not take again."""
+        """Set the norm of this step's gradient, so that clipping need not compute it again."""
         self.gradient_norm = norm
+
+    # the artefact
 
     def save_pretrained(self, folder: Path) -> None:
         """Save the network so that transformers loads it: config.json and model.safetensors."""
@@ -460,17 +467,17 @@ class TransformerModule(LightningModule):
             self.whole_model().save_pretrained(folder)
 
     def whole_model(self) -> Any:
-        """Return the network as it is saved: with what was learnt beside its weights merged in."""
+        """Return the network as it is saved, with any low-rank updates merged."""
         return lora.merged(self.model) if lora.is_adapted(self.model) else self.model
 
     @cached_property
     def adapter_base(self) -> dict[str, str] | None:
-        """Where the weights are that an adapter is saved without; None where all are saved."""
+        """The pretrained weights that an adapter needs; None if all weights are saved."""
         if self.lora is None or self.lora.save == "merged":
             return None
         assert self.pretrained is not None
         return lora.describe_base(self.pretrained)
 
     def artefact_facts(self) -> dict[str, Any]:
-        """Return what else the artefact's plcli.json says of the model."""
+        """Return additional entries about the model for the artefact's plcli.json."""
         return {}

@@ -20,8 +20,8 @@ def test_a_classifier_without_weights_and_architecture_is_refused(
     result = plcli("fit", "-c", text_config, "-c", "child.yaml")
     assert (result.code, message(result)) == (
         2,
-        "plcli: model: give either pretrained (weights to start from), init_from (a run to go on "
-        "from) or architecture (a model_type and sizes).\n",
+        "plcli: model: give exactly one of pretrained (weights to start from), init_from (a run to "
+        "start from) and architecture (a model_type and sizes).\n",
     )
 
 

@@ -130,4 +130,4 @@ def test_the_parameter_groups_are_shown(tmp_path: Path) -> None:
 def test_a_plateau_needs_a_validation(tmp_path: Path) -> None:
     result = try_messages(tmp_path / "x", model={"schedule": "plateau"}, limit_val_batches=0)
     assert result.code == 2
-    assert "plateau follows the validation, but there is none" in result.err
+    assert "plateau follows the validation metric, but there is no" in result.err

@@ -69,7 +69,7 @@ def fit(plcli: Command, folder: Path, data: str) -> Result:
 def test_a_generating_model_without_a_tokenizer_is_told(plcli: Command, tmp_path: Path) -> None:
     result = fit(plcli, tmp_path, "OwnPairs")
     assert result.code == 2
-    assert "model: Seq2SeqModel turns tokens into text and has no tokenizer" in message(result)
+    assert "model: Seq2SeqModel decodes tokens to text, but has no tokenizer" in message(result)
     assert "loaded_tokenizer" in message(result)
 
 

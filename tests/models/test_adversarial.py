@@ -124,7 +124,7 @@ def test_a_network_without_embeddings_says_so() -> None:
             return None
 
     attack = Attack(Plain(2, 2), Adversarial())
-    with pytest.raises(ModelError, match="Plain has no table of embeddings. Use kind: awp"):
+    with pytest.raises(ModelError, match="Plain has no input embeddings. Use kind: awp"):
         attack.loss(lambda: torch.zeros(()))
 
 

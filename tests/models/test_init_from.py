@@ -122,7 +122,8 @@ def test_labels_may_be_fewer(other: Path) -> None:
 def test_what_becomes_of_the_labels_is_said(other: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         classifier(init_from=str(other), labels=["c", "new", "a"])
-    assert f"init_from {other}: known labels c, a, new new, gone b" in caplog.text
+    logged = "kept labels: c, a; new labels: new; dropped labels: b"
+    assert f"init_from {other}: {logged}" in caplog.text
 
 
 def test_numbers_after_classes_have_a_fresh_head(other: Path) -> None:
@@ -253,8 +254,8 @@ def test_a_run_whose_encoder_does_not_fit_is_refused(other: Path) -> None:
     sizes = {"hidden_size": 24, "intermediate_size": 48}
     with pytest.raises(
         ModelError,
-        match=r"model\.init_from: .*run holds a BertForSequenceClassification, of whose encoder no "
-        r"weights fit a BertForTokenClassification, .*\. Name another run, or use pretrained",
+        match=r"model\.init_from: .*run contains a BertForSequenceClassification\. None of its "
+        r"encoder's weights fit a BertForTokenClassification, .*\. Name another run, or use pretra",
     ):
         continue_from(transformers.AutoModelForTokenClassification, str(other), **sizes)
 
@@ -285,7 +286,7 @@ def test_a_class_that_is_no_network_of_the_runs_kind_is_refused(
 ) -> None:
     run = changed_config(architectures=[architecture])
     said = (
-        rf"config\.json names the architecture '{architecture}', which transformers has not for a b"
+        rf"config\.json names the architecture '{architecture}', which transformers does not have "
     )
     with pytest.raises(ModelError, match=rf"^model\.init_from: .*{said}"):
         classifier(init_from=str(run))

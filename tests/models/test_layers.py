@@ -77,7 +77,7 @@ def test_what_is_fresh_belongs_to_the_head() -> None:
 
 
 def test_a_network_without_layers_says_so() -> None:
-    with pytest.raises(ModelError, match="Linear: its layers cannot be told apart, so that freeze"):
+    with pytest.raises(ModelError, match="Linear: has no list of layers, so freeze, layer_decay"):
         Parts(torch.nn.Linear(2, 2)).layers  # noqa: B018
 
 

@@ -96,7 +96,7 @@ def test_a_line_tells_parameters_rate_and_decay() -> None:
         ({"layer_decay": 0.0}, r"model\.layer_decay: got 0\.0, expected above 0, to 1"),
         ({"warmup": -1.0}, r"model\.warmup: got -1\.0, expected 0 or more"),
         ({"huber": 0.0}, r"model\.huber: got 0\.0, expected more than 0"),
-        ({"plateau": Plateau()}, r"model\.plateau: goes with schedule: plateau, but .* linear"),
+        ({"plateau": Plateau()}, r"model\.plateau: needs schedule: plateau, but .* linear"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(options: Any, said: str) -> None:
@@ -107,7 +107,7 @@ def test_numbers_that_make_no_sense_are_refused(options: Any, said: str) -> None
 def test_an_optimizer_without_a_rate_cannot_have_it_decay() -> None:
     made = one_weight(lr=0.0)
     made.param_groups[0]["part"] = "layer 1"
-    with pytest.raises(UsageError, match=r"SGD has no learning rate \(lr\) that could be made"):
+    with pytest.raises(UsageError, match=r"SGD has no learning rate \(lr\) that could be scaled"):
         optimization.set_rates(made, {"layer 1": 0.5}, {})
 
 
@@ -150,7 +150,7 @@ def test_a_validation_that_is_no_number_is_not_the_best() -> None:
 
 
 def test_a_schedule_that_ends_needs_a_last_step() -> None:
-    with pytest.raises(UsageError, match=r"linear with a warmup of 0 needs to know how many steps"):
+    with pytest.raises(UsageError, match=r"linear with a warmup of 0 needs the total number of st"):
         optimization.schedule("linear", one_weight(), warmup=0, total=float("inf"))
 
 

@@ -57,12 +57,16 @@ def fit_messages(
 
 
 def test_pretrained_and_architecture_together_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"model: give either pretrained .* or architecture"):
+    with pytest.raises(
+        UsageError, match=r"model: give exactly one of pretrained .* and architecture"
+    ):
         classifier(pretrained="some/model")
 
 
 def test_neither_pretrained_nor_architecture_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"model: give either pretrained .* or architecture"):
+    with pytest.raises(
+        UsageError, match=r"model: give exactly one of pretrained .* and architecture"
+    ):
         classifier(architecture=None)
 
 

@@ -224,7 +224,7 @@ def test_a_prompt_that_leaves_no_room_is_cut_at_its_beginning(trained: Trained) 
             "predict", "--run", trained.run, "--model.max_new_tokens", "60", text, "my parcel"
         )
     said = (
-        r"cut at their beginning to 240 tokens, so that model.max_new_tokens: 60 fit.*: 1, .*id 0"
+        r"truncated on the left to 240 tokens, so that model.max_new_tokens: 60 fits.*: 1, .*id 0"
     )
     assert (result.code, bool(re.search(said, result.err))) == (0, True)
     assert json.loads(result.out.splitlines()[1])["text"] == " never came"
@@ -472,9 +472,9 @@ def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(tmp_path
         ({"max_new_tokens": 0}, r"model.max_new_tokens: got 0, expected 1 or more"),
         ({"num_beams": 0}, r"model.num_beams: got 0, expected 1 or more"),
         ({"temperature": 0.0}, r"model.temperature: got 0.0, expected more than 0"),
-        ({"top_p": 0.0}, r"model.top_p: got 0.0, expected more than 0 and 1 at most"),
-        ({"top_p": 0.9}, r"model.top_p: 0.9 changes nothing without model.do_sample: true. Set"),
-        ({"temperature": 0.5}, r"model.temperature: 0.5 changes nothing without model.do_sample"),
+        ({"top_p": 0.0}, r"model.top_p: got 0.0, expected more than 0 and at most 1"),
+        ({"top_p": 0.9}, r"model.top_p: 0.9 has no effect without model.do_sample: true. Set"),
+        ({"temperature": 0.5}, r"model.temperature: 0.5 has no effect without model.do_sample"),
         ({"num_beams": 2, "do_sample": True}, r"model.num_beams: 2 look for the likeliest"),
         ({"max_new_tokens": 300}, r"300 leave no room for a prompt within the model's 300 positio"),
     ],
