@@ -1,7 +1,8 @@
-"""Causal language models: texts, prompts with responses, or conversations; and their continuations.
+"""Causal language modelling of texts, prompts with responses, or conversations.
 
-A text is cut into blocks. Each token of a block but its first is predicted from those before it, so
-that every token is scored once, but for the first of each block.
+Texts are cut into blocks. Every token of a block except the first is predicted from the tokens
+before it, so that every token is scored once, except for the first of each block. For predictions,
+prompts are continued.
 """
 
 import logging
@@ -35,22 +36,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class CausalLM(TransformerModule):
-    """A language model that goes on from what it has read, as `AutoModelForCausalLM` loads it.
+    """A causal language model, loaded with `AutoModelForCausalLM`.
 
-    Its generation options are kept with the artefact. What they do not say, such as a
-    repetition_penalty, is what the pretrained model's generation_config.json says; but a row has
-    one continuation, whatever its num_return_sequences. The arguments not named here are those of
-    TransformerModule.
+    The generation options are saved with the artefact. Other options, such as repetition_penalty,
+    come from the pretrained model's generation_config.json, except for num_return_sequences: a row
+    always has one continuation. The other arguments are those of TransformerModule.
 
     Args:
-        max_new_tokens: of a continuation, at most.
-        num_beams: continuations that are pursued side by side, to find the likeliest.
-        do_sample: whether tokens are drawn, whatever the pretrained model says; else the likeliest
-            is taken each time, or looked for by beams.
-        temperature: of drawn tokens, by default 1: below it the likely ones are drawn more often.
-        top_p: draws from the likeliest tokens that have this probability together; by default all.
+        max_new_tokens: maximum number of tokens to generate.
+        num_beams: number of beams; 1 is greedy search, or sampling.
+        do_sample: whether to sample tokens, regardless of the pretrained model's setting; otherwise
+            greedy or beam search.
+        temperature: for sampling, by default 1: below 1, likely tokens are sampled more often.
+        top_p: samples from the most likely tokens with this total probability; by default from all.
         eos_token_id: a fact of the data: the token that ends a text.
-        bos_token_id: a fact of the data: the token that begins one.
+        bos_token_id: a fact of the data: the token that begins a text.
     """
 
     task = "text-generation"
@@ -66,14 +66,14 @@ class CausalLM(TransformerModule):
     bos_token_id: int | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
-        """Check the values and build."""
+        """Check the settings, and build the network."""
         names = ("max_new_tokens", "num_beams", "do_sample", "temperature", "top_p")
         options = {name: getattr(self, name) for name in names}
         generation.check(options)
         if self.num_beams > 1 and self.do_sample:
             raise UsageError(
-                f"model.num_beams: {self.num_beams} look for the likeliest continuation, "
-                "model.do_sample: true draws one. Set model.num_beams: 1, or else "
+                f"model.num_beams: {self.num_beams} searches for the most likely continuation, but "
+                "model.do_sample: true samples one. Set model.num_beams: 1, or set "
                 "model.do_sample: false and temperature and top_p: null."
             )
         super().__post_init__()
@@ -82,10 +82,10 @@ class CausalLM(TransformerModule):
         limit = weights.most_positions(self.model)
         if limit is not None and self.max_new_tokens >= limit:
             raise UsageError(
-                f"model.max_new_tokens: {self.max_new_tokens} leave no room for a prompt within "
+                f"model.max_new_tokens: {self.max_new_tokens} leaves no room for a prompt within "
                 f"the model's {limit} positions. Set it below {limit}."
             )
-        if self.do_sample:  # from all tokens, whatever the pretrained model says
+        if self.do_sample:  # the pretrained model's sampling settings are not used
             for name in generation.OF_SAMPLING:
                 setattr(self.model.generation_config, name, None)
             defaults = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
@@ -99,25 +99,25 @@ class CausalLM(TransformerModule):
         both = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
         if both and not getattr(config, "is_decoder", False) and not config.is_encoder_decoder:
             raise ModelError(
-                f"model: a {config.model_type} reads a text in both directions, so that it would "
-                "see the tokens it has to predict. Use another model, such as a gpt2 or llama, or "
-                "the task masked_lm."
+                f"model: a {config.model_type} is bidirectional, so it would see the tokens that "
+                "it has to predict. Use another model, such as a gpt2 or llama, or the task "
+                "masked_lm."
             )
 
     def settings(self) -> dict[str, Any]:
-        """The tokens that end and begin a text; a pretrained model knows its own."""
+        """The tokens that end and begin a text; a pretrained model has its own."""
         if self.architecture is None:
             return {}
         return {"eos_token_id": self.eos_token_id, "bos_token_id": self.bos_token_id}
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
-        """Run the network on whole blocks, so that it need not keep keys and values."""
+        """Run the network on whole blocks, without a key-value cache."""
         return self.model(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
         )
 
     def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the mean loss of the predicted tokens: a place's logits are for the next one."""
+        """Return the mean loss over predicted tokens; logits at a position are for the next one."""
         return torch.nn.functional.cross_entropy(
             outputs.logits[:, :-1].flatten(0, 1).float(),
             batch["labels"][:, 1:].flatten(),
@@ -125,7 +125,7 @@ class CausalLM(TransformerModule):
         )
 
     def metrics(self) -> MetricCollection:
-        """The mean bytes of a token that is predicted."""
+        """The mean number of bytes per predicted token."""
         return MetricCollection({"bytes_per_token": MeanMetric()})
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
@@ -134,10 +134,10 @@ class CausalLM(TransformerModule):
             metrics.update(batch["bytes"].sum() / count, weight=count)
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """The loss and the perplexity of a token, and both of a UTF-8 byte.
+        """The loss and the perplexity per token, and both per UTF-8 byte.
 
-        Those of a byte can be compared between tokenizers: the whole loss, with that of the tokens
-        that end texts, is divided by the bytes of the text that is predicted.
+        Values per byte can be compared between tokenizers: the total loss, including that of end
+        tokens, is divided by the number of bytes of the predicted text.
         """
         loss = values["loss"].double()
         of_byte = loss / values["bytes_per_token"].double()
@@ -150,7 +150,7 @@ class CausalLM(TransformerModule):
         }
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """Continue each prompt, int64 [rows, tokens], padded at the left."""
+        """Continue each prompt, int64 [rows, tokens], padded on the left."""
         return generation.continued(
             self.model,
             self.tokenizer,
@@ -163,21 +163,21 @@ class CausalLM(TransformerModule):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class CausalLMData(TextData):
-    """Texts in blocks; or prompts with responses, or conversations, to learn the answers of.
+    """Texts in blocks; or prompts with responses, or conversations, trained on their answers only.
 
-    The arguments not named here are those of TextData. A block has max_length tokens at most. A
-    text ends with the tokenizer's end token.
+    A block has at most max_length tokens. A text ends with the tokenizer's end token. The other
+    arguments are those of TextData.
 
     Args:
-        text: the text column; by default text, where neither prompt nor messages is given.
-        prompt: a column of prompts, which are read but not learnt.
-        response: the column of responses to them.
-        messages: a column of conversations: lists of messages with a role and a content, written
-            by the tokenizer's chat template. What the assistant says is learnt.
-        cross_documents: whether a block goes on from one row to the next, so that all are full;
-            else a row begins a block, and an answer is cut at max_length.
-        documents: what a row of a .txt file is: a line; a paragraph, with blank lines between
-            them; or the whole file, whose line ends are kept.
+        text: the text column; by default text, if neither prompt nor messages is given.
+        prompt: a column of prompts, which are not trained on.
+        response: the column of responses to the prompts.
+        messages: a column of conversations: lists of messages with role and content, formatted with
+            the tokenizer's chat template. Only the assistant's messages are trained on.
+        cross_documents: whether a block continues from one row to the next, so that all are full;
+            otherwise each row starts a new block, and answers are cut at max_length.
+        documents: what a row of a .txt file is: a line; a paragraph, separated by blank lines; or
+            the whole file, including its line breaks.
     """
 
     task = "text-generation"
@@ -195,22 +195,22 @@ class CausalLMData(TextData):
         """Check the columns."""
         if (self.prompt is None) != (self.response is None):
             one, other = ("response", "prompt") if self.prompt is None else ("prompt", "response")
-            raise UsageError(f"data.{one}: needs data.{other} beside it.")
+            raise UsageError(f"data.{one}: needs data.{other}. Give both, or neither.")
         forms = {"text": self.text, "prompt": self.prompt, "messages": self.messages}
         given = [name for name, column in forms.items() if column is not None]
         if len(given) > 1:
-            raise UsageError(f"data.{given[0]} and data.{given[1]}: are both given; give one.")
+            raise UsageError(f"data.{given[0]} and data.{given[1]}: both are given; give one.")
         self.inputs = [self.prompt or self.messages or self.text or "text"]
         super().__post_init__()
 
     def columns(self, split: str) -> dict[str, Kind]:
-        """The text, or the prompt and, but for rows to predict, the response; or the messages."""
+        """The text; the prompt and, except for rows to predict, the response; or the messages."""
         kind = Kind.TEXT if self.messages is None else Kind.OBJECT
         answers = [self.response] if self.response and split != "predict" else []
         return {self.inputs[0]: kind} | dict.fromkeys(answers, Kind.TEXT)
 
     def encoded_columns(self, split: str) -> list[str]:
-        """The columns without the id."""
+        """The columns except the id."""
         return list(self.columns(split))
 
     def fitted_columns(self) -> list[str]:
@@ -226,26 +226,26 @@ class CausalLMData(TextData):
         end: int | None = self.loaded_tokenizer.eos_token_id
         if end is None:
             raise ModelError(
-                "data.tokenizer: has no end token, which has to stand behind every text. "
+                "data.tokenizer: has no end token, which must follow every text. "
                 "Set eos_token in its tokenizer_config.json, or use another model."
             )
         return end
 
     def encoder(self, split: str) -> Encoder:
-        """Return what makes tokens of texts, of prompts with responses, or of conversations."""
-        tokenizer, talks = self.loaded_tokenizer, self.messages is not None
+        """Return an encoder of texts, of prompts with responses, or of conversations."""
+        tokenizer, conversations = self.loaded_tokenizer, self.messages is not None
         if split == "predict":
             return PromptEncoder(
-                tokenizer, end=self._end, max_length=self.longest, conversations=talks
+                tokenizer, end=self._end, max_length=self.longest, conversations=conversations
             )
-        if talks:
+        if conversations:
             return ConversationEncoder(tokenizer)
         if self.prompt is not None:
             return ResponseEncoder(tokenizer, end=self._end)
         return DocumentEncoder(tokenizer, special=True, end=self._end)
 
     def cut_blocks(self, split: str) -> Blocks | None:
-        """Cut the rows into blocks; those to predict stay whole."""
+        """Cut the rows into blocks; rows to predict stay whole."""
         if split == "predict":
             return None
         encoded, rows = self.encoded(split), self.subset(split)
@@ -255,28 +255,28 @@ class CausalLMData(TextData):
             size=self.longest,
             joined=self.cross_documents,
             whole=self._has_answers,
-            least=2,  # of a single token nothing is predicted
+            least=2,  # nothing is predicted in a block of one token
             learnt=encoded.flat("learnt", rows) if self._has_answers else None,
         )
         if blocks.num_unlearnt and not len(blocks):
             raise DataError(
-                f"{self.rows(split).source}: of the {split} split no answer begins within the "
-                f"first {self.longest} tokens, so that there is nothing to learn. "
-                "Raise data.max_length, or shorten the prompts."
+                f"{self.rows(split).source}: in the {split} split, no answer begins within the "
+                f"first {self.longest} tokens, so there is nothing to train on. "
+                "Increase data.max_length, or shorten the prompts."
             )
         return blocks
 
     def describe(self, split: str) -> str:
-        """Rows, their blocks, and what of them is left out."""
-        said, blocks = super().describe(split), self.blocks(split)
+        """Rows, their blocks, and what is left out of training."""
+        description, blocks = super().describe(split), self.blocks(split)
         if blocks is None or not blocks.num_unlearnt:
-            return said
+            return description
         if self.cross_documents:
-            return f"{said}, {blocks.num_unlearnt} blocks that hold no answer left out"
-        return f"{said}, {blocks.num_unlearnt} whose answer is cut away whole (data.max_length)"
+            return f"{description}, {blocks.num_unlearnt} blocks without an answer left out"
+        return f"{description}, {blocks.num_unlearnt} whose whole answer is cut (data.max_length)"
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
-        """Make a batch of blocks, or of prompts that are padded at the left."""
+        """Make a batch of blocks, or of prompts that are padded on the left."""
         blocks = self.blocks(split)
         if blocks is None:
             prompts = [encoded.numbers("input_ids", index) for index in indices]
@@ -287,12 +287,12 @@ class CausalLMData(TextData):
         ids, labels, counts = [], [], []
         for block in indices:
             ids.append(blocks.take(encoded, "input_ids", block))
-            learnt = np.ones(len(ids[-1]), bool)
+            in_loss = np.ones(len(ids[-1]), bool)
             if self._has_answers:
-                learnt = blocks.take(encoded, "learnt", block).astype(bool)
-            learnt[0] = False
-            labels.append(np.where(learnt, ids[-1], IGNORED))
-            counts.append(int(blocks.take(encoded, "bytes", block)[learnt].sum()))
+                in_loss = blocks.take(encoded, "learnt", block).astype(bool)
+            in_loss[0] = False
+            labels.append(np.where(in_loss, ids[-1], IGNORED))
+            counts.append(int(blocks.take(encoded, "bytes", block)[in_loss].sum()))
         return {
             "input_ids": padded(ids, self.loaded_tokenizer.pad_token_id),
             "attention_mask": attention_mask(ids),

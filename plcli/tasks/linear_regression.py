@@ -1,4 +1,4 @@
-"""Linear regression on a table's numeric columns: one linear layer, mean squared error, Adam."""
+"""Linear regression on numeric columns of a table: one linear layer, mean squared error, Adam."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ from plcli.errors import DataError, UsageError
 
 
 class _R2(R2Score):
-    """R2Score that is no number of a single row, where torchmetrics raises."""
+    """R2Score that is NaN for a single row, where torchmetrics raises an error."""
 
     def compute(self) -> torch.Tensor:
-        """Return the score, or NaN of one row."""
+        """Return the score, or NaN for a single row."""
         return super().compute() if int(self.total) > 1 else torch.tensor(float("nan"))
 
 
@@ -38,18 +38,17 @@ def _make_metrics() -> MetricCollection:
 
 
 class SimpleLinearModel(LightningModule):
-    """One linear layer on standardised columns, trained with the mean squared error.
+    """One linear layer on standardized columns, trained with the mean squared error.
 
     Args:
         optimizer: by default Adam at 0.01.
         input_dim: a fact of the data: the number of feature columns.
         output_dim: a fact of the data: the number of target columns.
         target_names: a fact of the data: the target columns.
-        feature_mean: a fact of the training split, as are the next three; all four stay with the
-            model.
-        feature_std: in each feature's unit.
-        target_mean: in each target's unit.
-        target_std: in each target's unit.
+        feature_mean: a fact of the training split, in each feature's unit; saved with the model.
+        feature_std: a fact of the training split, in each feature's unit; saved with the model.
+        target_mean: a fact of the training split, in each target's unit; saved with the model.
+        target_std: a fact of the training split, in each target's unit; saved with the model.
     """
 
     task = "linear-regression"
@@ -94,14 +93,14 @@ class SimpleLinearModel(LightningModule):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map features, float64 [rows, input_dim], to targets, float64 [rows, output_dim].
 
-        Both are in their own units; only standardised numbers are rounded to the layer's precision.
+        Both are in their own units; only standardized values are rounded to the layer's precision.
         """
         scaled = ((features - self.feature_mean) / self.feature_std).to(self.layer.weight.dtype)
         predicted: torch.Tensor = self.layer(scaled)
         return predicted.double() * self.target_std + self.target_mean
 
     def training_step(self, batch: Mapping[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """Return the mean squared error of standardised targets."""
+        """Return the mean squared error of standardized targets."""
         error = (self(batch["features"]) - batch["targets"]) / self.target_std
         loss: torch.Tensor = error.square().mean()
         self.log("train_loss", loss, prog_bar=True, batch_size=len(error))
@@ -117,9 +116,8 @@ class SimpleLinearModel(LightningModule):
 
     def _evaluate(self, batch: Mapping[str, torch.Tensor], split: str) -> None:
         metrics: Any = self._metrics[split]
-        mean = (
-            self.target_mean
-        )  # taken off, as sums of squares lose small numbers beside large ones
+        # subtracted, because sums of squares lose precision if the mean is large
+        mean = self.target_mean
         metrics.update((self(batch["features"]) - mean).float(), (batch["targets"] - mean).float())
 
     def on_validation_epoch_end(self) -> None:
@@ -135,10 +133,10 @@ class SimpleLinearModel(LightningModule):
         self.results[split] = {name: float(value) for name, value in metrics.compute().items()}
         metrics.reset()
         logged = {f"{split}_{name}": value for name, value in self.results[split].items()}
-        self.log_dict(logged, sync_dist=True)  # they have synchronised themselves already
+        self.log_dict(logged, sync_dist=True)  # the metrics are synchronized already
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """Return one plain dict a row: its id and every predicted target."""
+        """Return one plain dict per row: its id and every predicted target."""
         values = self(batch["features"]).tolist()
         return [
             {"id": id, **dict(zip(self.target_names, row, strict=True))}
@@ -146,7 +144,7 @@ class SimpleLinearModel(LightningModule):
         ]
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer; the learning rate stays as it is."""
+        """Return the optimizer; the learning rate is constant."""
         return self.optimizer(self.parameters())
 
 
@@ -156,17 +154,18 @@ class TableData(SplitData):
 
     Args:
         train: training rows: a path, a glob, a list, s3://..., hf:NAME or package:NAME/FILE.
-        validation: validation rows; without them a part of the training rows is cut off.
+        validation: validation rows; by default a part of the training rows.
         test: test rows.
         predict: rows to predict; no target column is needed.
         features: the feature columns.
-        target: the target column, or several.
-        id: a column that names the rows in predictions; without it they are numbered from 0.
-        batch_size: rows a batch and device.
-        validation_fraction: the part of the training rows that is cut off where no validation is
-            given.
-        seed: of the cut and of the order of the training rows; follows seed_everything.
-        encoding: of files of text, such as cp1252; by default UTF-8.
+        target: the target column, or a list of several.
+        id: the column of row ids in predictions; by default rows are numbered from 0.
+        batch_size: number of rows per batch and device.
+        validation_fraction: the fraction of the training rows that is used for validation if
+            validation is not given.
+        seed: for the validation split and the order of the training rows; by default
+            seed_everything.
+        encoding: the encoding of text files, such as cp1252; by default UTF-8.
     """
 
     task = "linear-regression"
@@ -184,10 +183,10 @@ class TableData(SplitData):
     encoding: str | None = field(default=None, metadata=USE)
 
     def __post_init__(self) -> None:
-        """Check that there are columns."""
+        """Check that columns are given."""
         self.target_columns = [self.target] if isinstance(self.target, str) else self.target
         if not self.features or not self.target_columns:
-            raise UsageError("data: features and target have to name a column each, at least.")
+            raise UsageError("data: features and target must each name at least one column.")
         super().__init__(
             sources={
                 "train": self.train,
@@ -205,13 +204,13 @@ class TableData(SplitData):
         )
 
     def columns(self, split: str) -> dict[str, Kind]:
-        """Feature columns, and target columns but for rows to predict."""
+        """The feature columns and, except for rows to predict, the target columns."""
         return dict.fromkeys(
             self.features + ([] if split == "predict" else self.target_columns), Kind.NUMBER
         )
 
     def facts(self) -> dict[str, Any]:
-        """The numbers of columns, and the training split's mean and standard deviation of each."""
+        """The numbers of columns, and the mean and standard deviation of each in training."""
         features, targets = (
             np.stack([self.training_column(column).to_numpy() for column in columns], axis=1)
             for columns in (self.features, self.target_columns)
@@ -219,8 +218,8 @@ class TableData(SplitData):
         for column, spread in zip(self.features, features.std(0), strict=True):
             if spread == 0:
                 raise DataError(
-                    f"{self.rows('train').source}: the feature '{column}' has one value in all "
-                    "training rows. Leave it out."
+                    f"{self.rows('train').source}: the feature '{column}' has the same value in "
+                    "all training rows. Remove it from data.features."
                 )
         return {
             "input_dim": len(self.features),
@@ -235,7 +234,7 @@ class TableData(SplitData):
         }
 
     def open(self, split: str) -> Split:
-        """Read a split's numbers; its batches hold features and targets or, to predict, ids."""
+        """Read the values of a split; batches have features, and targets or the ids of rows."""
         table = self.rows(split).table
         features = self._matrix(table, self.features)
         targets = None if split == "predict" else self._matrix(table, self.target_columns)

@@ -1,7 +1,8 @@
-"""Masked language models: tokens are hidden and guessed; and the masks of texts are filled.
+"""Masked language modelling: masked tokens are predicted, and the masks of texts are filled.
 
-A text is cut into blocks. In training other tokens of a block are hidden each time it is seen; in
-validation and test they are chosen by the block's number, so that scores can be compared.
+Texts are cut into blocks. In training, different tokens of a block are masked in each epoch. In
+validation and test, the masked tokens depend only on the index of the block, so that scores can be
+compared.
 """
 
 from collections.abc import Mapping
@@ -30,12 +31,12 @@ from plcli.pretrained.label_ids import IGNORED
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MaskedLM(TransformerModule):
-    """A language model that guesses hidden tokens, as `AutoModelForMaskedLM` loads it.
+    """A masked language model, loaded with `AutoModelForMaskedLM`.
 
-    The arguments not named here are those of TransformerModule.
+    The other arguments are those of TransformerModule.
 
     Args:
-        candidates: the likeliest tokens that are given for each mask of a text to predict.
+        candidates: number of most likely tokens to return for each mask in predictions.
     """
 
     task = "fill-mask"
@@ -45,32 +46,32 @@ class MaskedLM(TransformerModule):
     candidates: int = 5
 
     def __post_init__(self) -> None:
-        """Check the values and build."""
+        """Check the settings, and build the network."""
         if self.candidates < 1:
             raise UsageError(f"model.candidates: got {self.candidates}, expected 1 or more.")
         super().__post_init__()
         weights.tell_of_fresh_weights(self.model, self.pretrained)
 
     def metrics(self) -> MetricCollection:
-        """The part of the hidden tokens that is guessed right."""
+        """The accuracy on masked tokens."""
         return MetricCollection({"accuracy": MeanMetric()})
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
         """Add a batch: logits [blocks, tokens, vocabulary] and labels int64 [blocks, tokens]."""
-        hidden = batch["labels"] != IGNORED
-        if hidden.any():
-            right = outputs.logits[hidden].argmax(-1) == batch["labels"][hidden]
-            metrics.update(right.float())
+        masked = batch["labels"] != IGNORED
+        if masked.any():
+            correct = outputs.logits[masked].argmax(-1) == batch["labels"][masked]
+            metrics.update(correct.float())
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """The loss, the perplexity and the accuracy of the hidden tokens."""
+        """The loss, the perplexity and the accuracy on masked tokens."""
         perplexity = float(values["loss"].double().exp())
         return {"loss": float(values["loss"]), "perplexity": perplexity} | super().summary(
             {"accuracy": values["accuracy"]}
         )
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Each text with its masks filled, each mask by itself, and the candidates of each."""
+        """Each text with its masks filled independently, and the candidates for each mask."""
         tokenizer, rows = self.tokenizer, []
         for number, (id, text) in enumerate(zip(batch["id"], batch["text"], strict=True)):
             masks = batch["input_ids"][number] == tokenizer.mask_token_id
@@ -94,18 +95,18 @@ class MaskedLM(TransformerModule):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MaskedLMData(TextData):
-    """Texts in blocks, of which tokens are hidden.
+    """Texts in blocks of at most max_length tokens, some of which are masked.
 
-    The arguments not named here are those of TextData. A block has max_length tokens at most.
+    The other arguments are those of TextData.
 
     Args:
         text: the text column.
-        mask_probability: the part of the tokens that is hidden, one of a block at least. Of these
-            80 % are shown as the mask, 10 % as another token and 10 % as they are.
-        whole_word: whether all tokens of a word are hidden together.
-        cross_documents: whether a block goes on from one row to the next, so that all are full.
-        documents: what a row of a .txt file is: a line; a paragraph, with blank lines between
-            them; or the whole file.
+        mask_probability: the fraction of tokens to predict, at least one per block. 80 % of them
+            are replaced by the mask token, 10 % by a random token, and 10 % are unchanged.
+        whole_word: whether all tokens of a word are masked together.
+        cross_documents: whether a block continues from one row to the next, so that all are full.
+        documents: what a row of a .txt file is: a line; a paragraph, separated by blank lines; or
+            the whole file.
     """
 
     task = "fill-mask"
@@ -118,7 +119,7 @@ class MaskedLMData(TextData):
     documents: Documents = "lines"
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Check the settings."""
         if not 0 < self.mask_probability < 1:
             raise UsageError(
                 f"data.mask_probability: got {self.mask_probability}, expected above 0 and below 1."
@@ -131,14 +132,14 @@ class MaskedLMData(TextData):
         id: int | None = self.loaded_tokenizer.mask_token_id
         if id is None:
             raise ModelError(
-                "data.tokenizer: has no mask token. Use a model that was made to fill masks, such "
-                "as a BERT, or the task causal_lm."
+                "data.tokenizer: has no mask token. Use a masked language model, such as BERT, or "
+                "the task causal_lm."
             )
         return id
 
     @cached_property
     def _around(self) -> tuple[list[int], list[int]]:
-        """The special tokens that the tokenizer puts before and behind a text."""
+        """The special tokens that the tokenizer adds before and after a text."""
         encoding = self.loaded_tokenizer.backend_tokenizer.encode("a")
         text = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
         return encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]
@@ -149,7 +150,7 @@ class MaskedLMData(TextData):
         return set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
 
     def encoder(self, split: str) -> Encoder:
-        """Return what makes tokens of whole documents, or of texts with masks."""
+        """Return an encoder of whole documents or, to predict, of texts with masks."""
         tokenizer, mask_id = self.loaded_tokenizer, self._mask_id
         if split == "predict":
             return MaskedTextEncoder(tokenizer, mask_id=mask_id, max_length=self.longest)
@@ -161,11 +162,11 @@ class MaskedLMData(TextData):
     def _check_words(self) -> None:
         if self.loaded_tokenizer.backend_tokenizer.pre_tokenizer is None:
             raise ModelError(
-                "data.whole_word: the tokenizer does not cut a text into words. Leave the key away."
+                "data.whole_word: the tokenizer does not split text into words. Remove the key."
             )
 
     def cut_blocks(self, split: str) -> Blocks | None:
-        """Cut the rows into blocks; those to predict stay whole."""
+        """Cut the rows into blocks; rows to predict stay whole."""
         if split == "predict":
             return None
         return Blocks(
@@ -182,7 +183,7 @@ class MaskedLMData(TextData):
         indices: npt.NDArray[np.int64],
         draws: np.random.RandomState,
     ) -> Batch:
-        """Make a batch of blocks with hidden tokens, or of texts with masks."""
+        """Make a batch of blocks with masked tokens or, to predict, of texts with masks."""
         blocks = self.blocks(split)
         if blocks is None:
             texts = self.rows(split).table.column(self.text).take(indices).to_pylist()
@@ -207,7 +208,7 @@ class MaskedLMData(TextData):
         words = np.arange(len(ids))
         if self.whole_word:
             begins = blocks.take(encoded, "begins", block).astype(bool)
-            words = np.maximum(begins.cumsum() - 1, 0)  # a block may begin within a word
+            words = np.maximum(begins.cumsum() - 1, 0)  # a block can begin inside a word
         words[np.isin(ids, list(self._never_hidden))] = -1
         return mask(
             ids,

@@ -1,4 +1,4 @@
-"""Multiple choice: which of several texts goes with a text, or answers a question on it."""
+"""Multiple choice: which of several texts continues a text, or answers a question about it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ LabelForm = Literal["index", "text"]
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MultipleChoiceModel(TransformerModule):
-    """An encoder that gives every choice a score, as `AutoModelForMultipleChoice` loads it.
+    """An encoder that scores every choice, loaded with `AutoModelForMultipleChoice`.
 
-    The arguments not named here are those of TransformerModule.
+    The other arguments are those of TransformerModule.
     """
 
     task = "multiple-choice"
     auto_class = "AutoModelForMultipleChoice"
-    network_loss = False  # it knows no absent choices
+    network_loss = False  # it does not support rows with fewer choices
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
-        """The part of the rows whose choice is right."""
+        """The accuracy."""
         return "val_accuracy", "max"
 
     def metrics(self) -> MetricCollection:
@@ -43,9 +43,9 @@ class MultipleChoiceModel(TransformerModule):
         return MetricCollection({"accuracy": MeanMetric()})
 
     def logits(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the scores of each row's choices, [rows, most choices], -inf where one has fewer.
+        """Return the scores of each row's choices, [rows, most choices]; -inf for absent choices.
 
-        The network is given every choice as a row of its own.
+        The network gets every choice as a row of its own.
         """
         scores = outputs.logits.float().squeeze(1)
         owners, places = batch["owners"], batch["places"]
@@ -54,7 +54,7 @@ class MultipleChoiceModel(TransformerModule):
         return table.index_put((owners, places), scores)
 
     def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the mean cross-entropy over the choices that a row has."""
+        """Return the mean cross-entropy of the rows, each over its own choices."""
         return torch.nn.functional.cross_entropy(self.logits(outputs, batch), batch["labels"])
 
     def count(self, batch: Mapping[str, Any]) -> float:
@@ -63,8 +63,8 @@ class MultipleChoiceModel(TransformerModule):
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
         """Add a batch."""
-        right = self.logits(outputs, batch).argmax(1) == batch["labels"]
-        metrics["accuracy"].update(right.float())
+        correct = self.logits(outputs, batch).argmax(1) == batch["labels"]
+        metrics["accuracy"].update(correct.float())
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The choice, its index and score, and the probability of each choice."""
@@ -83,18 +83,19 @@ class MultipleChoiceModel(TransformerModule):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MultipleChoiceData(TextData):
-    """Texts with choices, of which one is right; rows may have different numbers of them.
+    """Texts with choices, one of which is correct; the number of choices can differ between rows.
 
-    Every choice is read after its context, and after its question where there is one. The arguments
-    not named here are those of TextData.
+    The input for each choice is the context, the question if there is one, and the choice. The
+    other arguments are those of TextData.
 
     Args:
-        context: the column of texts that the choices go with.
-        question: a column of texts that stand before each choice: a question, or a sentence to end.
-        choices: a column of lists, or several columns with a choice each; where a row has fewer,
-            its last ones are empty.
-        label: the column of the right choice: its index from 0, or its text.
-        label_form: which of both it is; by default what it can be.
+        context: the column of texts that the choices refer to.
+        question: a column of texts to put before each choice: a question, or the start of a
+            sentence.
+        choices: a column of lists, or several columns with one choice each; if a row has fewer
+            choices, its last columns are empty.
+        label: the column of the correct choice: its index from 0, or its text.
+        label_form: whether labels are indices or texts; by default detected for each row.
     """
 
     task = "multiple-choice"
@@ -110,7 +111,7 @@ class MultipleChoiceData(TextData):
         if isinstance(self.choices, list) and len(self.choices) < 2:
             raise UsageError(
                 f"data.choices: names {len(self.choices)} columns; give two or more, or the name "
-                "of one that holds lists."
+                "of one column of lists."
             )
         self.prompt = [self.context, *([self.question] if self.question else [])]
         self.chosen = [self.choices] if isinstance(self.choices, str) else self.choices
@@ -118,7 +119,7 @@ class MultipleChoiceData(TextData):
         super().__post_init__()
 
     def columns(self, split: str) -> dict[str, Kind]:
-        """The choices as lists or texts, and the label, but for rows to predict."""
+        """The choices as lists or texts and, except for rows to predict, the label."""
         lists = {self.choices: Kind.TEXTS} if isinstance(self.choices, str) else {}
         label = {} if split == "predict" else {self.label: Kind.TEXT}
         return super().columns(split) | lists | label
@@ -130,48 +131,51 @@ class MultipleChoiceData(TextData):
         yield from choices[0] if isinstance(self.choices, str) else choices
 
     def text_columns(self, split: str) -> list[list[str]]:
-        """The context; a choice may be empty."""
+        """The context; choices can be empty."""
         return [[self.context]]
 
     def encoder(self, split: str) -> "ChoiceEncoder":
-        """Return what makes an entry of every choice."""
+        """Return an encoder that makes one entry per choice."""
         text = TextEncoder(self.loaded_tokenizer, max_length=self.longest, pairs=True)
         return ChoiceEncoder(text, prompts=len(self.prompt), choices=self.choices)
 
     def targets(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """The index of each row's right choice, int64 [rows]."""
+        """The index of the correct choice of each row, int64 [rows]."""
         found: list[int] = []
         for *choices, labels in rows.parts([*self.chosen, self.label]):
             for row, label in zip(zip(*choices, strict=True), labels, strict=True):
                 where = f"{rows.source}, row {len(found) + 1}"
                 found.append(
-                    self._right(label.strip(), choices_of(row, self.choices, where), where)
+                    self._index_of(label.strip(), choices_of(row, self.choices, where), where)
                 )
         return np.array(found, np.int64)
 
-    def _right(self, label: str, choices: list[str], where: str) -> int:
-        """Return the index that a label means."""
+    def _index_of(self, label: str, choices: list[str], where: str) -> int:
+        """Return the index of the choice that a label refers to."""
         indices = [index for index in range(len(choices)) if str(index) == label]
         texts = [index for index, choice in enumerate(choices) if choice.strip() == label]
         forms = {"index": indices, "text": texts, None: [*indices, *texts]}
         found = sorted(set(forms[self.label_form]))
         if len(found) == 1:
             return found[0]
-        said = f"{where}: column '{self.label}' holds '{label:.60}', which "
+        message = f"{where}: column '{self.label}' contains '{label:.60}', which "
         if not found:
             raise DataError(
-                f"{said}is none of the choices: {listed(choices)}."
+                f"{message}is not one of the choices: {listed(choices)}."
                 f"{did_you_mean(label, choices)} Give the text of one, or its index, 0 to "
                 f"{len(choices) - 1} (data.label_form)."
             )
         remedy = "Set data.label_form to index or text." if indices else "Give the index instead."
-        raise DataError(f"{said}may be choice {' or '.join(map(str, found))} (from 0). {remedy}")
+        raise DataError(
+            f"{message}could be choice {' or '.join(map(str, found))} (counted from 0). {remedy}"
+        )
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
         """Make a batch of all choices of some rows.
 
-        input_ids and the like are int64 [choices, 1, tokens], as the network takes single choices;
-        owners and places, int64 [choices], say of which row a choice is the how manieth.
+        The token tensors, such as input_ids, are int64 [choices, 1, tokens], because the network
+        gets every choice as a row of its own. owners, int64 [choices], is the row index of each
+        choice, and places, int64 [choices], its index within the row.
         """
         entries, owners = encoded.entries(indices)
         batch: Batch = {name: value[:, None] for name, value in encoded.batch(entries).items()}
@@ -185,7 +189,7 @@ class MultipleChoiceData(TextData):
         return batch
 
     def describe(self, split: str) -> str:
-        """Rows, truncated rows and how many choices there are."""
+        """Rows, truncated rows, and the number of choices per row."""
         encoded, subset = self.encoded(split), self.split(split).subset
         counts = np.diff(encoded.first)[subset]
         least, most = counts.min(), counts.max()

@@ -1,4 +1,4 @@
-"""Question answering: the part of a context that answers a question, or none (SQuAD 1 and 2)."""
+"""Extractive question answering: the span of a context that answers a question (SQuAD 1 and 2)."""
 
 import json
 from collections.abc import Mapping
@@ -22,20 +22,20 @@ from plcli.errors import UsageError
 from plcli.metrics.answers import answered
 from plcli.models.transformer_module import TransformerModule
 
-KINDS = ("all", "has_answer", "no_answer")  # of rows, which the metrics are taken over
+KINDS = ("all", "has_answer", "no_answer")  # the kinds of rows that metrics are computed for
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class QuestionAnswerer(TransformerModule):
-    """An encoder that says how well each token begins and ends an answer.
+    """An encoder that scores each token as the start and the end of an answer.
 
-    `AutoModelForQuestionAnswering` loads it. The arguments not named here are those of
+    It is loaded with `AutoModelForQuestionAnswering`. The other arguments are those of
     TransformerModule.
 
     Args:
-        n_best: spans that a row's probabilities are shared out among, and that predict gives.
-        no_answer_threshold: no answer is given where the score of the first token is higher than
-            that of the best span by more than this; of no effect without `unanswerable`.
+        n_best: number of best spans to return for a row; their probabilities add up to 1.
+        no_answer_threshold: no answer is given if the score of the first token exceeds that of the
+            best span by more than this; has no effect without unanswerable.
         max_answer: a fact of the data.
         unanswerable: a fact of the data.
     """
@@ -49,36 +49,36 @@ class QuestionAnswerer(TransformerModule):
     unanswerable: bool | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
-        """Check the values and build."""
+        """Check the settings, and build the network."""
         if self.n_best < 1:
             raise UsageError(f"model.n_best: got {self.n_best}, expected 1 or more.")
         super().__post_init__()
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
-        """SQuAD's F1 of the words."""
+        """SQuAD's F1 over words."""
         return "val_f1", "max"
 
     def metrics(self) -> MetricCollection:
-        """SQuAD's exact match and F1: of all rows, and of those with and without an answer."""
+        """SQuAD's exact match and F1 for all rows, and for rows with and without an answer."""
         return MetricCollection({kind: SQuAD() for kind in KINDS}, compute_groups=False)
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
-        """Add a batch: the answers that are given and those that are right."""
-        guesses = [row["answer"] for row in self.answered(outputs, batch)]
+        """Add a batch: the predicted and the correct answers."""
+        predicted = [row["answer"] for row in self.answered(outputs, batch)]
         for kind in KINDS:
             chosen = [
-                number
-                for number, right in enumerate(batch["answers"])
-                if kind == "all" or bool(right) == (kind == "has_answer")
+                index
+                for index, correct in enumerate(batch["answers"])
+                if kind == "all" or bool(correct) == (kind == "has_answer")
             ]
             metrics[kind].update(
-                [{"id": str(n), "prediction_text": guesses[n]} for n in chosen],
+                [{"id": str(n), "prediction_text": predicted[n]} for n in chosen],
                 [{"id": str(n), "answers": {"text": batch["answers"][n] or [""]}} for n in chosen],
             )
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """Plain numbers, as parts of 1; those of both kinds of rows where both are there."""
+        """Metrics between 0 and 1; those of both kinds of rows only if there are both kinds."""
         plain = {"loss": float(values["loss"])}
         both = self.unanswerable and all(torch.isfinite(values[f"{kind}_f1"]) for kind in KINDS)
         for kind in KINDS if both else KINDS[:1]:
@@ -88,12 +88,12 @@ class QuestionAnswerer(TransformerModule):
         return plain
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The answer, its characters in the context, its probability, and the best spans."""
+        """The answer, its character range in the context, its probability, and the best spans."""
         rows = self.answered(outputs, batch)
         return [{"id": id, **row} for id, row in zip(batch["id"], rows, strict=True)]
 
     def answered(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return each row's answer and its best spans."""
+        """Return the answer and the best spans of each row."""
         return answered(
             outputs.start_logits,
             outputs.end_logits,
@@ -104,25 +104,26 @@ class QuestionAnswerer(TransformerModule):
         )
 
     def artefact_facts(self) -> dict[str, Any]:
-        """Return from what difference of scores no answer is given."""
+        """Return the threshold above which no answer is given."""
         return {"thresholds": {"no_answer": self.no_answer_threshold} if self.unanswerable else {}}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class QuestionAnsweringData(TextData):
-    """Questions, contexts, and answers in the form of SQuAD.
+    """Questions, contexts and answers in SQuAD format.
 
-    A long context is cut into windows, each with the question before it. The arguments not named
-    here are those of TextData.
+    A long context is split into windows, each with the question before it. The other arguments are
+    those of TextData.
 
     Args:
         question: the column of questions.
-        context: the column of texts that answers are parts of.
-        answers: the column of answers: {"text": [...], "answer_start": [...]}, with empty lists
-            where there is none; the first one is learnt, all of them are right.
-        stride: tokens that a window repeats of the one before it; by default a third of max_length.
-        max_answer: tokens of an answer at most.
-        unanswerable: whether there may be no answer; by default, whether a training row has none.
+        context: the column of texts that contain the answers.
+        answers: the column of answers: {"text": [...], "answer_start": [...]}, with empty lists if
+            there is no answer. The first answer is trained on; all count as correct in metrics.
+        stride: number of tokens by which windows overlap; by default a third of max_length.
+        max_answer: maximum number of tokens in an answer.
+        unanswerable: whether questions can have no answer; by default, whether any training row has
+            none.
     """
 
     task = "question-answering"
@@ -135,7 +136,7 @@ class QuestionAnsweringData(TextData):
     unanswerable: bool | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Check the settings."""
         self.inputs = [self.question, self.context]
         for name, value, least in (("stride", self.stride, 0), ("max_answer", self.max_answer, 1)):
             if value is not None and value < least:
@@ -143,15 +144,15 @@ class QuestionAnsweringData(TextData):
         super().__post_init__()
 
     def columns(self, split: str) -> dict[str, Kind]:
-        """The answers, but for rows to predict."""
+        """The answers, except for rows to predict."""
         return super().columns(split) | ({} if split == "predict" else {self.answers: Kind.OBJECT})
 
     def encoded_columns(self, split: str) -> list[str]:
-        """Questions, contexts, and the answers where there are any."""
+        """Questions, contexts and, except for rows to predict, answers."""
         return list(self.columns(split))
 
     def encoder(self, split: str) -> ContextEncoder:
-        """Return what makes windows and their labels."""
+        """Return an encoder that makes windows and their labels."""
         return ContextEncoder(
             self.loaded_tokenizer,
             max_length=self.longest,
@@ -160,18 +161,18 @@ class QuestionAnsweringData(TextData):
         )
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Cut validation rows off by whole contexts, so that none is in both splits."""
+        """Split off validation rows by whole contexts, so that no context is in both splits."""
         context_of = rows.table.column(self.context).combine_chunks().dictionary_encode().indices
         context_of = context_of.to_numpy()
         contexts = np.zeros(context_of.max() + 1)
         _, cut = stratified_cut(contexts, fraction=self.validation_fraction, seed=self.seed or 0)
-        if not len(cut):  # they are all of one context
+        if not len(cut):  # there is only one context
             return super().cut(rows)
         chosen = np.isin(context_of, cut)
         return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
     def facts(self) -> dict[str, Any]:
-        """The longest answer, and whether there may be none."""
+        """The maximum length of an answer, and whether questions can have no answer."""
         if (unanswerable := self.unanswerable) is None:
             unanswerable = bool((self._first("train", "fate") == Fate.NO_ANSWER).any())
         return {
@@ -181,7 +182,7 @@ class QuestionAnsweringData(TextData):
         }
 
     def _first(self, split: str, column: str) -> npt.NDArray[Any]:
-        """Return a column of a split's rows, of which every window holds the same."""
+        """Return the values of a column that is the same in all windows of a row, [rows]."""
         encoded, kept = self.encoded(split), self.subset(split)
         firsts = encoded.first[:-1] if kept is None else encoded.first[kept]
         values: npt.NDArray[Any] = encoded.column(column)[firsts]
@@ -190,14 +191,14 @@ class QuestionAnsweringData(TextData):
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
         """Make a batch of all windows of some rows.
 
-        start_positions and end_positions, int64 [windows], are the labels. To find answers:
-        char_starts and char_ends, int64 [windows, tokens]; owners, int64 [windows]; contexts and
-        the texts of the right answers, lists [rows].
+        The labels are start_positions and end_positions, int64 [windows]. For finding answers, the
+        batch has char_starts and char_ends, int64 [windows, tokens]; owners, int64 [windows], the
+        row index of each window; contexts and the texts of the correct answers, lists [rows].
         """
         entries, owners = encoded.entries(indices)
         batch: Batch = dict(encoded.batch(entries))
         if split != "predict":
-            padding = batch["attention_mask"].argmax(1)  # tokens on the left
+            padding = batch["attention_mask"].argmax(1)  # number of padding tokens on the left
             for name, column in (("start", "first_token"), ("end", "last_token")):
                 labels = torch.from_numpy(encoded.column(column)[entries].astype(np.int64))
                 batch[f"{name}_positions"] = labels + padding
@@ -213,8 +214,8 @@ class QuestionAnsweringData(TextData):
         return batch
 
     def describe(self, split: str) -> str:
-        """Rows, windows, and what cannot be learnt or found."""
-        encoder, said = self.encoder(split), super().describe(split)
+        """Rows, windows, and answers that cannot be trained on or found."""
+        encoder, description = self.encoder(split), super().describe(split)
         entries, _ = self.encoded(split).entries(self.split(split).subset)
         counts = {
             f"with a question cut to {encoder.longest_question} tokens": self._first(
@@ -225,13 +226,15 @@ class QuestionAnsweringData(TextData):
             fate, tokens = (self._first(split, name) for name in ("fate", "answer_tokens"))
             counts |= {
                 "without an answer": fate == Fate.NO_ANSWER,
-                "with an answer that is whole in no window": fate == Fate.IN_NO_WINDOW,
+                "with an answer that no window contains whole": fate == Fate.IN_NO_WINDOW,
                 "with an answer that begins or ends inside a token": fate == Fate.INSIDE_TOKENS,
                 f"with an answer of more than {self.max_answer} tokens (data.max_answer)": (
                     tokens > self.max_answer
                 ),
             }
-        said += f" in {len(entries)} windows of {self.longest} tokens at most (data.max_length)"
-        return said + "".join(
+        description += (
+            f" in {len(entries)} windows of at most {self.longest} tokens (data.max_length)"
+        )
+        return description + "".join(
             f", {found.sum()} {what}" for what, found in counts.items() if found.any()
         )

@@ -1,7 +1,8 @@
-"""Sentence embeddings: texts -> vectors whose cosine says how alike they are.
+"""Sentence embeddings: vectors of texts whose cosine measures similarity.
 
-Trained on scored pairs, pairs that belong together, triplets, or triplets with a teacher's margin.
-The losses are those of sentence-transformers, whose `SentenceTransformer(folder)` loads the model.
+They are trained on scored pairs, matching pairs, triplets, or triplets with the margin of a
+teacher. The losses are those of sentence-transformers, and `SentenceTransformer(folder)` loads the
+model.
 """
 
 import hashlib
@@ -44,31 +45,30 @@ from plcli.packages import need
 from plcli.pretrained import location, sentence_modules
 
 Pooling = Literal["mean", "cls", "max"]
-PARTS = 4  # of like length that a batch's texts are run in on a CPU, to save padding
+PARTS = 4  # the number of parts of similar length that a batch is split into on a CPU
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SentenceEmbedder(TransformerModule):
-    """An encoder whose tokens' vectors are pooled to one; `SentenceTransformer` loads it.
+    """An encoder that pools token vectors into a sentence embedding.
 
-    So does `AutoModel`, and `transformers.pipeline("feature-extraction")` gives the vectors of the
-    tokens before they are pooled. The arguments not named here are those of TransformerModule.
+    `SentenceTransformer` and `AutoModel` load it. `transformers.pipeline("feature-extraction")`
+    returns the token vectors before pooling. The other arguments are those of TransformerModule.
 
     Args:
-        pooling: what makes one vector of a text's tokens; by default what the pretrained model, or
-            the run of init_from, says, else mean.
-        normalize: whether vectors are brought to length 1; by default what the pretrained model, or
-            the run of init_from, says, else not. Losses and metrics compare by cosine in any case.
+        pooling: how token vectors are pooled; by default as in the pretrained model or the run of
+            init_from, or mean if they do not specify it.
+        normalize: whether vectors are scaled to length 1; by default as in the pretrained model or
+            the run of init_from, or false if they do not specify it. Losses and metrics use the
+            cosine in any case.
         objective: the loss: for scored pairs cosent (the default), angle or cosine; for pairs and
-            triplets multiple_negatives (the default) or multiple_negatives_symmetric, for which the
-            other rows of a batch are negatives, or for triplets triplet; for margins margin_mse.
-            All but cosine, triplet and margin_mse compare the rows of a batch with one another, so
-            that a larger data.batch_size is another loss; over several processes each compares its
-            own.
-        scale: what cosines are multiplied by in cosent, angle and multiple_negatives: 1 /
-            temperature.
-        margin: by how much the cosine of what belongs to a text is to be above that of what does
-            not, in triplet.
+            triplets multiple_negatives (the default) or multiple_negatives_symmetric, which use the
+            other rows of a batch as negatives; for triplets also triplet; for margins margin_mse.
+            All except cosine, triplet and margin_mse compare the rows of a batch with each other,
+            so that the loss depends on data.batch_size; each process compares only its own rows.
+        scale: the factor of cosines in cosent, angle and multiple_negatives, 1 / temperature.
+        margin: for triplet: the minimum difference between the cosines of a text with its pair and
+            with its negative.
         form: a fact of the data.
     """
 
@@ -83,14 +83,15 @@ class SentenceEmbedder(TransformerModule):
     form: Form | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
-        """Check the loss, and build."""
+        """Check the loss, and build the network."""
         self.form = self.form or "pairs"
-        fitting = OBJECTIVES[self.form]
-        self.objective = self.objective or fitting[0]
-        if self.objective not in fitting:
+        supported = OBJECTIVES[self.form]
+        self.objective = self.objective or supported[0]
+        if self.objective not in supported:
             raise UsageError(
-                f"model.objective: {self.objective} is not for data of the form {self.form}, which "
-                f"follows from the columns that data names. Choose {' or '.join(fitting)}."
+                f"model.objective: {self.objective} does not support data of the form {self.form}, "
+                "which follows from the columns that data names. "
+                f"Choose {' or '.join(supported)}."
             )
         if self.scale <= 0:
             raise UsageError(f"model.scale: got {self.scale}, expected more than 0.")
@@ -104,22 +105,22 @@ class SentenceEmbedder(TransformerModule):
         pooling = self.pooling or found or "mean"
         if pooling not in get_args(Pooling):
             raise ModelError(
-                f"pretrained: {source} pools by {pooling}; plcli has "
+                f"pretrained: {source} uses {pooling} pooling; plcli supports "
                 f"{', '.join(get_args(Pooling))}. Choose one with model.pooling."
             )
         self.normalize = bool(normalized) if self.normalize is None else self.normalize
         if self.lora is not None and self.lora.save == "adapter":
             raise UsageError(
-                "model.lora.save: SentenceTransformer loads no adapter. Leave it at merged."
+                "model.lora.save: SentenceTransformer cannot load an adapter. Set it to merged."
             )
         super().__post_init__()
         if self.model.config.is_encoder_decoder:
             raise ModelError(
-                f"model: a {self.model.config.model_type} has a decoder, which makes no vector "
-                "of a text. Name an encoder, such as a bert."
+                f"model: a {self.model.config.model_type} has a decoder, but embeddings need an "
+                "encoder without one. Name an encoder, such as a bert."
             )
         if getattr(self.model, "pooler", None) is not None:
-            self.model.pooler.requires_grad_(False)  # not used, so that no gradient would come
+            self.model.pooler.requires_grad_(False)  # not used, so it would get no gradient
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
             raise UsageError(f"model.freeze: {self.freeze} leaves nothing to train. Freeze less.")
         from sentence_transformers.sentence_transformer.modules import Pooling as TokenPooling
@@ -129,11 +130,11 @@ class SentenceEmbedder(TransformerModule):
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
-        """Spearman's rank correlation where there are scores; else nDCG."""
+        """Spearman's rank correlation if there are scores, otherwise nDCG."""
         return ("val_spearman" if self.form in ("scored", "margins") else "val_ndcg"), "max"
 
     def metrics(self) -> MetricCollection:
-        """Correlation of cosines with scores; or retrieval, which has to keep the vectors."""
+        """Correlation of cosines with scores; or retrieval metrics, which keep all vectors."""
         if self.form in ("scored", "margins"):
             correlations: dict[str, Any] = {
                 "pearson": PearsonCorrCoef(),
@@ -146,10 +147,10 @@ class SentenceEmbedder(TransformerModule):
         return MetricCollection(found, compute_groups=False)
 
     def forward(self, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the vectors of a batch's texts, [rows, texts a row, dimension].
+        """Return the vectors of a batch's texts, [rows, texts per row, dimension].
 
-        Its parts are texts of like length; order, int64 [rows, texts a row], is where each text
-        stands in them.
+        The parts of a batch have texts of similar length; order, int64 [rows, texts per row], has
+        the position of each text in the concatenated parts.
         """
         vectors = []
         for part in batch["parts"]:
@@ -160,7 +161,7 @@ class SentenceEmbedder(TransformerModule):
         return functional.normalize(found, dim=-1) if self.normalize else found
 
     def count(self, batch: Mapping[str, Any]) -> float:
-        """Return the rows of a batch."""
+        """Return the number of rows in a batch."""
         return float(len(batch["order"]))
 
     def loss(self, outputs: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
@@ -195,14 +196,14 @@ class SentenceEmbedder(TransformerModule):
         return [{"id": id, name: value} for id, value in zip(batch["id"], values, strict=True)]
 
     def save_pretrained(self, folder: Any) -> None:
-        """Save the network, and what SentenceTransformer reads beside it."""
+        """Save the network, and the other files that SentenceTransformer needs."""
         super().save_pretrained(folder)
         sentence_modules.write(
             folder, pooling=self.pool, normalize=bool(self.normalize), max_length=self.max_length
         )
 
     def artefact_facts(self) -> dict[str, Any]:
-        """Return how the vectors are made."""
+        """Return how vectors are pooled and normalized, and their dimension."""
         return {
             "pooling": self.pool.pooling_mode,
             "normalize": self.normalize,
@@ -212,22 +213,22 @@ class SentenceEmbedder(TransformerModule):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SentenceData(TextData):
-    """Pairs of texts with scores, pairs that belong together, or triplets.
+    """Pairs of texts with scores, matching pairs, or triplets.
 
-    Which it is follows from the columns that are named. The arguments not named here are those of
-    TextData; pieces says in how many parts of like length a batch's texts are run, which does not
-    change the loss: it is that of the whole batch.
+    The form of the data follows from the columns that are named. The other arguments are those of
+    TextData; pieces is the number of parts of similar length in which the texts of a batch are
+    run, which does not change the loss.
 
     Args:
-        text: the text column; the rows to predict need it alone.
-        pair: the column of what belongs to the text; with a score, of what it was compared with.
-        negative: the column of what does not belong to the text.
-        score: the column of numbers: how alike text and pair are, or, with negative, by how much a
-            teacher finds the pair nearer than the negative.
-        score_range: the lowest and the highest score, for the loss cosine, which takes them from 0
-            to 1; by default those of the training rows.
-        predict_pairs: whether rows to predict hold text and pair and get their cosine, instead of a
-            text and its vector.
+        text: the text column; the only one that rows to predict need.
+        pair: the column of texts that match the text or, with a score, that it was compared with.
+        negative: the column of texts that do not match the text.
+        score: the column of scores: the similarity of text and pair or, with negative, the margin
+            by which a teacher scores the pair above the negative.
+        score_range: the lowest and the highest score, which scale scores to 0 to 1 as the loss
+            cosine needs; by default those of the training rows.
+        predict_pairs: whether rows to predict have text and pair, and predictions their cosine;
+            otherwise rows have a text, and predictions its vector.
     """
 
     task = "feature-extraction"
@@ -245,20 +246,21 @@ class SentenceData(TextData):
         for name, column in (("pair", self.pair), ("negative", self.negative)):
             if self.sides.count(column or "") > 1:
                 raise UsageError(
-                    f"data.{name}: '{column}' is named twice. Name a column for each text of a row."
+                    f"data.{name}: '{column}' is a duplicate. Name a different column for each "
+                    "text of a row."
                 )
         low, high = self.score_range if self.score_range and len(self.score_range) == 2 else (1, 0)
         if self.score_range is not None and not low < high:
             raise UsageError(
-                f"data.score_range: got {self.score_range}, expected a lowest and a highest score, "
-                "such as [0, 5]."
+                f"data.score_range: got {self.score_range}, expected the lowest and the highest "
+                "score, such as [0, 5]."
             )
         self.inputs = self.sides[:2] if self.predict_pairs else [self.text]
         super().__post_init__()
 
     @property
     def form(self) -> Form:
-        """What a row is."""
+        """The form of the rows."""
         if self.score:
             return "margins" if self.negative else "scored"
         return "triplets" if self.negative else "pairs"
@@ -268,12 +270,12 @@ class SentenceData(TextData):
         return self.inputs if split == "predict" else self.sides
 
     def columns(self, split: str) -> dict[str, Kind]:
-        """The texts and their score, but for rows to predict."""
+        """The texts and, except for rows to predict, their score."""
         scored = {self.score: Kind.NUMBER} if self.score and split != "predict" else {}
         return {**super().columns(split), **scored}
 
     def encoder(self, split: str) -> Encoder:
-        """Return what makes an entry of every text of a row."""
+        """Return an encoder that makes one entry per text of a row."""
         inner = TextEncoder(self.loaded_tokenizer, max_length=self.longest)
         return SideBySide(inner, len(self.input_columns(split)))
 
@@ -289,8 +291,8 @@ class SentenceData(TextData):
         found = pc.min_max(self.training_column(str(self.score))).as_py()
         if found["min"] == found["max"]:
             raise DataError(
-                f"{self.rows('train').source}: column '{self.score}' holds {found['min']:g} in all "
-                "rows, from which nothing can be learned. Name another column with data.score."
+                f"{self.rows('train').source}: column '{self.score}' is {found['min']:g} in all "
+                "rows, so there is nothing to learn. Name another column with data.score."
             )
         return [found["min"], found["max"]]
 
@@ -300,7 +302,7 @@ class SentenceData(TextData):
         return {"form": self.form, **scores, **super().facts()}
 
     def targets(self, rows: Rows) -> npt.NDArray[np.float32] | None:
-        """Scores from 0 to 1, or margins as they are, float32 [rows]."""
+        """Scores scaled to 0 to 1, or unscaled margins, float32 [rows]."""
         if self.score is None:
             return None
         numbers = rows.table.column(self.score).to_numpy()
@@ -310,15 +312,15 @@ class SentenceData(TextData):
         return np.asarray(numbers, np.float32)
 
     def train_dataloader(self) -> Any:
-        """Batches of random rows, each in one piece: losses compare its rows with one another."""
+        """Return batches of random rows, not split, because losses compare rows of a batch."""
         loader = super().train_dataloader()
         self.num_pieces = 1
         return loader
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
-        """Make a batch of whole rows: parts of like length, and the order of their texts.
+        """Make a batch of whole rows: parts with texts of similar length, and the texts' order.
 
-        Keys, int64 [rows, texts a row], are equal for texts of equal tokens.
+        The keys, int64 [rows, texts per row], are equal for texts with the same tokens.
         """
         entries, _ = encoded.entries(indices)
         by_length = np.argsort(encoded.lengths[entries], kind="stable")
@@ -333,11 +335,11 @@ class SentenceData(TextData):
         }
 
     def describe(self, split: str) -> str:
-        """Rows, and what they are."""
+        """Rows, and their form."""
         return f"{super().describe(split)}; {'texts' if split == 'predict' else self.form}"
 
 
 def _key(ids: npt.NDArray[Any]) -> int:
-    """Return a number of 64 bits that says which tokens a text has."""
+    """Return a 64-bit hash of the tokens of a text."""
     digest = hashlib.blake2b(ids.astype(np.int32).tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -1,6 +1,7 @@
-"""Texts to texts, as in summarisation and translation: encoders with decoders as T5, BART, Marian.
+"""Sequence to sequence, as in summarization and translation: encoder-decoders such as T5 and BART.
 
-The decoder's inputs are the labels, shifted by the model itself. Scores are of generated texts.
+The decoder's inputs are the labels, which the model itself shifts. Scores are computed from
+generated texts.
 """
 
 from collections.abc import Mapping
@@ -30,28 +31,28 @@ from plcli.pretrained.label_ids import IGNORED
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Seq2SeqModel(TransformerModule):
-    """An encoder with a decoder, as `AutoModelForSeq2SeqLM` loads it.
+    """An encoder-decoder, loaded with `AutoModelForSeq2SeqLM`.
 
-    What is not said of generation is what the pretrained model's generation_config.json says. It is
-    kept with the artefact. The arguments not named here are those of TransformerModule.
+    Generation options that are not set come from the pretrained model's generation_config.json,
+    which is saved with the artefact. The other arguments are those of TransformerModule.
 
     Args:
-        scores: of generated texts: chrf, bleu (as sacrebleu computes them) and rouge (1, 2, L);
+        scores: scores of generated texts: chrf, bleu (both as in sacrebleu) and rouge (1, 2, L);
             the first one chooses the best epoch.
-        validation_generates: whether validation generates texts and scores them, which costs time;
-            else the loss alone chooses the best epoch.
-        max_new_tokens: of a generated text at most; by default data.target_max_length.
-        num_beams: hypotheses that are kept at each step; 1 takes the likeliest token each time.
-        length_penalty: of beams: above 0 favours long texts, below 0 short ones.
-        no_repeat_ngram_size: of so many tokens none may stand twice in a text; 0 allows all.
-        do_sample: whether tokens are drawn; what is drawn depends on seed_everything and the batch.
-        temperature: of drawn tokens: below 1 the likely ones are drawn more often.
-        top_p: draws from the likeliest tokens that have this probability together.
+        validation_generates: whether validation generates and scores texts, which takes time;
+            otherwise the loss chooses the best epoch.
+        max_new_tokens: maximum number of tokens to generate; by default data.target_max_length.
+        num_beams: number of beams; 1 is greedy search, or sampling.
+        length_penalty: for beam search: above 0 favours long texts, below 0 short ones.
+        no_repeat_ngram_size: n-grams of this size may occur only once in a text; 0 allows all.
+        do_sample: whether to sample tokens; samples depend on seed_everything and the batch.
+        temperature: for sampling: below 1, likely tokens are sampled more often.
+        top_p: samples from the most likely tokens with this total probability.
         target_max_length: a fact of the data.
         eos_token_id: a fact of the data.
     """
 
-    task = "seq2seq"  # transformers 5 has no pipeline of it any more
+    task = "seq2seq"  # transformers 5 no longer has a pipeline for it
     auto_class = "AutoModelForSeq2SeqLM"
     terms = "labels"
 
@@ -68,18 +69,18 @@ class Seq2SeqModel(TransformerModule):
     eos_token_id: int | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
-        """Check how texts are to be generated, and build."""
+        """Check the generation options, and build the network."""
         options = {name: getattr(self, name) for name in generation.OPTIONS}
         generation.check(options)
-        if twice := [score for score in self.scores if self.scores.count(score) > 1]:
-            raise UsageError(f"model.scores: names {twice[0]} twice. Name it once.")
+        if duplicates := [score for score in self.scores if self.scores.count(score) > 1]:
+            raise UsageError(f"model.scores: contains {duplicates[0]} twice. Remove one of them.")
         super().__post_init__()
         generation.settle(self.model, options, most=self.target_max_length)
         if not self.validation_generates:
             self._metrics["val"] = MetricCollection({})
 
     def check_sizes(self) -> None:
-        """Check that encoder and decoder can take the data's tokens."""
+        """Check that encoder and decoder have enough positions for the data's tokens."""
         super().check_sizes()
         limit = weights.most_positions(self.model)
         for key, longest in (
@@ -93,15 +94,16 @@ class Seq2SeqModel(TransformerModule):
                 )
 
     def settings(self) -> dict[str, Any]:
-        """Give a model from scratch the ids of its tokenizer instead of those of its kind."""
+        """Return the tokenizer's special token ids for a model that starts from random weights."""
         from transformers import CONFIG_MAPPING
 
-        kind = (self.architecture or {}).get("model_type")
-        if kind not in CONFIG_MAPPING:
-            return {}  # a pretrained model has its own; a kind that is not known is refused
-        usual = CONFIG_MAPPING[kind]()
-        start = getattr(usual, "decoder_start_token_id", None)
-        pads = start in (None, usual.pad_token_id)  # T5 and Marian begin with padding, BART not
+        model_type = (self.architecture or {}).get("model_type")
+        if model_type not in CONFIG_MAPPING:
+            return {}  # a pretrained model has its own ids; an unknown model type is refused later
+        defaults = CONFIG_MAPPING[model_type]()
+        start = getattr(defaults, "decoder_start_token_id", None)
+        # T5 and Marian start decoding with the padding token, BART does not
+        pads = start in (None, defaults.pad_token_id)
         return {
             "bos_token_id": self.eos_token_id,
             "eos_token_id": self.eos_token_id,
@@ -111,7 +113,7 @@ class Seq2SeqModel(TransformerModule):
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
-        """The first of the scores, if validation generates; else the loss."""
+        """The first of the scores if validation generates texts, otherwise the loss."""
         if not (self.scores and self.validation_generates):
             return "val_loss", "min"
         return f"val_{generation_scores.MAIN[self.scores[0]]}", "max"
@@ -121,13 +123,13 @@ class Seq2SeqModel(TransformerModule):
         return generation_scores.collection(self.scores)
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
-        """Generate texts for a batch and add them, if there is a score of them."""
+        """Generate texts for a batch and add them to the scores, if there are any."""
         if len(metrics):
             texts = self._texts(self.generate(batch))
             metrics.update(texts, [[reference] for reference in batch["references"]])
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """The mean loss of a target's token, and the scores, between 0 and 1."""
+        """The mean loss per target token, and the scores, between 0 and 1."""
         return dict(generation_scores.summary(values))
 
     @property
@@ -136,21 +138,21 @@ class Seq2SeqModel(TransformerModule):
         return frozenset({"label_smoothing"})
 
     def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the mean loss of the targets' tokens."""
+        """Return the mean loss over the target tokens."""
         if not self.label_smoothing:
             return super().loss(outputs, batch)
         return self.classification_loss(outputs.logits, batch["labels"])
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """Return a text a row, and the mean log probability of its tokens."""
+        """Return the generated text of each row, and the mean log probability of its tokens."""
         return self.predict_rows(self.generate(batch), batch)
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return a text a row, and the mean log probability of its tokens.
+        """Return the text of each row, and the mean log probability of its tokens.
 
         Args:
             outputs: generated tokens, int64 [rows, tokens].
-            batch: of rows to predict.
+            batch: a batch of rows to predict.
         """
         scores = self.mean_log_probabilities(outputs, batch).tolist()
         return [
@@ -169,7 +171,8 @@ class Seq2SeqModel(TransformerModule):
     def mean_log_probabilities(self, ids: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the mean log probability of generated tokens up to the end token, float [rows].
 
-        It is the model's own, before beams, bans and temperature: one run over what stands there.
+        It is computed in one forward pass over the generated tokens, without beam search, banned
+        n-grams or temperature.
         """
         used = generation.until_end(ids, self.model.generation_config.eos_token_id)
         outputs = self({**batch, "labels": ids.masked_fill(~used, IGNORED)})
@@ -180,16 +183,16 @@ class Seq2SeqModel(TransformerModule):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Seq2SeqData(TextData):
-    """Texts with a text to be written for each.
+    """Pairs of a source text and a target text.
 
-    The arguments not named here are those of TextData.
+    The other arguments are those of TextData.
 
     Args:
-        source: the column that is read; by default source, or those that the template names.
-        target: the column that is to be written.
+        source: the column of source texts; by default source.
+        target: the column of target texts.
         template: instead of source: a text with columns in braces, such as "{lang}: {source}".
-        prefix: stands before every text that is read, such as "summarize: " for T5.
-        target_max_length: tokens of a target at most; by default max_length.
+        prefix: a text that is put before every source text, such as "summarize: " for T5.
+        target_max_length: maximum number of tokens in a target; by default max_length.
     """
 
     task = "seq2seq"
@@ -206,7 +209,7 @@ class Seq2SeqData(TextData):
         """Check the columns."""
         if self.template is not None and self.source is not None:
             raise UsageError(
-                "data.source and data.template: both say what is read. Give one of them."
+                "data.source and data.template: both define the source text. Give one of them."
             )
         if self.template is None:
             self.inputs = [self.source or "source"]
@@ -214,8 +217,8 @@ class Seq2SeqData(TextData):
             self.inputs = templates.parse(self.template)
         if self.target in self.inputs:
             raise UsageError(
-                f"data.target: the column '{self.target}' is read, too, so that there is nothing "
-                "to learn. Name another one."
+                f"data.target: the column '{self.target}' is also an input, so there is nothing "
+                "to learn. Name another column."
             )
         if self.target_max_length is not None and self.target_max_length < 2:
             raise UsageError(
@@ -225,19 +228,19 @@ class Seq2SeqData(TextData):
 
     @property
     def longest_target(self) -> int:
-        """Tokens of a target at most."""
+        """The maximum number of tokens in a target."""
         return self.target_max_length or self.longest
 
     def columns(self, split: str) -> dict[str, Kind]:
-        """The target column, but for rows to predict."""
+        """The target column, except for rows to predict."""
         return super().columns(split) | ({} if split == "predict" else {self.target: Kind.TEXT})
 
     def fitted_columns(self) -> list[str]:
-        """A tokenizer is fitted on sources and targets."""
+        """The columns that a tokenizer is fitted on: sources and targets."""
         return [*self.inputs, self.target]
 
     def facts(self) -> dict[str, Any]:
-        """The end token, the prefix, and the longest target."""
+        """The end token, the prefix, and the maximum length of a target."""
         return {
             "eos_token_id": self.loaded_tokenizer.eos_token_id,
             "prefix": self.prefix,
@@ -246,7 +249,7 @@ class Seq2SeqData(TextData):
         }
 
     def encoder(self, split: str) -> SourceTargetEncoder:
-        """Tokens of sources and, but for rows to predict, of targets."""
+        """Return an encoder of sources and, except for rows to predict, of targets."""
         return SourceTargetEncoder(
             self.loaded_tokenizer,
             max_length=self.longest,
@@ -256,11 +259,11 @@ class Seq2SeqData(TextData):
         )
 
     def encoded_columns(self, split: str) -> list[str]:
-        """Return the inputs, and the target but for rows to predict."""
+        """Return the inputs and, except for rows to predict, the target."""
         return self.inputs if split == "predict" else [*self.inputs, self.target]
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
-        """Add labels, int64 [rows, tokens], and to score them the texts as they stand."""
+        """Add labels, int64 [rows, tokens], and the unchanged target texts that scores need."""
         batch: Batch = dict(encoded.batch(indices))
         if split != "predict":
             batch["labels"] = encoded.padded("labels", indices)
@@ -270,22 +273,22 @@ class Seq2SeqData(TextData):
         return batch
 
     def open(self, split: str) -> Split:
-        """Check that there is something to write, and tokenise a split."""
+        """Check that targets are not empty, and tokenize a split."""
         if split != "predict":
             self.check_filled(split, [self.target])
         return super().open(split)
 
     def describe(self, split: str) -> str:
-        """Rows, cut and empty sources, and cut and empty targets."""
-        said = super().describe(split)
+        """Rows, truncated and empty sources, and truncated and empty targets."""
+        description = super().describe(split)
         if split == "predict":
-            return said
+            return description
         truncated = self.encoded(split).column("target_truncated")
         cut = int(truncated[self.split(split).subset].sum())
         empty = len(self.empty_rows(split, [self.target]))
-        said += (
-            f", {cut} of the targets cut to {self.longest_target} tokens (data.target_max_length)"
-            if cut
-            else ""
-        )
-        return said + (f", {empty} with an empty target (data.empty_text)" if empty else "")
+        if cut:
+            description += (
+                f", {cut} with a target cut to {self.longest_target} tokens "
+                "(data.target_max_length)"
+            )
+        return description + (f", {empty} with an empty target (data.empty_text)" if empty else "")

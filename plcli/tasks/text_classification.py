@@ -1,7 +1,7 @@
 """Text classification: single-label, multi-label, regression.
 
-A row is a text, a pair of texts, or several columns joined by a template. A long text is cut, or
-read in windows whose logits are pooled.
+A row is a text, a pair of texts, or several columns joined by a template. A long text is truncated,
+or split into windows whose logits are pooled.
 """
 
 from collections.abc import Iterator, Mapping
@@ -40,15 +40,15 @@ PROBLEM_TYPES = {
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TextClassifier(TransformerModule):
-    """An encoder with a classification head, as `AutoModelForSequenceClassification` loads it.
+    """An encoder with a classification head, loaded with `AutoModelForSequenceClassification`.
 
-    So does `transformers.pipeline`, which knows nothing of windows: of a text that has several here
-    it reads the first alone. The arguments not named here are those of TransformerModule.
+    `transformers.pipeline` also loads it, but does not support windows: it reads only the first
+    window of a long text. The other arguments are those of TransformerModule.
 
     Args:
-        threshold: the probability from which a label of a multi-label problem is given.
-        pooling: how the logits of a row's windows (data.stride) become those of the row: their
-            mean, the highest of each label, or those of the first window alone.
+        threshold: for multi-label problems: labels with at least this probability are predicted.
+        pooling: how the logits of a row's windows (data.stride) are combined: their mean, the
+            maximum for each label, or those of the first window.
         labels: a fact of the data: the label names in order.
         problem: a fact of the data.
     """
@@ -62,49 +62,47 @@ class TextClassifier(TransformerModule):
     problem: Problem | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
-        """Check the label names and build."""
+        """Check the label names, and build the network."""
         self.problem = self.problem or "single_label"
         self.names = self.labels or []
         if self.problem != "regression" and len(self.names) < 2:
             raise UsageError(
-                "model.labels: a classifier needs two label names or more; they come from the data."
+                "model.labels: a classifier needs at least two label names; they come from the "
+                "data."
             )
         super().__post_init__()
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
-        """Macro F1; for regression Pearson's r.
-
-        Macro F1 counts rare classes as much as common ones.
-        """
+        """Macro F1, which gives all classes the same weight; for regression Pearson's r."""
         return ("val_pearson" if self.problem == "regression" else "val_macro_f1"), "max"
 
     @property
     def several_labels(self) -> bool:
-        """Whether a row has any number of labels."""
+        """Whether the problem is multi-label."""
         return self.problem == "multi_label"
 
     @property
     def loss_options(self) -> frozenset[str]:
-        """Huber's loss for numbers; the options of classification else."""
+        """The Huber loss for regression, otherwise the options of the classification loss."""
         if self.problem == "regression":
             return frozenset({"huber"})
         return frozenset({"class_weights", "focal", "label_smoothing", "r_drop"})
 
     def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the mean loss of the rows, weighted where classes are."""
+        """Return the mean loss over rows, weighted if class_weights are set."""
         if self.problem == "regression":
             return losses.regression(outputs.logits.squeeze(-1), batch["labels"], huber=self.huber)
         return self.classification_loss(outputs.logits, batch["labels"])
 
     def count(self, batch: Mapping[str, Any]) -> float:
-        """Return how many rows the loss is the mean of, weighted where classes are."""
+        """Return the number of rows in the loss, or their total weight with class_weights."""
         if self.weights_of_classes is None:
             return float(len(batch["labels"]))
         return self.classification_count(batch["labels"])
 
     def settings(self) -> dict[str, Any]:
-        """Label names and problem type, which travel with the model's config."""
+        """The label names and the problem type, which are saved in the model's config."""
         names = self.names if self.problem != "regression" else ["score"]
         return {
             "problem_type": PROBLEM_TYPES[self.problem or "single_label"],
@@ -114,7 +112,7 @@ class TextClassifier(TransformerModule):
     def metrics(self) -> MetricCollection:
         """Running metrics.
 
-        Only Spearman's rank correlation has to keep its scores, two numbers a row.
+        Only Spearman's rank correlation has to keep all values, two numbers per row.
         """
         if self.problem == "regression":
             return regression.regression()
@@ -123,9 +121,9 @@ class TextClassifier(TransformerModule):
         return classification.single_label(len(self.names))
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
-        """Run the network on a batch and pool the logits of windows.
+        """Run the network on a batch, and pool the logits of windows.
 
-        Of a batch of windows, owners int64 [entries] is the position of each one's row, ascending.
+        A batch of windows has owners, int64 [windows], the row index of each window, ascending.
         """
         if "owners" not in batch:
             return super().forward(batch)
@@ -139,10 +137,7 @@ class TextClassifier(TransformerModule):
         return outputs
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
-        """Add a batch.
-
-        Logits [rows, labels] and labels [rows] or, for several labels a row, [rows, labels].
-        """
+        """Add a batch: logits [rows, labels], and labels [rows] or (multi-label) [rows, labels]."""
         logits = outputs.logits.float()
         if self.problem == "regression":
             metrics.update(logits.squeeze(-1), batch["labels"])
@@ -152,14 +147,14 @@ class TextClassifier(TransformerModule):
             metrics.update(logits, batch["labels"])
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """Plain numbers, a table of the classes and the confusion matrix.
+        """Plain numbers, a table of the classes, and the confusion matrix.
 
-        Rows of the matrix are the true classes.
+        The rows of the matrix are the true classes.
         """
         return classification.summary(values, self.names)
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """A label, its score and every probability; labels and probabilities; or a score alone."""
+        """A label, its score and all probabilities; labels and probabilities; or only a score."""
         logits = outputs.logits.float()
         if self.problem == "regression":
             scores = logits.squeeze(-1).tolist()
@@ -181,10 +176,7 @@ class TextClassifier(TransformerModule):
         return {"labels": [name for name, p in chosen if p >= self.threshold]}
 
     def artefact_facts(self) -> dict[str, Any]:
-        """Return decision thresholds and the temperature that scores were divided by.
-
-        Thresholds are for several labels a row.
-        """
+        """Return the thresholds of multi-label problems, the temperature, and the pooling."""
         thresholds = (
             dict.fromkeys(self.names, self.threshold) if self.problem == "multi_label" else {}
         )
@@ -195,18 +187,17 @@ class TextClassifier(TransformerModule):
 class TextClassificationData(TextData):
     """Texts with a label, with several labels, or with a score.
 
-    The arguments not named here are those of TextData. A batch holds whole rows, so that one of
-    windows is as many times larger as its rows have windows.
+    A batch contains whole rows with all their windows. The other arguments are those of TextData.
 
     Args:
         text: the text column; two columns for pairs; or columns joined by a template, such as
             '{subject} [SEP] {message}'.
         label: the column of labels: a name, a list of names (multi_label), a number (regression).
-        problem: what the labels are.
+        problem: the kind of labels.
         labels: the label names in order; by default those of the training split, sorted.
-        stride: reads a long text in windows of max_length tokens that overlap by so many, instead
-            of cutting it; model.pooling makes one of them.
-        max_windows: windows a text at most; what follows them is cut.
+        stride: splits a long text into windows of max_length tokens that overlap by this number of
+            tokens, instead of truncating it; model.pooling combines their logits.
+        max_windows: maximum number of windows per text; the rest of the text is cut.
     """
 
     task = "text-classification"
@@ -234,9 +225,9 @@ class TextClassificationData(TextData):
         if self.stride is not None:
             if self.pairs:
                 raise UsageError(
-                    "data.stride: windows are of one text, but data.text names two columns. "
-                    "Join them by a template, such as "
-                    f"'{{{self.inputs[0]}}} [SEP] {{{self.inputs[1]}}}', or leave the key away."
+                    "data.stride: windows need a single text, but data.text names two columns. "
+                    "Join them with a template, such as "
+                    f"'{{{self.inputs[0]}}} [SEP] {{{self.inputs[1]}}}', or remove the key."
                 )
             if self.stride < 0:
                 raise UsageError(f"data.stride: got {self.stride}, expected 0 or more.")
@@ -245,16 +236,16 @@ class TextClassificationData(TextData):
         super().__post_init__()
 
     def encoder(self, split: str) -> Encoder:
-        """Return what makes tokens of the inputs, cut or in windows.
+        """Return an encoder that truncates the inputs or splits them into windows.
 
         Raises:
-            UsageError: if windows would overlap so much that they do not move on.
+            UsageError: if the stride is not smaller than a window.
         """
         room = self.longest - self.loaded_tokenizer.num_special_tokens_to_add(pair=False)
         if self.stride is not None and self.stride >= room:
             raise UsageError(
-                f"data.stride: got {self.stride}, expected less than {room}: the tokens of a text "
-                f"in a window of {self.longest} (data.max_length)."
+                f"data.stride: got {self.stride}, expected less than {room}, the number of text "
+                f"tokens in a window of {self.longest} (data.max_length)."
             )
         return TextEncoder(
             self.loaded_tokenizer,
@@ -266,7 +257,7 @@ class TextClassificationData(TextData):
         )
 
     def texts(self, cells: tuple[Any, ...]) -> Iterator[str]:
-        """Yield the texts of a row, to fit a tokenizer on: with the words of the template."""
+        """Yield the texts of a row, to fit a tokenizer on; a template is filled in."""
         if self.template is None:
             yield from cells
         else:
@@ -278,7 +269,7 @@ class TextClassificationData(TextData):
         return self.template
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
-        """Make a batch of whole rows; of windows with owners, each one's row, int64 [entries]."""
+        """Make a batch of whole rows; owners, int64 [windows], is the row index of each window."""
         if self.stride is None:
             return super().collate(split, encoded, indices)
         entries, owners = encoded.entries(indices)
@@ -286,13 +277,13 @@ class TextClassificationData(TextData):
 
     @property
     def limit(self) -> str:
-        """What longer rows are cut to, and the key that says so."""
+        """The length that longer rows are cut to, and the key that sets it."""
         if self.stride is None:
             return super().limit
         return f"{self.max_windows} windows of {self.longest} tokens (data.max_windows)"
 
     def columns(self, split: str) -> dict[str, Kind]:
-        """The label column, but for rows to predict."""
+        """The label column, except for rows to predict."""
         kinds = {"single_label": Kind.NAME, "multi_label": Kind.NAMES, "regression": Kind.NUMBER}
         return super().columns(split) | (
             {} if split == "predict" else {self.label: kinds[self.problem]}
@@ -300,7 +291,7 @@ class TextClassificationData(TextData):
 
     @cached_property
     def label_names(self) -> list[str]:
-        """Label names in order: as given, else those of the training split, sorted."""
+        """The label names in order: data.labels, or those of the training split, sorted."""
         if self.labels is not None:
             return self.labels
         if self.problem == "regression":
@@ -312,20 +303,20 @@ class TextClassificationData(TextData):
         return rows.table.column(self.label).combine_chunks()
 
     def strata(self, rows: Rows) -> npt.NDArray[Any]:
-        """Return each row's label; of several the rarest, so that none leaves the training rows."""
+        """Return the label of each row, or its rarest label, so that each one stays in training."""
         if self.problem == "regression":
             return super().strata(rows)
         return labels.strata(self._cells(rows))
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Cut the validation rows off; of several labels a row, none leaves the training rows."""
+        """Split off validation rows; if multi-label, keep every label in the training rows."""
         parts = super().cut(rows)
         if self.problem != "multi_label":
             return parts
         return put_back(*parts, self._cells(rows).to_pylist())
 
     def facts(self) -> dict[str, Any]:
-        """The labels, how often each stands, the kind of problem, and how a long text is read."""
+        """The labels and their frequencies, the kind of problem, and the settings of windows."""
         own: dict[str, Any] = {
             "labels": self.label_names,
             "problem": self.problem,
@@ -342,7 +333,7 @@ class TextClassificationData(TextData):
         return len(self.rows(split)) if kept is None else len(kept)
 
     def _counts(self, split: str) -> npt.NDArray[Any]:
-        """Return how many rows of a split have each label."""
+        """Return the number of rows of a split with each label."""
         targets, kept = self.targets(self.rows(split)), self.subset(split)
         targets = targets if kept is None else targets[kept]
         if self.problem == "multi_label":
@@ -355,19 +346,19 @@ class TextClassificationData(TextData):
         if self.problem == "regression":
             scores: npt.NDArray[Any] = cells.to_numpy().astype(np.float32)
             return scores
-        give = labels.indicators if self.problem == "multi_label" else labels.ids
-        return give(cells, self.label_names, source=rows.source)
+        convert = labels.indicators if self.problem == "multi_label" else labels.ids
+        return convert(cells, self.label_names, source=rows.source)
 
     def describe(self, split: str) -> str:
-        """Rows, truncated rows, windows, and how often each label stands."""
-        said = super().describe(split)
+        """Rows, truncated rows, windows, and the number of rows with each label."""
+        description = super().describe(split)
         if self.stride is not None:
             encoded = self.encoded(split)
             windows = int(np.diff(encoded.first)[self.split(split).subset].sum())
-            said += f", {windows} windows"
+            description += f", {windows} windows"
         if self.problem == "regression" or split == "predict":
-            return said
+            return description
         counts = self._counts(split)
-        return f"{said}; " + ", ".join(
+        return f"{description}; " + ", ".join(
             f"{name} {int(count)}" for name, count in zip(self.label_names, counts, strict=True)
         )

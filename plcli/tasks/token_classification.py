@@ -1,4 +1,4 @@
-"""Token classification: words with tags, or texts with spans of characters; spans are found."""
+"""Token classification: finds spans, given tagged words or texts with character spans."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,9 +30,9 @@ from plcli.pretrained.label_ids import IGNORED
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TokenClassifier(TransformerModule):
-    """An encoder that tags words, as `AutoModelForTokenClassification` loads it.
+    """An encoder that tags words, loaded with `AutoModelForTokenClassification`.
 
-    The arguments not named here are those of TransformerModule.
+    The other arguments are those of TransformerModule.
 
     Args:
         labels: a fact of the data: the tags in order.
@@ -45,11 +45,11 @@ class TokenClassifier(TransformerModule):
     labels: list[str] | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
-        """Check the tags and build."""
+        """Check the tags, and build the network."""
         self.names = self.labels or []
         if len(self.names) < 2:
             raise UsageError(
-                "model.labels: a classifier needs two tags or more; they come from the data."
+                "model.labels: a classifier needs at least two tags; they come from the data."
             )
         self.tagging = Tagging(self.names)
         super().__post_init__()
@@ -60,7 +60,7 @@ class TokenClassifier(TransformerModule):
         return "val_f1", "max"
 
     def settings(self) -> dict[str, Any]:
-        """Tags, which travel with the model's config."""
+        """The tags, which are saved in the model's config."""
         return label_settings(self.names)
 
     def metrics(self) -> MetricCollection:
@@ -69,43 +69,43 @@ class TokenClassifier(TransformerModule):
 
     @property
     def loss_options(self) -> frozenset[str]:
-        """All options of a classification's loss."""
+        """All options of the classification loss."""
         return frozenset({"class_weights", "focal", "label_smoothing", "r_drop"})
 
     def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return the mean loss of the words that have a label, weighted where tags are."""
+        """Return the mean loss over labelled words, weighted if class_weights are set."""
         return self.classification_loss(outputs.logits, batch["labels"])
 
     def count(self, batch: Mapping[str, Any]) -> float:
-        """Return how many words have a label, weighted where tags are."""
+        """Return the number of labelled words, or their total weight if class_weights are set."""
         return self.classification_count(batch["labels"])
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
-        """Add a batch: logits [windows, tokens, labels], and true spans [spans, row and span]."""
+        """Add a batch: logits [windows, tokens, labels] and true spans [spans, row and span]."""
         best = outputs.logits.argmax(-1)
         rows = words_of(best, batch)
         true: list[list[Span]] = [[] for _ in rows]
         for row, start, end, type_ in batch["true"].tolist():
             true[row].append((start, end, type_))
         counted = batch["labels"] != IGNORED
-        right = (best == batch["labels"]) & counted
+        correct = (best == batch["labels"]) & counted
         metrics.update(
             true,
             [[row.place(span) for span in self.tagging.spans(row.values)] for row in rows],
-            int(right.sum()),
+            int(correct.sum()),
             int(counted.sum()),
         )
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """Strict precision, recall and F1 over all spans, words' accuracy, a table of types."""
+        """Strict precision, recall and F1 over all spans, word accuracy, and a table of types."""
         return {"loss": float(values["loss"]), **spans.summary(values, self.tagging.types)}
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The spans of each row, in the order of the text; of words the tags as well.
+        """The spans of each row in the order of the text, and its tags if the input is words.
 
-        A span has its label, text, characters from start to end, and the mean probability of its
-        words' tags. Of words it has their numbers as well; its characters are those of the words
-        with blanks between them.
+        A span has a label, its text, its character range, and the mean probability of the tags of
+        its words. If the input is words, a span also has the indices of its words, and the
+        character range is that of the words joined by spaces.
         """
         scores, best = outputs.logits.float().softmax(-1).max(-1)
         rows = zip(words_of(best, batch), words_of(scores, batch), strict=True)
@@ -117,22 +117,22 @@ class TokenClassifier(TransformerModule):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TokenClassificationData(TextData):
-    """Words with tags, or texts with spans of characters.
+    """Words with tags, or texts with character spans.
 
-    A word's label stands on its first piece. A row that is longer than max_length is read in
-    windows; a word counts in the one where it has most context, in training too. The arguments not
-    named here are those of TextData.
+    The label of a word is on its first token. A row longer than max_length is split into windows; a
+    word is scored in the window where it has the most context, also in training. The other
+    arguments are those of TextData.
 
     Args:
-        words: the column of words: a list, or a text with blanks between them.
-        tags: the column of tags, one a word: B-x, I-x and O, or plain names; a run of one plain
-            name but O is a span.
+        words: the column of words: a list, or a text of words separated by spaces.
+        tags: the column of tags, one per word: B-x, I-x and O, or plain names; consecutive words
+            with the same plain name other than O are a span.
         text: instead of words: the column of texts.
-        spans: the column of spans in a text: a list of objects with start, end (exclusive), both
-            in characters, and label.
-        stride: tokens that a window repeats of the one before it; by default a quarter.
-        labels: the tags in order; by default those of the training split, sorted; of BIO tags and
-            spans they are O, and B-x and I-x for each x.
+        spans: the column of spans in a text: a list of objects with label, start and end; both are
+            in characters, and end is exclusive.
+        stride: number of tokens by which windows overlap; by default a quarter of max_length.
+        labels: the tags in order; by default those of the training split, sorted. For BIO tags and
+            spans, these are O, and B-x and I-x for each x.
     """
 
     task = "token-classification"
@@ -160,13 +160,13 @@ class TokenClassificationData(TextData):
             wanted = tags_of(Tagging(self.labels).types)
             if sorted(self.labels) != wanted:
                 raise UsageError(
-                    f"data.labels: got {listed(self.labels)}; for spans give O, and B-x and I-x of "
-                    f"each label x, here {listed(wanted)}."
+                    f"data.labels: got {listed(self.labels)}; for spans give O, and B-x and I-x "
+                    f"for each label x, here {listed(wanted)}."
                 )
         super().__post_init__()
 
     def columns(self, split: str) -> dict[str, Kind]:
-        """Words or a text, and but for rows to predict their tags or spans."""
+        """The words or the text and, except for rows to predict, the tags or spans."""
         kind, target = (Kind.WORDS, Kind.TAGS) if self.words else (Kind.TEXT, Kind.OBJECT)
         return {self.inputs[0]: kind} | ({} if split == "predict" else {self.target: target})
 
@@ -176,17 +176,17 @@ class TokenClassificationData(TextData):
 
     @cached_property
     def loaded_tokenizer(self) -> Any:
-        """The tokenizer; one of bytes takes a word as it stands after a blank."""
+        """The tokenizer; a byte-level one tokenizes each word as after a space."""
         tokenizer = super().loaded_tokenizer
         if self.words and tokenizer.is_fast:
-            parts = tokenizer.backend_tokenizer.pre_tokenizer
-            if getattr(parts, "add_prefix_space", None) is False:
-                parts.add_prefix_space = True
+            pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
+            if getattr(pre_tokenizer, "add_prefix_space", None) is False:
+                pre_tokenizer.add_prefix_space = True
         return tokenizer
 
     @cached_property
     def _names(self) -> list[set[str]]:
-        """The tags, or the types of spans, of each row that training rows are taken of."""
+        """The tags, or the types of the spans, of each row of the training source."""
         rows, found = self.rows("train"), list[set[str]]()
         for inputs, targets in rows.parts([*self.inputs, self.target]):
             for text, cell in zip(inputs, targets, strict=True):
@@ -199,15 +199,15 @@ class TokenClassificationData(TextData):
         return found
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Cut the validation rows off; no tag leaves the training rows."""
+        """Split off validation rows, and keep every tag in the training rows."""
         return put_back(*super().cut(rows), self._names)
 
     @cached_property
     def tagging(self) -> Tagging:
-        """The tags in order: as given, else those of the training split, sorted.
+        """The tags in order: data.labels or, by default, those of the training split, sorted.
 
         Raises:
-            DataError: if they are fewer than two, numbers, or of two kinds.
+            DataError: if there are fewer than two tags, or they are numbers or of mixed schemes.
         """
         if self.labels is not None:
             return Tagging(self.labels)
@@ -217,7 +217,7 @@ class TokenClassificationData(TextData):
         return make(set().union(*names), f"{self.rows('train').source}: column '{self.target}'")
 
     def facts(self) -> dict[str, Any]:
-        """The tags, and the part of the training words that has each."""
+        """The tags, and the fraction of the training words with each."""
         return {
             "labels": self.tagging.names,
             "label_frequencies": self._frequencies(),
@@ -233,11 +233,11 @@ class TokenClassificationData(TextData):
         return [float(part) for part in counts / max(1, counts.sum())]
 
     def encoded_columns(self, split: str) -> list[str]:
-        """Words or texts, and their tags or spans."""
+        """The words or texts and, except for rows to predict, their tags or spans."""
         return [*self.inputs] if split == "predict" else [*self.inputs, self.target]
 
     def encoder(self, split: str) -> WordEncoder:
-        """Return what makes windows, with labels but for rows to predict."""
+        """Return an encoder that makes windows and, except for rows to predict, their labels."""
         return WordEncoder(
             self.loaded_tokenizer,
             max_length=self.longest,
@@ -250,9 +250,8 @@ class TokenClassificationData(TextData):
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
         """Make a batch of all windows of some rows.
 
-        Beside the tokens it holds owners, int64 [windows], the position of each one's row in the
-        batch; start and end, int64 [windows, tokens]; labels alike; and the true spans, [spans, row
-        and span].
+        Besides the tokens, the batch has owners, int64 [windows], the row index of each window;
+        start, end and labels, int64 [windows, tokens]; and the true spans, [spans, row and span].
         """
         entries, owners = encoded.entries(indices)
         batch: Batch = encoded.batch(entries) | {"owners": torch.from_numpy(owners)}
@@ -269,25 +268,26 @@ class TokenClassificationData(TextData):
         return batch | {"labels": encoded.padded("labels", entries)}
 
     def describe(self, split: str) -> str:
-        """Rows, windows, what cannot be found, and how many spans of each type there are."""
+        """Rows, windows, spans that cannot be found, and the number of spans of each type."""
         encoded, rows = self.encoded(split), self.split(split).subset
         entries, owners = encoded.entries(rows)
         long = int((np.bincount(owners) > 1).sum())
-        said = super().describe(split)
-        said += f", {long} in windows of {self.longest} tokens (data.max_length)" if long else ""
+        description = super().describe(split)
+        if long:
+            description += f", {long} in windows of {self.longest} tokens (data.max_length)"
         counts = {
             "tokenless": "words without a token, which are not tagged",
             "unaligned": "spans that begin or end inside a word, which cannot be found",
-            "strays": "tags I-x without a B-x before them, which are in no span",
+            "strays": "I-x tags without a B-x before them, which are not part of a span",
         }
         for name, what in counts.items():
             if split != "predict" or name == "tokenless":
                 count = int(encoded.column(name)[entries].sum())
-                said += f", {count} {what}" if count else ""
+                description += f", {count} {what}" if count else ""
         if split == "predict":
-            return said
+            return description
         types = [encoded.numbers("spans", entry)[2::3] for entry in entries]
         number = np.bincount(np.concatenate(types), minlength=len(self.tagging.types))
-        return f"{said}; " + ", ".join(
+        return f"{description}; " + ", ".join(
             f"{name} {int(count)}" for name, count in zip(self.tagging.types, number, strict=True)
         )

@@ -201,7 +201,7 @@ OVERRIDES = {
     ),
     "no feature": (
         ["--data.features", "[]"],
-        "data: features and target have to name a column each, at least.",
+        "data: features and target must each name at least one column.",
     ),
     "an unknown way to resume": (
         ["--resume", "maybe"],

@@ -105,7 +105,8 @@ DATA = {
     ),
     "a feature of one value": (
         ["--data.train", "constant.csv"],
-        "constant.csv: the feature 'b' has one value in all training rows. Leave it out.",
+        "constant.csv: the feature 'b' has the same value in all training rows. Remove it from "
+        "data.features.",
     ),
     "a missing test file": (
         ["--data.test", "nowhere.parquet"],

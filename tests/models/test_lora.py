@@ -128,7 +128,7 @@ def test_dora_learns_sizes_as_well(base: Path) -> None:
         ({"targets": ["qery"]}, r"model\.lora\.targets: .* has no layer 'qery'\. There are: query"),
         (
             {"quantize": "4bit"},
-            r"updates cannot be merged into 4-bit weights\. Set model\.lora\.save: adapter",
+            r"cannot be merged into 4-bit weights\. Set model\.lora\.save: adapter",
         ),
     ],
 )

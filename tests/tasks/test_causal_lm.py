@@ -380,7 +380,7 @@ def test_a_row_whose_answer_is_cut_away_is_left_out_and_that_is_said(tmp_path: P
     assert blocks(made) == ["the parcel </s>"]
     assert made.split("validation").row_numbers.tolist() == [1]
     assert made.describe("validation").endswith(
-        ", 2 cut to 4 tokens (data.max_length), 2 whose answer is cut away whole (data.max_length)"
+        ", 2 cut to 4 tokens (data.max_length), 2 whose whole answer is cut (data.max_length)"
     )
 
 
@@ -388,14 +388,14 @@ def test_a_joined_block_without_an_answer_is_left_out_and_that_is_said(tmp_path:
     source = write_rows(tmp_path / "rows.jsonl", [LONG, SHORT])
     made = data(source, prompt="ask", response="answer", max_length=4, cross_documents=True)
     assert blocks(made) == ["late you </s> the", "parcel </s>"]
-    assert ", 1 blocks that hold no answer left out" in made.describe("validation")
+    assert ", 1 blocks without an answer left out" in made.describe("validation")
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_a_split_whose_answers_are_all_cut_away_is_refused(tmp_path: Path, split: str) -> None:
     source = write_rows(tmp_path / "rows.jsonl", [LONG, LONG])
     made = data(source, prompt="ask", response="answer", max_length=4)
-    with pytest.raises(DataError, match=rf"of the {split} split no answer begins within the first"):
+    with pytest.raises(DataError, match=rf"in the {split} split, no answer begins within the firs"):
         made.split(split)
 
 
@@ -475,8 +475,11 @@ def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(tmp_path
         ({"top_p": 0.0}, r"model.top_p: got 0.0, expected more than 0 and at most 1"),
         ({"top_p": 0.9}, r"model.top_p: 0.9 has no effect without model.do_sample: true. Set"),
         ({"temperature": 0.5}, r"model.temperature: 0.5 has no effect without model.do_sample"),
-        ({"num_beams": 2, "do_sample": True}, r"model.num_beams: 2 look for the likeliest"),
-        ({"max_new_tokens": 300}, r"300 leave no room for a prompt within the model's 300 positio"),
+        ({"num_beams": 2, "do_sample": True}, r"model.num_beams: 2 searches for the most"),
+        (
+            {"max_new_tokens": 300},
+            r"300 leaves no room for a prompt within the model's 300 positio",
+        ),
     ],
 )
 def test_values_that_make_no_continuation_are_refused(settings: Any, said: str) -> None:
@@ -485,16 +488,16 @@ def test_values_that_make_no_continuation_are_refused(settings: Any, said: str) 
 
 
 def test_a_model_that_reads_in_both_directions_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"a bert reads a text in both directions"):
+    with pytest.raises(ModelError, match=r"a bert is bidirectional, so it would see"):
         CausalLM(architecture=TINY_BERT, vocab_size=300)
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"prompt": "ask"}, r"data.prompt: needs data.response beside it"),
-        ({"response": "answer"}, r"data.response: needs data.prompt beside it"),
-        ({"text": "a", "messages": "b"}, r"data.text and data.messages: are both given; give one"),
+        ({"prompt": "ask"}, r"data.prompt: needs data.response. Give both"),
+        ({"response": "answer"}, r"data.response: needs data.prompt. Give both"),
+        ({"text": "a", "messages": "b"}, r"data.text and data.messages: both are given; give one"),
     ],
 )
 def test_columns_that_contradict_are_refused(settings: Any, said: str) -> None:

@@ -197,7 +197,7 @@ def test_a_constant_feature_is_refused() -> None:
     rows = [{**row, "same": 1.0} for row in table(0)]
     source = str(write_rows(Path("rows.csv"), rows))
     with pytest.raises(
-        DataError, match=r"rows\.csv: the feature 'same' has one value in all training rows"
+        DataError, match=r"rows\.csv: the feature 'same' has the same value in all training"
     ):
         TableData(train=source, features=["a", "same"], target="y").facts()
 
@@ -212,7 +212,7 @@ def test_a_cell_that_is_no_number_is_refused_with_its_row() -> None:
 
 
 def test_no_feature_at_all_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"data: features and target have to name a column each"):
+    with pytest.raises(UsageError, match=r"data: features and target must each name at least one"):
         TableData(train="rows.csv", features=[], target="y")
 
 

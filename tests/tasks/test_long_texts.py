@@ -173,7 +173,7 @@ def test_the_artefact_says_how_a_long_text_is_read(trained: Trained) -> None:
 
 def test_another_stride_than_that_of_the_weights_is_refused(trained: Trained) -> None:
     result = run_plcli("test", "--run", trained.run, "--data.stride", 5)
-    assert (result.code, "data.stride: 5 is asked for" in result.err) == (2, True)
+    assert (result.code, "data.stride: got 5, but" in result.err) == (2, True)
 
 
 def test_the_number_of_windows_and_what_they_cut_is_said(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_windows_have_the_loss_of_the_network_where_rows_have_one(problem: Any) 
         ({"max_windows": 0}, r"data\.max_windows: got 0, expected 1 or more\."),
         (
             {"stride": 2, "text": ["subject", "message"]},
-            r"two columns\. Join them by a template, such as '\{subject\} \[SEP\] \{message\}'",
+            r"two columns\. Join them with a template, such as '\{subject\} \[SEP\] \{message\}'",
         ),
     ],
 )
@@ -252,8 +252,8 @@ def test_windows_that_cannot_be_are_refused(arguments: dict[str, Any], said: str
 def test_windows_that_would_not_move_on_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError,
-        match=r"data\.stride: got 10, expected less than 10: the tokens of a text in a window of "
-        r"12 \(data\.max_length\)\.",
+        match=r"data\.stride: got 10, expected less than 10, the number of text tokens in a "
+        r"window of 12 \(data\.max_length\)\.",
     ):
         data(tmp_path, max_length=12, stride=10).encoded("train")
 

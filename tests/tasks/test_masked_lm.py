@@ -326,7 +326,7 @@ def test_a_tokenizer_without_words_cannot_hide_them_whole(
         pre_tokenizer = None
 
     monkeypatch.setattr(type(made.loaded_tokenizer), "backend_tokenizer", Wordless())
-    with pytest.raises(ModelError, match=r"data.whole_word: the tokenizer does not cut"):
+    with pytest.raises(ModelError, match=r"data.whole_word: the tokenizer does not split"):
         made.encoder("train")
 
 

@@ -244,18 +244,22 @@ def test_a_parquet_file_holds_probabilities_as_numbers(trained: Trained) -> None
 @pytest.mark.parametrize(
     ("choices", "label", "said"),
     [
-        (["a", "b"], 2, r"'2', which is none of the choices: a, b\. Give .* index, 0 to 1"),
-        (["a", "b"], -1, r"'-1', which is none of the choices"),
-        (["a", "b"], "", r"'', which is none of the choices"),
-        (["here", "there"], "ther", r"'ther', which is none .* Did you mean 'there'\?"),
-        (["1", "0"], 1, r"'1', which may be choice 0 or 1 \(from 0\)\. Set data\.label_form"),
-        (["a", "a"], "a", r"'a', which may be choice 0 or 1 \(from 0\)\. Give the index"),
+        (["a", "b"], 2, r"'2', which is not one of the choices: a, b\. Give .* index, 0 to 1"),
+        (["a", "b"], -1, r"'-1', which is not one of the choices"),
+        (["a", "b"], "", r"'', which is not one of the choices"),
+        (["here", "there"], "ther", r"'ther', which is not one .* Did you mean 'there'\?"),
+        (
+            ["1", "0"],
+            1,
+            r"'1', which could be choice 0 or 1 \(counted from 0\)\. Set data\.label_f",
+        ),
+        (["a", "a"], "a", r"'a', which could be choice 0 or 1 \(counted from 0\)\. Give the index"),
     ],
 )
 def test_a_label_that_is_no_choice_is_refused(
     tmp_path: Path, choices: list[str], label: Any, said: str
 ) -> None:
-    with pytest.raises(DataError, match=rf"train\.jsonl, row 2: column 'label' holds {said}"):
+    with pytest.raises(DataError, match=rf"train\.jsonl, row 2: column 'label' contains {said}"):
         labels(tmp_path, one(choices, label))
 
 

@@ -218,7 +218,7 @@ def test_the_stride_says_how_many_windows_there_are(tmp_path: Path) -> None:
 def test_windows_say_how_many_they_are(trained: Trained) -> None:
     said = re.findall(r"train: .*", (trained.run / "train.log").read_text())
     assert said == [
-        "train: 16 rows in 18 windows of 24 tokens at most (data.max_length), 3 without an answer"
+        "train: 16 rows in 18 windows of at most 24 tokens (data.max_length), 3 without an answer"
     ]
 
 
@@ -362,7 +362,7 @@ def test_what_cannot_be_learnt_or_found_is_said(tmp_path: Path) -> None:
     )
     assert data.describe("train").split(", ")[1:] == [
         "1 with a question cut to 9 tokens",
-        "1 with an answer that is whole in no window",
+        "1 with an answer that no window contains whole",
         "1 with an answer that begins or ends inside a token",
         "1 with an answer of more than 3 tokens (data.max_answer)",
     ]

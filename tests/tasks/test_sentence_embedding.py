@@ -166,7 +166,7 @@ def test_freezing_all_that_makes_the_vectors_is_refused() -> None:
 
 def test_an_adapter_is_refused_as_sentence_transformers_loads_none(tmp_path: Path) -> None:
     folder = saved(embedder(), tmp_path / "base")
-    with pytest.raises(UsageError, match=r"lora\.save: SentenceTransformer loads no adapter"):
+    with pytest.raises(UsageError, match=r"lora\.save: SentenceTransformer cannot load an ad"):
         SentenceEmbedder(pretrained=folder, lora=Lora(save="adapter"))
 
 
@@ -538,12 +538,12 @@ def test_minilm_as_it_comes_gives_the_vectors_of_sentence_transformers(tmp_path:
         (
             "1_Pooling/config.json",
             '{"pooling_mode": "lasttoken"}',
-            r"pools by lasttoken; plcli has mean, cls, max\. Choose one with model\.pooling\.",
+            r"lasttoken pooling; plcli supports mean, cls, max\. Choose one with model\.pooling\.",
         ),
         (
             "1_Pooling/config.json",
             '{"pooling_mode": ["mean", "max"]}',
-            r"pools by mean and max; plcli has mean, cls, max\.",
+            r"uses mean and max pooling; plcli supports mean, cls, max\.",
         ),
     ],
 )
@@ -562,10 +562,10 @@ def test_a_sentence_model_of_other_parts_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"pair": "text"}, r"data\.pair: 'text' is named twice\."),
-        ({"negative": "pair"}, r"data\.pair: 'pair' is named twice\."),
-        ({"score_range": [5, 0]}, r"data\.score_range: got \[5, 0\], expected a lowest and"),
-        ({"score_range": [5]}, r"data\.score_range: got \[5\], expected a lowest and a highest"),
+        ({"pair": "text"}, r"data\.pair: 'text' is a duplicate\."),
+        ({"negative": "pair"}, r"data\.pair: 'pair' is a duplicate\."),
+        ({"score_range": [5, 0]}, r"data\.score_range: got \[5, 0\], expected the lowest and"),
+        ({"score_range": [5]}, r"data\.score_range: got \[5\], expected the lowest and the hig"),
     ],
 )
 def test_columns_that_cannot_be_are_refused(arguments: dict[str, Any], said: str) -> None:
@@ -576,7 +576,7 @@ def test_columns_that_cannot_be_are_refused(arguments: dict[str, Any], said: str
 def test_a_loss_that_is_not_for_the_form_is_refused() -> None:
     with pytest.raises(
         UsageError,
-        match=r"model\.objective: triplet is not for data of the form pairs, .* "
+        match=r"model\.objective: triplet does not support data of the form pairs, .* "
         r"Choose multiple_negatives or multiple_negatives_symmetric\.",
     ):
         embedder(objective="triplet")
@@ -590,7 +590,7 @@ def test_a_scale_of_nothing_is_refused() -> None:
 def test_equal_scores_are_refused() -> None:
     rows = [{"text": "a", "pair": "b", "score": 3}] * 4
     source = str(write_rows(Path("rows.jsonl"), rows))
-    with pytest.raises(DataError, match=r"rows\.jsonl: column 'score' holds 3 in all rows"):
+    with pytest.raises(DataError, match=r"rows\.jsonl: column 'score' is 3 in all rows"):
         SentenceData(train=source, validation=source, score="score").facts()
 
 
@@ -619,7 +619,7 @@ def test_a_column_that_is_not_there_ends_with_3(tmp_path: Path) -> None:
 
 def test_another_form_than_that_of_the_weights_is_refused(scored: Trained) -> None:
     result = run_plcli("test", "--run", scored.run, "--model.form", "pairs")
-    assert (result.code, "model.form: pairs is asked for" in result.err) == (2, True)
+    assert (result.code, "model.form: got pairs, but" in result.err) == (2, True)
 
 
 def test_rows_are_leaks_only_if_all_their_texts_stand_in_training() -> None:

@@ -442,7 +442,7 @@ def test_the_part_of_the_words_that_has_each_tag_is_a_fact(words: Trained) -> No
 
 
 def test_a_classifier_without_tags_is_refused() -> None:
-    with pytest.raises(UsageError, match="model.labels: a classifier needs two tags or more"):
+    with pytest.raises(UsageError, match="model.labels: a classifier needs at least two tags"):
         module(labels=["O"])
 
 
@@ -518,7 +518,7 @@ def test_a_split_is_described_with_its_spans(texts: Trained) -> None:
         (
             "words",
             tagged("a/B-x b/O c/I-x")[0],
-            "1 tags I-x without a B-x before them, which are in no span",
+            "1 I-x tags without a B-x before them, which are not part of a span",
         ),
         (
             "words",
@@ -600,7 +600,7 @@ def test_a_missing_stride_is_a_quarter_of_a_window() -> None:
             "text",
             {"labels": ["who", "where"]},
             UsageError,
-            "data.labels: got who, where; for spans give O, and B-x and I-x of each label x",
+            "data.labels: got who, where; for spans give O, and B-x and I-x for each label x",
         ),
         (
             ROWS,
