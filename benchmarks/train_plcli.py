@@ -66,9 +66,9 @@ words = [
     *("--run", str(folder / "run")),
     f"--trainer.val_check_interval={1 / options.evaluations}",
 ]
-for name in ("window", "pieces"):
-    if getattr(options, name) is not None:
-        words.append(f"--data.{name}={getattr(options, name)}")
+for name, value in (("bucket_batches", options.window), ("pieces", options.pieces)):
+    if value is not None:
+        words.append(f"--data.{name}={value}")
 code = main(words)
 assert code == 0, f"plcli ended with {code}"
 metrics = json.loads((folder / "run" / "metrics.json").read_text())

@@ -11,7 +11,8 @@ The marks are
 - path: a place, which is saved as an absolute one;
 - local: holds on this machine or for these rows alone, so that an artefact does not keep it;
 - use: says nothing of how a model was trained, so that a run is found whatever it is;
-- free: a run may be resumed with another value.
+- free: a run may be resumed with another value;
+- renamed_to: the key's new name; the old name is still accepted.
 
 Arguments without marks of a class outside of plcli are taken by their names (CONVENTIONS); those of
 other names may be facts.
@@ -23,7 +24,7 @@ from typing import Any
 
 from plcli.config.classes import parameters
 
-Marks = Mapping[str, bool]
+Marks = Mapping[str, bool | str]
 
 FACT: Marks = {"fact": True}
 LOCAL: Marks = {"local": True}
@@ -72,6 +73,29 @@ def marks(cls: type | None) -> dict[str, Marks]:
 def marked(cls: type | None, mark: str) -> set[str]:
     """Return the names of a class's constructor arguments that have a mark."""
     return {name for name, each in marks(cls).items() if each.get(mark)}
+
+
+def renamed_to(name: str) -> Marks:
+    """Return the mark of a key that has a new name."""
+    return {"renamed_to": name}
+
+
+def with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config whose keys with a new name have that name, so that configs compare equal."""
+    renamed = dict(values)
+    for section in ("model", "data"):
+        part = values.get(section)
+        arguments = part.get("init_args") if isinstance(part, Mapping) else None
+        if not isinstance(part, Mapping) or not isinstance(arguments, Mapping):
+            continue
+        arguments = dict(arguments)
+        for old, mark in marks(class_of(part)).items():
+            new = mark.get("renamed_to")
+            if isinstance(new, str) and old in arguments:
+                value = arguments.pop(old)
+                arguments[new] = arguments.get(new) if value is None else value
+        renamed[section] = {**part, "init_args": arguments}
+    return renamed
 
 
 def _is_ours(cls: type, name: str) -> bool:

@@ -88,7 +88,8 @@ class SplitData(LightningDataModule):
         num_workers: processes that prepare batches; 0 prepares them in the main process.
         seed: of the cut and of the order of the training rows.
         tokens_per_batch: instead of batch_size: tokens a batch and device.
-        window: training batches that are sorted by length together; None chooses.
+        bucket_batches: number of training batches whose rows are sorted by length together; None
+            chooses.
         pieces: of like length that a training batch is made of; None chooses.
         encoding: of files of text; None stands for UTF-8.
     """
@@ -109,7 +110,7 @@ class SplitData(LightningDataModule):
         num_workers: int,
         seed: int | None,
         tokens_per_batch: int | None = None,
-        window: int | None = 1,
+        bucket_batches: int | None = 1,
         pieces: int | None = 1,
         encoding: str | None = None,
     ) -> None:
@@ -125,7 +126,7 @@ class SplitData(LightningDataModule):
             )
         self.sources, self.inputs, self.id = sources, inputs, id
         self.num_workers, self.encoding = num_workers, encoding
-        self.window, self.pieces = window, pieces
+        self.bucket_batches, self.pieces = bucket_batches, pieces
         self.sizes: dict[str, Any] = {
             "batch_size": None if tokens_per_batch else batch_size,
             "tokens_per_batch": tokens_per_batch,
@@ -328,7 +329,7 @@ class SplitData(LightningDataModule):
         batches = ShuffledBatches(
             split.lengths,
             **self.sizes,
-            window=self.window,
+            window=self.bucket_batches,
             pieces=self.pieces or (1 if self._on_gpu() else None),
             seed=self.seed or 0,
             rank=rank,

@@ -13,6 +13,7 @@ The rest stands here and in splits.py: tokenizer, encoding, batches. A batch hol
 row that was cut into windows it holds all of them.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -25,7 +26,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from plcli.config.marks import FACT, FREE, OTHER_ROWS, PATH, TRAIN, USE, VALIDATION
+from plcli.config.marks import (
+    FACT,
+    FREE,
+    OTHER_ROWS,
+    PATH,
+    TRAIN,
+    USE,
+    VALIDATION,
+    renamed_to,
+)
 from plcli.data import fitted_tokenizers
 from plcli.data.cells import Kind
 from plcli.data.encoders.documents import Blocks
@@ -36,6 +46,8 @@ from plcli.data.split_data import Batch, Source, Split, SplitData
 from plcli.data.token_cache import Encoded, encode
 from plcli.errors import DataError, UsageError
 from plcli.pretrained import tokenizers
+
+logger = logging.getLogger(__name__)
 
 EmptyText = Literal["keep", "refuse"]
 FITTED_LONGEST = 256  # tokens: the default for a tokenizer that is fitted here
@@ -62,10 +74,11 @@ class TextData(SplitData):
         pieces: parts of like length that a training batch is run in, each padded by itself; the
             gradient is that of the whole batch. By default 1; on a CPU 4 for random batches, but
             on a GPU small pieces cost more than padding does.
-        window: training batches whose rows are sorted by length together, cut into pieces of like
-            length, and dealt out again at random, to save padding; 1 keeps batches random. By
-            default 50, and 1 in epochs of fewer than 100 batches or where the loss is a mean over
-            tokens, which batches of short rows would distort.
+        bucket_batches: number of training batches whose rows are sorted by length together, cut
+            into micro-batches of similar length and shuffled again, to save padding; 1 keeps
+            batches random. By default 50, or 1 in epochs of fewer than 100 batches and where the
+            loss is a mean over tokens, which batches of short rows would distort.
+        window: the old name of bucket_batches.
         validation_fraction: the part of the training rows that is cut off where no validation is
             given.
         num_workers: processes that prepare batches; 0 prepares them in the main process.
@@ -90,7 +103,8 @@ class TextData(SplitData):
     batch_size: int = field(default=32, metadata=USE)
     tokens_per_batch: int | None = field(default=None, metadata=USE)
     pieces: int | None = None
-    window: int | None = None
+    bucket_batches: int | None = None
+    window: int | None = field(default=None, metadata=renamed_to("bucket_batches"))
     validation_fraction: float = 0.1
     num_workers: int = field(default=0, metadata=FREE)
     seed: int | None = None
@@ -103,6 +117,14 @@ class TextData(SplitData):
             raise TypeError(
                 f"{type(self).__name__}: its __post_init__ has to set self.inputs first"
             )
+        if self.window is not None:
+            if self.bucket_batches is not None:
+                raise UsageError(
+                    f"data.window: got {self.window}, but it is the old name of "
+                    f"data.bucket_batches, which is {self.bucket_batches}. Remove data.window."
+                )
+            logger.warning("data.window is now data.bucket_batches; rename the key")
+            self.bucket_batches = self.window
         super().__init__(
             sources={
                 "train": self.train,
@@ -117,13 +139,13 @@ class TextData(SplitData):
             num_workers=self.num_workers,
             seed=self.seed,
             tokens_per_batch=self.tokens_per_batch,
-            window=self.window or self.usual_window,
+            bucket_batches=self.bucket_batches or self.usual_window,
             pieces=self.pieces,
             encoding=self.encoding,
         )
         for name, value, least in (
             ("pieces", self.pieces, 1),
-            ("window", self.window, 1),
+            ("bucket_batches", self.bucket_batches, 1),
             ("tokens_per_batch", self.tokens_per_batch, 1),
             ("wordpieces", self.wordpieces, 10),
             ("max_length", self.max_length, 4),  # two words with their special tokens

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plcli.config.files import load_yaml
-from plcli.config.marks import class_of, marked
+from plcli.config.marks import class_of, marked, with_new_names
 from plcli.errors import ModelError, UsageError
 from plcli.runs import artefact
 
@@ -132,6 +132,7 @@ def newest_finished(values: Mapping[str, Any]) -> Run:
 
 def _contradictions(saved: Any, values: Any) -> bool:
     """Whether a config's model or training data say something else than a saved config's."""
+    saved, values = with_new_names(saved), with_new_names(values)
     for section in ("model", "data"):
         wanted, stored = values.get(section) or {}, saved.get(section) or {}
         arguments = wanted.get("init_args") or {}
@@ -164,7 +165,7 @@ def absolute(source: Any) -> Any:
 
 def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Return `key: old -> new` for every key that matters and differs."""
-    old, new = dict(flat(saved)), dict(flat(wanted))
+    old, new = dict(flat(with_new_names(saved))), dict(flat(with_new_names(wanted)))
     free = {
         f"{section}.init_args.{name}"
         for section in ("model", "data")

@@ -1,11 +1,12 @@
 """What a key means stands on its field; in classes outside of plcli its name says it."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from lightning.pytorch import LightningModule
 
-from plcli.config.marks import FACT, LOCAL, marked
+from plcli.config.marks import FACT, LOCAL, marked, with_new_names
 from plcli.tasks.linear_regression import SimpleLinearModel, TableData
 from plcli.tasks.text_classification import TextClassificationData, TextClassifier
 
@@ -64,3 +65,19 @@ def test_a_place_is_saved_as_an_absolute_one_and_not_in_the_artefact() -> None:
 
 def test_no_class_has_no_marks() -> None:
     assert marked(None, "fact") == set()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"window": 50}, {"bucket_batches": 50}),
+        ({"window": None}, {"bucket_batches": None}),
+        ({"window": None, "bucket_batches": 50}, {"bucket_batches": 50}),
+        ({"bucket_batches": 50}, {"bucket_batches": 50}),
+        ({"seed": 1}, {"seed": 1}),
+    ],
+)
+def test_an_old_key_is_compared_by_its_new_name(given: Any, expected: Any) -> None:
+    data = {"class_path": "plcli.tasks.text_classification.TextClassificationData"}
+    renamed = with_new_names({"data": {**data, "init_args": given}, "model": None})
+    assert renamed == {"data": {**data, "init_args": expected}, "model": None}

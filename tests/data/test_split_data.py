@@ -301,6 +301,20 @@ def test_a_number_that_no_text_data_can_have_is_refused_with_its_key(key: str, v
         text_data(**{key: value}).setup("fit")
 
 
+def test_the_old_key_of_bucket_batches_still_works(caplog: pytest.LogCaptureFixture) -> None:
+    assert text_data(window=3).bucket_batches == 3
+    assert caplog.messages == ["data.window is now data.bucket_batches; rename the key"]
+
+
+def test_bucket_batches_and_its_old_key_together_are_refused() -> None:
+    expected = (
+        "data.window: got 3, but it is the old name of data.bucket_batches, which is 4. "
+        "Remove data.window."
+    )
+    with refused(expected, UsageError):
+        text_data(window=3, bucket_batches=4)
+
+
 # batches and ranks
 
 

@@ -72,12 +72,19 @@ def test_a_run_of_the_previous_version_is_scored_the_same(
     assert all(f"{value:.4f}"[:-1] in result.out for value in shown.values()), result.out
 
 
+@pytest.mark.parametrize("window", ["null", "1"])
 def test_a_fit_that_the_previous_version_began_is_resumed_to_the_same_numbers(
-    plcli: Command,
+    plcli: Command, window: str
 ) -> None:
     folder = copied("stopped")
+    config = folder / "config.yaml"
+    text = config.read_text(encoding="utf-8")
+    assert "window: null" in text
+    config.write_text(text.replace("window: null", f"window: {window}"), encoding="utf-8")
     result = plcli("fit", "--run", folder)
     assert result.code == 0, result.err
+    assert result.err.count("data.window is now data.bucket_batches") == (window != "null")
+    assert "changed since this run started" not in result.err
     assert "from checkpoints/last.ckpt" in result.err
     expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
     assert json.loads((folder / "metrics.json").read_text(encoding="utf-8")) == nearly(expected)
