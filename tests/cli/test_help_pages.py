@@ -81,7 +81,7 @@ def test_with_a_config_the_arguments_of_its_classes_come_first(
         "--data.KEY  plcli.tasks.linear_regression.TableData",
         "Numeric columns of csv, parquet and other tables.",
         "the feature columns (required)",
-        "rows a batch and device (default: 32)",
+        "number of rows per batch and device (default: 32)",
     ],
 )
 def test_an_argument_is_told_with_its_text_and_default(
