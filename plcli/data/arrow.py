@@ -1,7 +1,7 @@
-"""Python values -> Arrow arrays without missing cells.
+"""Converts Python values to Arrow arrays without missing cells.
 
-`pyarrow.array` imports pandas, which costs more than half a second at the first call, before it
-looks at what it is given.
+`pyarrow.array` is not used, because its first call imports pandas, which takes more than half a
+second.
 """
 
 import itertools
@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-# the others have the names of NumPy; `to_pandas_dtype` imports pandas
+# other types have the names of NumPy; `to_pandas_dtype` imports pandas
 _FLOATS = {pa.float16(): "float16", pa.float32(): "float32", pa.float64(): "float64"}
 
 
 def array(cells: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Make an array of strings, numbers, truth values or lists of these.
+    """Return an array of strings, numbers, booleans or lists of these.
 
     Raises:
-        UnicodeEncodeError: if a string holds half a character.
+        UnicodeEncodeError: if a string contains half of a surrogate pair.
     """
     if pa.types.is_list(kind):
         offsets = _offsets(cells)

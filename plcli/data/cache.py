@@ -1,4 +1,4 @@
-"""The cache below ~/.cache/plcli: files keyed by content, written once and used memory-mapped."""
+"""The cache in ~/.cache/plcli: files keyed by content, written once and memory-mapped."""
 
 import mmap
 import os
@@ -14,16 +14,16 @@ from plcli.errors import MachineError
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: $PLCLI_CACHE, else plcli below the user's cache folder."""
+    """Return the cache folder: $PLCLI_CACHE, or plcli in the cache folder of the user."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("PLCLI_CACHE") or Path(base) / "plcli")
 
 
 class ArrowFile:
-    """An Arrow file, memory-mapped.
+    """A memory-mapped Arrow file.
 
     Attributes:
-        table: its rows; a column is read from the disk when it is used.
+        table: the rows; columns are read from disk when they are used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,18 +32,18 @@ class ArrowFile:
         self.table: pa.Table = pa.ipc.open_file(pa.py_buffer(self._map)).read_all()
 
     def release(self) -> None:
-        """Let the pages that were read leave this process's memory; a later use maps them again."""
+        """Release the pages that have been read from the memory of this process."""
         if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def build_once(target: Path, write: Callable[[Path], None]) -> None:
-    """Make a cache file, unless it is there.
+    """Write a cache file, unless it exists.
 
-    One process writes beside it and renames, the others wait.
+    One process writes a temporary file and renames it, while others wait.
 
     Raises:
-        MachineError: if the folder cannot be written.
+        MachineError: if the folder is not writable.
     """
     if target.exists():
         return
@@ -62,5 +62,5 @@ def build_once(target: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         raise MachineError(
             f"{target.parent}: cannot be written ({error.strerror or error}). "
-            "Set PLCLI_CACHE to a folder that can."
+            "Set PLCLI_CACHE to a writable folder."
         ) from error

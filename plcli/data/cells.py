@@ -1,4 +1,4 @@
-"""The cells of a column: as a file holds them -> as the kind of the column has them, or refused."""
+"""Reads the cells of a column: converts raw values to the kind of the column, or refuses them."""
 
 import json
 import re
@@ -10,21 +10,21 @@ import pyarrow.ipc
 
 from plcli.errors import DataError
 
-IGNORED = "-100"  # the label id that torch's losses leave out; it would train nothing in silence
+IGNORED = "-100"  # the label id that torch's losses ignore: such a row would silently train nothing
 _FRACTION = re.compile(r"[-+]?\d*\.\d+")
 
 
 class Kind(Enum):
-    """What a column holds: the Arrow type that its cells are turned into."""
+    """What a column contains, which decides the Arrow type of its cells."""
 
     TEXT = "text"
     NAME = "name"
     NAMES = "names"
     NUMBER = "number"
-    WORDS = "words"  # a list of texts; in a cell of text: a JSON list, or with blanks between them
-    TAGS = "tags"  # words that never begin with a bracket, so that a torn JSON list is none
-    TEXTS = "texts"  # a list of texts; in a cell of text: a JSON list
-    OBJECT = "object"  # a list or mapping, kept as JSON; the task looks at what it holds
+    WORDS = "words"  # a list of texts; as text: a JSON list, or words separated by spaces
+    TAGS = "tags"  # words that never begin with a bracket, so that a broken JSON list is refused
+    TEXTS = "texts"  # a list of texts; as text: a JSON list
+    OBJECT = "object"  # a list or mapping, kept as JSON, whose content the task checks
 
 
 ARROW_TYPES = {
@@ -40,6 +40,17 @@ ARROW_TYPES = {
 
 
 def read_cell(value: Any, kind: Kind, where: str, column: str) -> Any:
+    """Convert a cell to the kind of its column.
+
+    Args:
+        value: the raw value.
+        kind: the kind of the column.
+        where: the source and row, for messages.
+        column: the name of the column, for messages.
+
+    Raises:
+        DataError: if the value is not of this kind.
+    """
     if kind is Kind.TEXT:
         return _text(value, where, column)
     if kind is Kind.NAME:
@@ -56,7 +67,7 @@ def read_cell(value: Any, kind: Kind, where: str, column: str) -> Any:
         value = _names_in(value, where, column)
     if not isinstance(value, list):
         raise DataError(
-            f"{where}: column '{column}' holds {value!r:.60}, not a list of names. "
+            f"{where}: column '{column}' contains {value!r:.60}, not a list of names. "
             'Write "a, b", or a JSON list.'
         )
     return [_name(part, where, column) for part in value]
@@ -65,33 +76,33 @@ def read_cell(value: Any, kind: Kind, where: str, column: str) -> Any:
 def _text(value: Any, where: str, column: str) -> str:
     if isinstance(value, (list, dict, bytes)):
         raise DataError(
-            f"{where}: column '{column}' holds {value!r:.60}, which is not text. "
+            f"{where}: column '{column}' contains {value!r:.60}, which is not text. "
             "Name another column, or write text there."
         )
     text = "" if value is None or value != value else str(value)
     if "\0" in text:
         raise DataError(
-            f"{where}: column '{column}' holds a NUL character, which no text has. "
+            f"{where}: column '{column}' contains a NUL character, which is not text. "
             "Remove it, or set data.encoding if the file is UTF-16."
         )
     return text
 
 
 def _names_in(text: str, where: str, column: str) -> list[Any]:
-    """Take the label names of a cell of text apart: with commas, or as a JSON list."""
+    """Split a cell of text into label names; it is a JSON list or separated by commas."""
     if text.lstrip().startswith("["):
         names = _json(text)
         if not isinstance(names, list):
             raise DataError(
-                f"{where}: column '{column}' holds {text!r:.60}, which is no JSON list. "
+                f"{where}: column '{column}' contains {text!r:.60}, which is not a JSON list. "
                 'Write "a, b", or ["a", "b"] with double quotes.'
             )
         return names
     names = [part.strip() for part in text.split(",") if part.strip()]
     if other := next((mark for mark in ";|" for name in names if mark in name), None):
         raise DataError(
-            f"{where}: column '{column}' holds {text!r:.60} with {other!r}. "
-            "Put commas between the names."
+            f"{where}: column '{column}' contains {text!r:.60} with {other!r}. "
+            "Separate the names with commas."
         )
     return names
 
@@ -102,14 +113,16 @@ def _words(value: Any, kind: Kind, where: str, column: str) -> list[str]:
         found = _json(text) if text.startswith("[") else text.split()
         if found is None and (kind is Kind.TAGS or text.endswith("]")):
             raise DataError(
-                f"{where}: column '{column}' holds {value!r:.60}, which is no JSON list. "
-                'Write ["a", "b"] with double quotes, or words with blanks between them.'
+                f"{where}: column '{column}' contains {value!r:.60}, which is not a JSON list. "
+                'Write ["a", "b"] with double quotes, or words separated by spaces.'
             )
-        value = text.split() if found is None else found  # a text that begins with a bracket
+        value = (
+            text.split() if found is None else found
+        )  # plain words, the first of which has a bracket
     if not isinstance(value, list):
         raise DataError(
-            f"{where}: column '{column}' holds {value!r:.60}, not a list of words. "
-            'Write ["a", "b"], or words with blanks between them.'
+            f"{where}: column '{column}' contains {value!r:.60}, not a list of words. "
+            'Write ["a", "b"], or words separated by spaces.'
         )
     return [_text(word, where, column) for word in value]
 
@@ -118,7 +131,7 @@ def _texts(value: Any, where: str, column: str) -> list[str]:
     found = _json(value) if isinstance(value, str) else value
     if not isinstance(found, list):
         raise DataError(
-            f"{where}: column '{column}' holds {value!r:.60}, not a list of texts. "
+            f"{where}: column '{column}' contains {value!r:.60}, not a list of texts. "
             'Write a JSON list, ["a", "b"] with double quotes.'
         )
     return [_text(text, where, column) for text in found]
@@ -128,20 +141,20 @@ def _object(value: Any, where: str, column: str) -> str:
     found = _json(value) if isinstance(value, str) else value
     if not isinstance(found, (list, dict)):
         raise DataError(
-            f"{where}: column '{column}' holds {value!r:.60}, neither a list nor an object. "
+            f"{where}: column '{column}' contains {value!r:.60}, neither a list nor an object. "
             "Write it as JSON."
         )
     try:
         return json.dumps(found, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError):
         raise DataError(
-            f"{where}: column '{column}' holds {value!r:.60}, which is no JSON. "
-            "Write lists, objects, texts and finite numbers there."
+            f"{where}: column '{column}' contains {value!r:.60}, which is not JSON. "
+            "Write lists, objects, strings and finite numbers."
         ) from None
 
 
 def _json(text: str) -> Any:
-    """Return what a text means as JSON; None where it is none."""
+    """Parse a text as JSON; None if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -149,24 +162,25 @@ def _json(text: str) -> Any:
 
 
 def _name(value: Any, where: str, column: str) -> str:
-    """Return a label's name.
+    """Return the name of a label.
 
-    1, 1.0 and True keep one spelling each, so that csv and parquet give the same names.
+    A whole float has the spelling of an int, so that csv and parquet give the same names.
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if value is None or value != value or (isinstance(value, str) and not value.strip()):
         raise DataError(
-            f"{where}: column '{column}' is empty; a label is needed. Fill it, or remove the row."
+            f"{where}: column '{column}' is empty; a label is needed. Fill it in, or remove "
+            "the row."
         )
     if not isinstance(value, (str, int)) or _FRACTION.fullmatch(name := str(value).strip()):
         raise DataError(
-            f"{where}: column '{column}' holds {value!r:.60}, which is not a label name. "
-            "Write names; for numbers there is data.problem regression."
+            f"{where}: column '{column}' contains {value!r:.60}, which is not a label name. "
+            "Write names, or set data.problem: regression for numbers."
         )
     if name == IGNORED:
         raise DataError(
-            f"{where}: column '{column}' holds {IGNORED}, which marks rows without a label. "
+            f"{where}: column '{column}' contains {IGNORED}, which marks rows without a label. "
             "Fill in the label, or remove the row."
         )
     return name
@@ -177,31 +191,36 @@ def _number(value: Any, where: str, column: str) -> float:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         comma = isinstance(value, str) and value.count(",") == 1
+        remedy = "a decimal point, not a comma." if comma else "a number, or remove the row."
         raise DataError(
-            f"{where}: column '{column}' holds {value!r:.60}, which is not a number. "
-            f"{'Write a decimal point, not a comma.' if comma else 'Write one, or remove the row.'}"
+            f"{where}: column '{column}' contains {value!r:.60}, which is not a number. "
+            f"Write {remedy}"
         ) from None
     if number != number or number in (float("inf"), float("-inf")):
         raise DataError(
-            f"{where}: column '{column}' holds {value!r}; a finite number is needed. "
-            "Fill it, or remove the row."
+            f"{where}: column '{column}' contains {value!r}; a finite number is needed. "
+            "Correct it, or remove the row."
         )
     return number
 
 
 class LabelTypes:
-    """Refuses a column of labels that holds words in one row and numbers in another."""
+    """Refuses a column of labels with words in one row and numbers in another."""
 
     def __init__(self) -> None:
         self._first: dict[str, tuple[str, Any]] = {}
 
     def check(self, value: Any, where: str, column: str) -> None:
-        """Compare a cell, as it was read, with the first that was a number."""
+        """Compare the type of a raw cell with that of the first cell of its column.
+
+        Digits in text count as neither a word nor a number.
+        """
         number = isinstance(value, (int, float))
         if number or not (isinstance(value, str) and value.strip().lstrip("-").isdigit()):
             first_where, first = self._first.setdefault(column, (where, value))
             if isinstance(first, (int, float)) != number:
                 raise DataError(
-                    f"{where}: column '{column}' holds {value!r:.60}, but {first!r:.60} in "
-                    f"{first_where.rpartition(', ')[2]}: words and numbers. Write labels alike."
+                    f"{where}: column '{column}' contains {value!r:.60}, but {first!r:.60} in "
+                    f"{first_where.rpartition(', ')[2]}: words and numbers. Write "
+                    "all labels the same way."
                 )

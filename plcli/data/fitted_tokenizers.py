@@ -1,4 +1,4 @@
-"""Tokenizers that are fitted on the training rows, where there is no pretrained one."""
+"""Tokenizers that are fitted on the training rows, for models without a pretrained one."""
 
 import hashlib
 from collections import Counter
@@ -12,7 +12,7 @@ VERSION = 2  # of the fitted tokenizers
 Kind = Literal["wordpiece", "bytes", "bytes-ended"]
 END, PADDING, UNKNOWN = "</s>", "<pad>", "<unk>"
 BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-LETTERS = 1000  # different ones at most, as tokenizers' own trainer has it
+LETTERS = 1000  # maximum number of distinct letters, as in the trainer of tokenizers
 
 
 def fit(
@@ -24,16 +24,16 @@ def fit(
     key: str,
     cache: Path | None = None,
 ) -> Any:
-    """Fit a tokenizer, cached under a key.
+    """Fit a tokenizer, or load it from the cache.
 
     Args:
-        kind: wordpiece lower-cases and has BERT's special tokens; bytes is GPT-2's byte-level pair
-            encoding; bytes-ended adds an end token to every text, as T5's does.
-        texts: gives the training split's texts, from the first one each time.
-        vocab_size: entries at most.
-        max_length: tokens of the model at most.
-        key: what makes the texts unique: a fingerprint.
-        cache: the cache folder; None takes `cache_folder()`.
+        kind: wordpiece is lower-case and has the special tokens of BERT; bytes is the byte-level
+            BPE of GPT-2; bytes-ended appends an end token to every text, as for T5.
+        texts: returns an iterator over all texts of the training split.
+        vocab_size: maximum size of the vocabulary.
+        max_length: maximum number of tokens of the model.
+        key: identifies the texts, as by a fingerprint.
+        cache: the cache folder; None is `cache_folder()`.
     """
     from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
@@ -60,8 +60,8 @@ def _train_wordpiece(
     from tokenizers import BertWordPieceTokenizer
 
     fitted = BertWordPieceTokenizer()
-    # The trainer numbers letters within words as it meets them, in an order that differs from run
-    # to run, and breaks ties by number; as special tokens they are numbered before.
+    # The trainer assigns ids to letters within words in an order that differs from run to run, and
+    # breaks ties by id. Special tokens have fixed ids, so the letters are passed as such.
     within = [f"##{letter}" for letter in _letters_within_words(fitted, texts())]
     fitted.train_from_iterator(
         texts(),
@@ -70,11 +70,11 @@ def _train_wordpiece(
         show_progress=False,
         special_tokens=BERT_SPECIAL + within[: vocab_size - len(BERT_SPECIAL)],
     )
-    BertWordPieceTokenizer(fitted.get_vocab()).save(str(path))  # where they are special no more
+    BertWordPieceTokenizer(fitted.get_vocab()).save(str(path))  # without them as special tokens
 
 
 def _letters_within_words(tokenizer: Any, texts: Iterator[str]) -> list[str]:
-    """Return the letters that a word may go on with, in the order of the alphabet."""
+    """Return the most frequent letters that may continue a word, sorted."""
     found: Counter[str] = Counter()
     for text in texts:
         found.update(text)

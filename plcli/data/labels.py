@@ -1,4 +1,4 @@
-"""Columns of label names: the names they hold, their ids, and what a validation cut is to keep."""
+"""Columns of label names: the names, their ids, and the strata of a validation cut."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from plcli.errors import DataError, UsageError, did_you_mean, listed
 
 
 def check(labels: Sequence[str] | None) -> None:
-    """Refuse a name that stands twice in data.labels.
+    """Refuse duplicate names in data.labels.
 
     Raises:
-        UsageError: if one does.
+        UsageError: if a name is a duplicate.
     """
-    if twice := [name for name, count in Counter(labels or ()).items() if count > 1]:
-        raise UsageError(f"data.labels: names {listed(twice)} more than once. Name each once.")
+    if duplicates := [name for name, count in Counter(labels or ()).items() if count > 1]:
+        raise UsageError(f"data.labels: names {listed(duplicates)} more than once. Name each once.")
 
 
 def several(cells: Any) -> bool:
-    """Whether a cell of an Arrow array holds a list of names instead of one."""
+    """Whether the cells of an Arrow array are lists of names instead of single names."""
     return bool(pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type))
 
 
@@ -35,8 +35,8 @@ def found(cells: Any, *, source: str, column: str) -> list[str]:
     names = sorted((cells.flatten() if several(cells) else cells).unique().to_pylist())
     if len(names) < 2:
         raise DataError(
-            f"{source}: column '{column}' holds {len(names)} label ({listed(names)}); two or more "
-            "are needed. Name another column with data.label, or add rows."
+            f"{source}: column '{column}' contains {len(names)} label ({listed(names)}); two or "
+            "more are needed. Name another column with data.label, or add rows."
         )
     return names
 
@@ -44,16 +44,16 @@ def found(cells: Any, *, source: str, column: str) -> list[str]:
 def ids(
     cells: Any, names: Sequence[str], *, source: str, row_of: npt.NDArray[np.int64] | None = None
 ) -> npt.NDArray[np.int64]:
-    """Return the place of each name of an Arrow array among the label names, int64 [cells].
+    """Return the label id of each name of an Arrow array, int64 [cells].
 
     Args:
         cells: the array.
-        names: the label names.
-        source: of the rows, for a message.
-        row_of: [cells], the row that each stands in; by default one a row.
+        names: the label names; the index of a name is its label id.
+        source: the source of the rows, for messages.
+        row_of: [cells], the row of each cell; by default each cell is a row.
 
     Raises:
-        DataError: if a name is not among them.
+        DataError: if a name is not one of the label names.
     """
     encoded = cells.dictionary_encode()
     known = {name: index for index, name in enumerate(names)}
@@ -65,16 +65,16 @@ def ids(
         row = first if row_of is None else row_of[first]
         raise DataError(
             f"{source}, row {row + 1}: label '{name}' is not one of "
-            f"{listed(known)}.{did_you_mean(name, known) or ' Mend it, or remove the row.'}"
+            f"{listed(known)}.{did_you_mean(name, known) or ' Correct it, or remove the row.'}"
         )
     return places
 
 
 def indicators(cells: Any, names: Sequence[str], *, source: str) -> npt.NDArray[np.float32]:
-    """Return ones where a row of an Arrow array of lists has a label, float32 [rows, labels].
+    """Return the multi-hot labels of an Arrow array of lists, float32 [rows, labels].
 
     Raises:
-        DataError: if a name is not among the label names.
+        DataError: if a name is not one of the label names.
     """
     row_of = np.repeat(np.arange(len(cells)), cells.value_lengths().to_numpy())
     table = np.zeros((len(cells), len(names)), np.float32)
@@ -83,7 +83,10 @@ def indicators(cells: Any, names: Sequence[str], *, source: str) -> npt.NDArray[
 
 
 def strata(cells: Any) -> npt.NDArray[Any]:
-    """Return the label of each row, int [rows]; of several the rarest, of none one of its own."""
+    """Return the stratum of each row, int [rows].
+
+    This is its label, the rarest of several labels, or one of its own if it has no label.
+    """
     if not several(cells):
         codes: npt.NDArray[Any] = cells.dictionary_encode().indices.to_numpy()
         return codes

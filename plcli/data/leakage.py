@@ -1,7 +1,7 @@
-"""How many rows of other splits also stand in the training split.
+"""Counts the rows of other splits that are also in the training split.
 
-Rows are compared by 64-bit hashes of their inputs: 8 bytes a row of validation and test are kept,
-and the training rows are read past them, a part at a time.
+Rows are compared by 64-bit hashes of their inputs. Only the hashes of validation and test are kept,
+8 bytes per row; training rows are streamed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from plcli.data.rows import Rows
 
-MOST_ROWS = 1_000_000  # of a split: the first ones are compared, so that memory stays flat
+MOST_ROWS = 1_000_000  # of a split are compared, the first ones, to bound memory
 
 
 def hashes(
     rows: Rows, columns: Sequence[str], subset: npt.NDArray[np.int64] | None
 ) -> npt.NDArray[np.int64]:
-    """Return the hashes of a split's first rows, [rows]."""
+    """Return the hashes of the first rows of a split, int64 [rows]."""
     parts: list[npt.NDArray[np.int64]] = []
     for part in _parts(rows, columns, subset):
         parts.append(part)
@@ -32,11 +32,11 @@ def counted(
     subset: npt.NDArray[np.int64] | None,
     others: Mapping[str, npt.NDArray[np.int64]],
 ) -> dict[str, int]:
-    """Return how many rows of each other split stand in the training split.
+    """Return the number of rows of each other split that are in the training split.
 
     Args:
-        rows: the training rows.
-        columns: the inputs, by which rows are compared.
+        rows: the rows of the training source.
+        columns: the input columns, by which rows are compared.
         subset: the row numbers of the training split within its rows; None means all.
         others: the hashes of the other splits.
     """

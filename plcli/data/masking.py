@@ -1,11 +1,11 @@
-"""Which tokens of a text a masked language model has to guess, and what it sees in their place."""
+"""Random masking of tokens for masked language models."""
 
 import numpy as np
 import numpy.typing as npt
 
 from plcli.pretrained.label_ids import IGNORED
 
-SHOWN_AS_MASK, SHOWN_AS_RANDOM = 0.8, 0.1  # Devlin et al. 2019, section 3.1; the rest as they are
+SHOWN_AS_MASK, SHOWN_AS_RANDOM = 0.8, 0.1  # Devlin et al. 2019, section 3.1; the rest is unchanged
 
 
 def mask(
@@ -17,19 +17,19 @@ def mask(
     vocab_size: int,
     generator: np.random.Generator,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Choose tokens at random, and hide them.
+    """Choose tokens at random, and mask them.
 
     Args:
         ids: [tokens].
-        words: [tokens], the number of the word that each belongs to, from 0; words are chosen
-            whole. Below 0 stands what is never chosen.
-        probability: the part of the tokens that is chosen, rounded, and one at least.
-        mask_id: the mask token's id.
-        vocab_size: random tokens are below it.
-        generator: of the choice.
+        words: [tokens], the index of the word of each token, from 0, as whole words are chosen;
+            tokens below 0 are never chosen.
+        probability: the fraction of tokens to choose, rounded, and at least one token.
+        mask_id: the id of the mask token.
+        vocab_size: the exclusive limit of the ids of random tokens.
+        generator: the random generator.
 
     Returns:
-        What the model sees, and the label ids, which are those of the chosen tokens alone.
+        The masked token ids, and the label ids, which are IGNORED except for chosen tokens.
     """
     allowed = words >= 0
     labels = np.full(len(ids), IGNORED)

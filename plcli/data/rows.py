@@ -1,10 +1,9 @@
-"""Any source of rows -> a memory-mapped Arrow table of named, typed columns.
+"""Reads any source of rows into a memory-mapped Arrow table of named, typed columns.
 
 A source is a path, a glob, a list of them, an fsspec URL (`s3://...`), `package:NAME/FILE` for a
-file inside an installed package, or `hf:OWNER/NAME[/CONFIG][:SPLIT]` for a data set of the hub.
-Formats go by the ending: csv, tsv, jsonl, json, parquet, arrow, txt. Rows are read once, one by
-one, into a cache file keyed by the content of the source, and used from there without being loaded
-into memory.
+file in an installed package, or `hf:OWNER/NAME[/CONFIG][:SPLIT]` for a data set on the hub. The
+file extension gives the format: csv, tsv, jsonl, json, parquet, arrow or txt. Rows are streamed
+once into a cache file, which is keyed by the content of the source and memory-mapped from then on.
 """
 
 import hashlib
@@ -24,18 +23,18 @@ from plcli.data.cells import ARROW_TYPES, Kind, LabelTypes, read_cell
 from plcli.data.sources import BATCH_ROWS
 from plcli.errors import DataError, did_you_mean, listed
 
-VERSION = 3  # of the cache files' layout, and of what is refused
+VERSION = 3  # of the layout of cache files, and of the checks of cells
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A table of the columns that were asked for, and where it comes from.
+    """A table of the requested columns, and its source.
 
     Attributes:
-        table: one Arrow column a name, typed by its Kind; memory-mapped.
+        table: one Arrow column per name, typed by its Kind; memory-mapped.
         source: the source as it was given, for messages.
-        fingerprint: sha256 of the source's content, the columns and the layout.
-        file: the memory-mapped file that holds the table; None where it is in memory.
+        fingerprint: sha256 of the content of the source, the columns and the layout.
+        file: the memory-mapped file of the table; None if the table is in memory.
     """
 
     table: pa.Table
@@ -47,9 +46,9 @@ class Rows:
         return int(self.table.num_rows)
 
     def parts(self, columns: Sequence[str]) -> Iterator[list[list[Any]]]:
-        """Give the cells of columns as Python values, BATCH_ROWS rows at a time.
+        """Yield the cells of columns as Python values, BATCH_ROWS rows at a time.
 
-        What was given before need not stay in memory.
+        Memory of earlier parts is released.
         """
         for start in range(0, len(self), BATCH_ROWS):
             part = self.table.slice(start, BATCH_ROWS)
@@ -70,14 +69,14 @@ def load(
 
     Args:
         source: see the module's docstring.
-        columns: the columns to read and what each holds.
-        cache: the cache folder; None takes `cache_folder()`.
-        encoding: of files of text; None stands for UTF-8.
+        columns: the columns to read, and the kind of each.
+        cache: the cache folder; None is `cache_folder()`.
+        encoding: the encoding of text files; None is UTF-8.
         documents: what a row of a .txt file is.
 
     Raises:
-        DataError: if a source, a column or a cell is not as it has to be.
-        MachineError: if a hub or a remote file system cannot be reached.
+        DataError: if a source, a column or a cell is not valid.
+        MachineError: if the hub or a remote file system cannot be reached.
     """
     name = source if isinstance(source, str) else ", ".join(source)
     parts = sources.parts(source, encoding=encoding, documents=documents)
@@ -99,7 +98,7 @@ def load(
 def from_values(
     values: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind], *, source: str
 ) -> Rows:
-    """Make rows of values in memory, with the same checks as for a file."""
+    """Make rows from values in memory, with the same checks as for a file."""
     batches = list(
         _batches(((f"{source}, row {i + 1}", row) for i, row in enumerate(values)), columns, source)
     )
@@ -110,12 +109,12 @@ def from_values(
 
 
 def from_texts(texts: Sequence[str], text_columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Make rows of what was typed.
+    """Make rows from texts of the command line.
 
-    A JSON object each, or plain text where there is one text column.
+    Each is a JSON object, or plain text if there is only one text column.
 
     Raises:
-        DataError: if a text is not a JSON object where several columns are needed.
+        DataError: if a text is not a JSON object, but several columns are needed.
     """
     values = []
     for number, text in enumerate(texts, start=1):
@@ -135,8 +134,8 @@ def from_texts(texts: Sequence[str], text_columns: Sequence[str]) -> list[dict[s
         else:
             example = json.dumps(dict.fromkeys(text_columns, "..."))
             raise DataError(
-                f"text {number}: this model reads {len(text_columns)} columns; "
-                f"give a JSON object such as {example}."
+                f"text {number}: this model reads {len(text_columns)} columns. "
+                f"Give a JSON object such as {example}."
             )
     return values
 
@@ -164,7 +163,7 @@ def _batches(
             if column not in row:
                 raise DataError(
                     f"{where}: has no column '{column}'.{did_you_mean(column, row)} "
-                    f"It has {listed(row)}; name one of these."
+                    f"It has {listed(row)}. Name one of these."
                 )
             cell = read_cell(row[column], kind, where, column)
             if kind is Kind.NAME:
@@ -182,7 +181,7 @@ def _batch(cells: Mapping[str, list[Any]], places: list[str], schema: pa.Schema)
     try:
         arrays = [array(cells[field.name], field.type) for field in schema]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
-    except UnicodeEncodeError as error:  # half of a surrogate pair, as a JSON escape may spell it
+    except UnicodeEncodeError as error:  # half of a surrogate pair, from a JSON escape
         where, column = next(
             (where, column)
             for column, values in cells.items()
@@ -190,6 +189,6 @@ def _batch(cells: Mapping[str, list[Any]], places: list[str], schema: pa.Schema)
             if error.object in (value if isinstance(value, list) else [value])
         )
         raise DataError(
-            f"{where}: column '{column}' holds half a character, {error.object[error.start]!a}. "
+            f"{where}: column '{column}' contains half a character, {error.object[error.start]!a}. "
             "Write the file again with a JSON library."
         ) from None

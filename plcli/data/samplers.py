@@ -1,7 +1,7 @@
-"""Batch samplers: which rows make a batch, as a function of (seed, epoch, world size) alone.
+"""Batch samplers, whose batches depend only on the seed, the epoch and the world size.
 
-No sampler keeps state that a checkpoint would have to hold, and no row is ever left out or given
-twice: the ranks share each epoch's rows out among themselves instead of padding.
+Samplers have no state to save in a checkpoint. In every epoch each row is in exactly one batch: the
+rows are distributed among the ranks without padding.
 """
 
 import itertools
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 # Chosen by measurement: docs/batches.md.
-FEW_STEPS = 100  # in an epoch: a short training learns less from batches that are not quite random
+FEW_STEPS = 100  # per epoch: short trainings learn less from batches that are not fully random
 WINDOW = 50
 RANDOM_PIECES = 4
 Lengths = Sequence[int] | npt.NDArray[np.int32]
@@ -22,26 +22,27 @@ Lengths = Sequence[int] | npt.NDArray[np.int32]
 class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
     """Random batches for training.
 
-    A new order every epoch, the same number of batches on every rank and in every epoch.
+    The order changes every epoch; the number of batches is equal on all ranks and in all epochs.
 
     Args:
-        lengths: [rows], tokens a row.
-        batch_size: rows a batch and rank.
-        tokens_per_batch: instead of batch_size: tokens a batch and rank, about; a row counts whole.
-        window: batches whose rows are sorted by length together, cut into pieces, and dealt out
-            again at random; 1 keeps batches random. By default 50, and 1 where an epoch has fewer
-            than 100 batches: see docs/batches.md.
-        pieces: of like length that a batch of a window is made of; one makes whole batches of like
-            length. By default 1, and 4 for random batches, which their reader may part so.
-        seed: of the order.
-        rank: this process's number.
-        world_size: how many processes there are.
+        lengths: [rows], number of tokens per row.
+        batch_size: number of rows per batch and rank.
+        tokens_per_batch: approximate number of tokens per batch and rank, instead of batch_size.
+        window: number of batches whose rows are sorted by length together, cut into micro-batches
+            and shuffled again; 1 keeps batches random. By default 50, or 1 in epochs of fewer than
+            100 batches; see docs/batches.md.
+        pieces: number of micro-batches of similar length in a batch of a window; with 1 the whole
+            batch has similar lengths. By default 1, or 4 for random batches, which the data module
+            splits.
+        seed: the seed of the order.
+        rank: the rank of this process.
+        world_size: the number of processes.
 
     Raises:
         ValueError: if there are fewer rows than ranks.
     """
 
-    drop_last = False  # Lightning asks every batch sampler for it
+    drop_last = False  # an attribute that Lightning reads of batch samplers
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         world_size: int = 1,
     ) -> None:
         if len(lengths) < world_size:
-            raise ValueError(f"{len(lengths)} rows cannot be shared out among {world_size} ranks")
+            raise ValueError(f"{len(lengths)} rows cannot be distributed among {world_size} ranks")
         self.lengths = np.asarray(lengths)
         self.batch_size, self.tokens_per_batch = batch_size, tokens_per_batch
         self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, 0
@@ -73,7 +74,7 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         return whole + (rest >= self.world_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration gives."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -85,14 +86,14 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
             steps = [
                 step
                 for first in range(0, len(steps), self.window)
-                for step in self._dealt(steps[first : first + self.window], generator)
+                for step in self._shuffled(steps[first : first + self.window], generator)
             ]
             steps = [steps[number] for number in generator.permutation(len(steps))]
         for step in steps:
             yield step[self.rank :: self.world_size].tolist()
 
     def _bounds(self, order: npt.NDArray[np.int64], steps: int) -> list[int]:
-        """Return where each step's rows, those of all ranks, begin and end in the order."""
+        """Return the bounds of the rows of each step, for all ranks, in the order."""
         rows = len(order)
         if self.tokens_per_batch is None:
             assert self.batch_size is not None
@@ -101,7 +102,7 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         return self._even_tokens(order, steps, least=self.world_size)
 
     def _even_tokens(self, order: npt.NDArray[np.int64], parts: int, *, least: int) -> list[int]:
-        """Cut an order into parts of like many tokens and at least so many rows."""
+        """Cut an order into parts of similar numbers of tokens, with at least `least` rows."""
         rows, ends = len(order), np.cumsum(self.lengths[order])
         cuts = np.searchsorted(ends, ends[-1] * np.arange(1, parts) / parts) + 1
         for part in range(len(cuts)):
@@ -109,10 +110,10 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
             cuts[part] = min(max(cuts[part], before + least), rows - least * (parts - 1 - part))
         return [0, *cuts.tolist(), rows]
 
-    def _dealt(
+    def _shuffled(
         self, steps: list[npt.NDArray[np.int64]], generator: np.random.Generator
     ) -> list[npt.NDArray[np.int64]]:
-        """Sort the rows of some steps by length, cut them into pieces and deal these out anew."""
+        """Sort the rows of steps by length, cut them into micro-batches, and shuffle these."""
         rows = np.concatenate(steps)
         rows = rows[np.argsort(self.lengths[rows], kind="stable")]
         pieces = min(self.pieces, *(len(step) // self.world_size for step in steps))
@@ -120,7 +121,7 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
             sizes = [len(part) for step in steps for part in np.array_split(step, pieces)]
             bounds = [0, *itertools.accumulate(sizes)]
         else:
-            least = math.ceil(self.world_size / pieces)  # so that every rank gets a row
+            least = math.ceil(self.world_size / pieces)  # so that every rank has a row
             bounds = self._even_tokens(rows, len(steps) * pieces, least=least)
         numbers = np.arange(len(steps) * pieces).reshape(len(steps), pieces)
         return [
@@ -130,19 +131,19 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
 
 
 class LengthOrderedBatches(torch.utils.data.Sampler[list[int]]):
-    """Every row once, batches of like length.
+    """Batches of similar length, with every row once.
 
-    For evaluation and prediction, where order does not change the result. Rows are sorted by length
-    inside windows; results can be put back in input order with at most one window held back.
+    They are for evaluation and prediction, where the order does not change results. Rows are sorted
+    by length within windows, so that restoring the input order needs a buffer of one window.
 
     Args:
-        lengths: [rows], tokens a row.
-        batch_size: rows a batch.
-        tokens_per_batch: instead of batch_size: tokens a batch at most, padding included.
-        window: rows that are sorted together.
-        rank: this process's number.
-        world_size: how many processes there are; their numbers of batches may differ by one, and
-            none has none, as an evaluation's sums are taken over all of them.
+        lengths: [rows], number of tokens per row.
+        batch_size: number of rows per batch.
+        tokens_per_batch: maximum number of tokens per batch with padding, instead of batch_size.
+        window: number of rows that are sorted together.
+        rank: the rank of this process.
+        world_size: the number of processes. Their numbers of batches differ by at most one, and
+            each has a batch, as metrics are reduced over all processes.
     """
 
     drop_last = False

@@ -1,6 +1,6 @@
-"""Where rows come from: files, globs, fsspec addresses, installed packages, the hub.
+"""Sources of rows: files, globs, fsspec addresses, installed packages and the hub.
 
-A source is a list of parts; a part gives its rows one by one, each with its place for messages.
+A source is a list of parts. A part yields its rows one by one, each with its location for messages.
 """
 
 import codecs
@@ -36,13 +36,13 @@ class Part:
 
     name: str  # as the user wrote it, for messages
     path: str  # a local path or an fsspec URL
-    encoding: str | None = None  # of text; None stands for UTF-8
+    encoding: str | None = None  # of text; None is UTF-8
     documents: Documents = "lines"
 
     def describe(self) -> list[str]:
         """Return the format and the sha256 of the content.
 
-        For a remote file, of what its file system says of it.
+        Of a remote file, the second is the checksum that its file system reports.
         """
         if "://" in self.path:
             import fsspec
@@ -51,16 +51,20 @@ class Part:
                 filesystem, path = fsspec.core.url_to_fs(self.path)
                 return [self.format(), str(filesystem.checksum(path))]
         with _remote(self.name):
-            digest = sha256(Path(self.path))  # first, so that a folder is reported as one
+            digest = sha256(
+                Path(self.path)
+            )  # before the format, so that a folder is reported as a folder
         return [self.format(), digest]
 
     def format(self) -> str:
+        """Return the format, which is the file extension."""
         ending = Path(self.path).suffix.lstrip(".").lower()
         if ending not in FORMATS:
-            raise DataError(f"{self.name}: the ending '.{ending}' is none of {listed(FORMATS)}.")
+            raise DataError(f"{self.name}: the ending '.{ending}' is not one of {listed(FORMATS)}.")
         return ending
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the location and the cells of each row."""
         format = self.format()
         if format in ("parquet", "arrow"):
             yield from self._arrow_rows(columns)
@@ -75,7 +79,7 @@ class Part:
         if len(columns) > 1:
             raise DataError(
                 f"{self.name}: a text file has one column, its {self.documents}, but "
-                f"{listed(columns)} are asked for. Use csv or jsonl."
+                f"{listed(columns)} are needed. Use csv or jsonl."
             )
         with self._text() as file:
             if self.documents == "file":
@@ -107,12 +111,12 @@ class Part:
 
     def _not_readable(self, error: UnicodeError) -> str:
         if self.encoding is not None:
-            said = str(error)[:80]
-            return f"{self.name}: is not {self.encoding} ({said}). Set another data.encoding."
+            reason = str(error)[:80]
+            return f"{self.name}: is not {self.encoding} ({reason}). Set another data.encoding."
         with _remote(self.name), _open(self.path) as file:
             guess = _likely_encoding(file.read(1 << 16))
         if guess is None:
-            return f"{self.name}: is no text. Check that its ending tells its format."
+            return f"{self.name}: is not text. Check that its ending matches its format."
         return (
             f"{self.name}: is not UTF-8; it looks like {guess}. "
             f"Set data.encoding: {guess}, or save it as UTF-8."
@@ -129,7 +133,7 @@ class Part:
                 header = next(filter(None, reader), None)
                 if header is None:
                     raise DataError(
-                        f"{self.name}: is empty. A first line with column names is needed, "
+                        f"{self.name}: is empty. Write a first line with the column names, "
                         "and rows below it."
                     )
                 self._check_header(header, columns, delimiter)
@@ -138,11 +142,13 @@ class Part:
                         raise DataError(
                             f"{self.name}, row {number}: has {len(cells)} cells, "
                             f"the header has {len(header)}. "
-                            "Put quotes around cells that hold the separator."
+                            "Put quotes around cells that contain the separator."
                         )
                     yield f"{self.name}, row {number}", dict(zip(header, cells, strict=True))
             except csv.Error as error:
-                if "end of data" in str(error):  # told where it begins, not where the file ends
+                if "end of data" in str(
+                    error
+                ):  # reported where the cell begins, not where the file ends
                     raise DataError(
                         f"{self.name}, row {number + 1}: a cell begins with a quote that is not "
                         'closed. Close it; a quote inside a cell is written twice: "".'
@@ -156,7 +162,7 @@ class Part:
         for column in columns:
             if header.count(column) > 1:
                 raise DataError(
-                    f"{self.name}: the column '{column}' stands {header.count(column)} times in "
+                    f"{self.name}: the column '{column}' is {header.count(column)} times in "
                     "the header. Rename or remove all but one."
                 )
             if column not in header:
@@ -164,14 +170,10 @@ class Part:
                     (d for d in ",;\t|" if d != delimiter and len(header) == 1 and d in header[0]),
                     None,
                 )
-                hint = (
-                    f" Is its separator {other!r}? Here it is {delimiter!r}; save it with that."
-                    if other
-                    else ""
-                )
+                hint = f" Is its separator {other!r}? Save it with {delimiter!r}." if other else ""
                 raise DataError(
                     f"{self.name}: has no column '{column}'.{did_you_mean(column, header)}{hint} "
-                    f"It has {listed(header)}; name one of these."
+                    f"It has {listed(header)}. Name one of these."
                 )
 
     def _json_rows(self, format: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -180,7 +182,7 @@ class Part:
             for number, row in enumerate(values, start=1):
                 if not isinstance(row, dict):
                     raise DataError(
-                        f"{self.name}, row {number}: holds a {type(row).__name__}, "
+                        f"{self.name}, row {number}: is a {type(row).__name__}, "
                         'not an object with named columns. Write {"column": value, ...}.'
                     )
                 yield f"{self.name}, row {number}", row
@@ -198,8 +200,8 @@ class Part:
             raise DataError(f"{self.name}: {_json_limit(error)}") from None
         if not isinstance(values, list):
             raise DataError(
-                f"{self.name}: holds a {type(values).__name__}, not a list of rows. "
-                "Write [{...}, {...}], or name the file .jsonl for a row a line."
+                f"{self.name}: is a {type(values).__name__}, not a list of rows. "
+                "Write [{...}, {...}], or name the file .jsonl if each line is a row."
             )
         return values
 
@@ -241,7 +243,7 @@ def _open(path: str) -> Any:
 
 
 def _likely_encoding(content: bytes) -> str | None:
-    """Guess the encoding of text that is not UTF-8; None where it looks like no text at all."""
+    """Guess the encoding of text that is not UTF-8; None if it does not look like text."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     odd = sum(byte < 32 and byte not in b"\t\n\r\f" for byte in content)
@@ -254,18 +256,18 @@ def _likely_encoding(content: bytes) -> str | None:
 
 def _json_remedy(error: json.JSONDecodeError) -> str:
     if error.doc.lstrip().startswith("{") and "Extra data" in error.msg:
-        return "A row a line goes into a .jsonl file."
-    return "Mend it there, or write the file with a JSON library."
+        return "Name the file .jsonl if each line is a row."
+    return "Correct it there, or write the file with a JSON library."
 
 
 def _json_limit(error: Exception) -> str:
-    deep = isinstance(error, RecursionError)
-    what = "it is nested too deeply" if deep else "a number is too long"
-    return f"is not JSON that can be read: {what}. Mend or remove the row."
+    too_deep = isinstance(error, RecursionError)
+    reason = "it is nested too deeply" if too_deep else "a number is too long"
+    return f"is not JSON that can be read: {reason}. Correct or remove the row."
 
 
 def _arrow_batches(file: Any, format: str) -> tuple[list[str], Iterator[pa.RecordBatch]]:
-    """Return the column names and the batches of an open parquet file or Arrow file or stream."""
+    """Return the column names and batches of an open parquet file, Arrow file or Arrow stream."""
     if format == "parquet":
         parquet = pa.parquet.ParquetFile(file)
         return parquet.schema_arrow.names, parquet.iter_batches(batch_size=BATCH_ROWS)
@@ -280,9 +282,10 @@ def _arrow_batches(file: Any, format: str) -> tuple[list[str], Iterator[pa.Recor
 
 @dataclass(frozen=True)
 class HubPart(Part):
-    """One split of a data set of the Hugging Face hub, through the `datasets` library."""
+    """One split of a data set on the Hugging Face hub, read with the `datasets` library."""
 
     def describe(self) -> list[str]:
+        """Return the fingerprint of the data set."""
         return ["hf", self._dataset()._fingerprint]
 
     def _dataset(self) -> Any:
@@ -300,10 +303,11 @@ class HubPart(Part):
                 ) from None
             except (
                 ValueError
-            ) as error:  # an unknown config or split; the text names those there are
+            ) as error:  # an unknown config or split; the error lists the known ones
                 raise DataError(f"{self.name}: {str(error).splitlines()[0][:240]}") from None
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the location and the cells of each row, with names in place of class ids."""
         dataset = self._dataset()
         names = {
             column: getattr(getattr(feature, "feature", feature), "names", None)
@@ -315,7 +319,7 @@ class HubPart(Part):
 
 
 def _class_names(cell: Any, names: Sequence[str] | None) -> Any:
-    """Turn class numbers of a hub data set, which knows their names, into the names."""
+    """Replace the class ids of a hub data set by their names."""
     if names is None or cell is None:
         return cell
     if isinstance(cell, list):
@@ -330,10 +334,10 @@ def _remote(name: str) -> Iterator[None]:
     except FileNotFoundError:
         raise DataError(f"{name}: no such file. Check the path.") from None
     except IsADirectoryError:
-        raise DataError(f"{name}: is a folder. Name its files, for instance with *.csv.") from None
+        raise DataError(f"{name}: is a folder. Name its files, for example with *.csv.") from None
     except PermissionError:
         raise MachineError(
-            f"{name}: may not be read by this user. Change its permissions, or name another file."
+            f"{name}: cannot be read by this user. Change its permissions, or name another file."
         ) from None
     except OSError as error:
         raise MachineError(
@@ -341,13 +345,19 @@ def _remote(name: str) -> Iterator[None]:
         ) from None
     except ImportError as error:
         raise MachineError(
-            f"{name}: {error}. Install the package that reads this kind of address."
+            f"{name}: {error}. Install the package for this kind of address."
         ) from None
 
 
 def parts(
     source: str | Sequence[str], *, encoding: str | None = None, documents: Documents = "lines"
 ) -> list[Part]:
+    """Return the parts of a source; see plcli.data.rows.
+
+    Raises:
+        DataError: if a file does not exist, or its kind is not known.
+        UsageError: if `encoding` or `documents` does not apply.
+    """
     names = [source] if isinstance(source, str) else list(source)
     if not names:
         raise DataError("the list of files is empty. Name one.")
@@ -358,7 +368,7 @@ def parts(
         if documents != "lines" and (isinstance(part, HubPart) or part.format() != "txt"):
             raise UsageError(
                 f"data.documents: {documents} is for .txt files; each row of {part.name} is a "
-                "document. Leave the key away."
+                "document. Remove the key."
             )
     return [replace(part, encoding=encoding, documents=documents) for part in found]
 
@@ -369,8 +379,8 @@ def _check_encoding(encoding: str) -> None:
     except (LookupError, UnicodeError, ValueError):
         near = did_you_mean(encoding, ENCODINGS)
         raise UsageError(
-            f"data.encoding: '{encoding}' is no text encoding of Python.{near} "
-            f"There are: {listed(ENCODINGS)}, ..."
+            f"data.encoding: '{encoding}' is not a text encoding of Python.{near} "
+            f"Valid are {listed(ENCODINGS)}, ..."
         ) from None
 
 
@@ -386,14 +396,14 @@ def _part(name: str) -> list[Part]:
         if kind not in known_implementations and kind not in registry:
             near = did_you_mean(kind, known_implementations)
             raise DataError(
-                f"{name}: '{kind}://' is no known kind of address.{near} "
+                f"{name}: '{kind}://' is not a known kind of address.{near} "
                 "Write a path, or an address such as s3://BUCKET/FILE."
             )
         return [Part(name, name)]
     path = os.path.expanduser(name)
     if os.path.isdir(path):
         raise DataError(
-            f"{name}: is a folder. Name its files, for instance '{name.rstrip('/')}/*.csv'."
+            f"{name}: is a folder. Name its files, for example '{name.rstrip('/')}/*.csv'."
         )
     if os.path.exists(path):
         return [Part(name, path)]
@@ -403,6 +413,6 @@ def _part(name: str) -> list[Part]:
         siblings = [each.name for each in folder.iterdir()] if folder.is_dir() else []
         near = did_you_mean(Path(path).name, siblings)
         if glob.has_magic(path):
-            raise DataError(f"{name}: no file has such a name.{near} Check the pattern.")
+            raise DataError(f"{name}: no file matches.{near} Check the pattern.")
         raise DataError(f"{name}: no such file.{near or ' Check the path.'}")
     return [Part(each, each) for each in found]

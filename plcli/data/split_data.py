@@ -1,8 +1,8 @@
-"""SplitData: sources -> rows -> splits -> loaders, for any LightningDataModule over rows.
+"""SplitData: a LightningDataModule for sources of rows, their splits and their loaders.
 
-A data module built on it gives `columns(split)` (what to read, beside the id), `open(split)` (a
-Split of whole batches) and `facts()` (what the model has to know of the data, by the names of the
-model's constructor). Facts flow one way, from the training split to the model.
+A subclass implements `columns(split)` (the columns to read besides the id), `open(split)` (a Split,
+whose items are whole batches) and `facts()` (the constructor arguments of the model that depend on
+the data). Facts flow only from the training split to the model.
 """
 
 import shutil
@@ -30,7 +30,11 @@ from plcli.errors import DataError, UsageError
 Source = str | list[str]
 Batch = dict[str, Any]
 STAGE_SPLITS = {
-    "fit": ("train", "validation", "test"),  # what is wrong with test rows is told before training
+    "fit": (
+        "train",
+        "validation",
+        "test",
+    ),  # so that errors in test rows are reported before training
     "validate": ("validation",),
     "test": ("test",),
     "predict": ("predict",),
@@ -38,13 +42,13 @@ STAGE_SPLITS = {
 
 
 class Split(Dataset[Batch]):
-    """The rows of a split; an item is a whole batch, taken out by a list of positions.
+    """The rows of a split. An item is a whole batch; its index is a list of positions.
 
     Args:
-        make_batch: row numbers, and the seed of what is drawn, or None -> batch.
-        lengths: int32 [all rows], what batches are ordered by.
+        make_batch: returns the batch of row numbers, with a seed for random draws, or None.
+        lengths: int32 [all rows], the lengths by which batches are sorted.
         subset: the row numbers of this split; None means all.
-        rows: int64 [all items], where items are parts of rows: the row of each, for messages.
+        rows: int64 [all items], the row of each item if items are parts of rows, for messages.
     """
 
     def __init__(
@@ -67,37 +71,36 @@ class Split(Dataset[Batch]):
         return self.make_batch(self.subset[list(positions)], None)
 
     def drawn(self, positions: Sequence[int], seed: int) -> Batch:
-        """Return a whole batch, for which random numbers are drawn by a seed where it needs any."""
+        """Return a whole batch, whose random draws depend on the seed."""
         return self.make_batch(self.subset[list(positions)], seed)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _identity(batch: Batch) -> Batch:
     return batch
 
 
 class SplitData(LightningDataModule):
-    """Splits over sources of rows.
+    """The splits of sources of rows.
 
     Args:
-        sources: train, validation, test and predict; None where one is not given.
+        sources: train, validation, test and predict; None for those not given.
         inputs: the columns that a row to predict must have.
-        id: a column that names the rows in predictions.
-        batch_size: rows a batch and device.
-        validation_fraction: the part of the training rows that is cut off where no validation is
-            given.
-        num_workers: processes that prepare batches; 0 prepares them in the main process.
-        seed: of the cut and of the order of the training rows.
-        tokens_per_batch: instead of batch_size: tokens a batch and device.
+        id: a column of row ids for predictions.
+        batch_size: number of rows per batch and device.
+        validation_fraction: the fraction of training rows that is split off if no validation rows
+            are given.
+        num_workers: number of processes that prepare batches; 0 uses the main process.
+        seed: the seed of the validation split and of the order of training rows.
+        tokens_per_batch: number of tokens per batch and device, instead of batch_size.
         bucket_batches: number of training batches whose rows are sorted by length together; None
             chooses.
-        pieces: of like length that a training batch is made of; None chooses.
-        encoding: of files of text; None stands for UTF-8.
+        pieces: number of micro-batches of similar length per training batch; None chooses.
+        encoding: the encoding of text files; None is UTF-8.
     """
 
-    documents: Documents = "lines"  # what a row of a .txt file is; rows to predict are lines
-    shares_rows_out: ClassVar[bool] = (
-        True  # among the ranks, so that Lightning need not wrap the samplers
-    )
+    documents: Documents = "lines"  # the rows of a .txt file; rows to predict are always lines
+    # samplers distribute rows among ranks, so that Lightning does not wrap them
+    shares_rows_out: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -136,45 +139,45 @@ class SplitData(LightningDataModule):
         self._rows: dict[str, Rows] = {}
         self._splits: dict[str, Split] = {}
 
-    # what a data module gives
+    # implemented by subclasses
 
     def columns(self, split: str) -> dict[str, Kind]:
-        """Return the columns of a split and what each holds."""
+        """Return the columns of a split, and the kind of each."""
         raise NotImplementedError
 
     def open(self, split: str) -> Split:
-        """Return a split, ready to give batches."""
+        """Return a split, ready to return batches."""
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
-        """Return what the model has to know, by the names of its constructor."""
+        """Return the constructor arguments of the model that depend on the data."""
         raise NotImplementedError
 
     def strata(self, rows: Rows) -> npt.NDArray[Any]:
-        """Return a class a row that the validation cut keeps in proportion.
+        """Return the stratum of each row, whose proportions the validation split keeps.
 
-        Here all rows are one class.
+        By default all rows are in one stratum.
         """
         return np.zeros(len(rows), np.int64)
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the row numbers that stay for training and those cut off for validation."""
+        """Return the row numbers for training, and those split off for validation."""
         return stratified_cut(
             self.strata(rows), fraction=self.validation_fraction, seed=self.seed or 0
         )
 
     def input_columns(self, split: str) -> list[str]:
-        """Return the columns of a split that hold its inputs; those to predict need `inputs`."""
+        """Return the input columns of a split; rows to predict must have `inputs`."""
         return self.inputs
 
     def describe(self, split: str) -> str:
-        """Return a line on a split."""
+        """Return a one-line description of a split."""
         return f"{split}: {len(self.split(split))} rows"
 
     # rows and splits
 
     def has(self, split: str) -> bool:
-        """Whether the config names a split, or one can be cut off."""
+        """Whether the config names a split, or it can be split off."""
         if split == "predict" and self._typed is not None:
             return True
         return self.sources[split] is not None or (
@@ -184,13 +187,13 @@ class SplitData(LightningDataModule):
         )
 
     def rows(self, split: str) -> Rows:
-        """Return a split's rows as they were read.
+        """Return the rows of the source of a split.
 
-        A validation split that is cut off has those of train.
+        For a validation split that is split off, these are the rows of train.
 
         Raises:
-            UsageError: if the config names no such split.
-            DataError: if the source is not as it has to be.
+            UsageError: if the config does not name the split.
+            DataError: if the source is not valid.
         """
         if split == "predict" and self._typed is not None:
             return self._typed
@@ -211,14 +214,14 @@ class SplitData(LightningDataModule):
         return self._rows[split]
 
     def cache(self, split: str) -> Path | None:
-        """Return the cache folder of a split: one that is removed at the end for rows to predict.
+        """Return the cache folder of a split; None is the default folder.
 
-        None stands for the usual one.
+        Rows to predict have a temporary folder.
         """
-        return self._passing if split == "predict" else None
+        return self._temporary_cache if split == "predict" else None
 
     @cached_property
-    def _passing(self) -> Path:
+    def _temporary_cache(self) -> Path:
         cache_folder().mkdir(parents=True, exist_ok=True)
         folder = tempfile.mkdtemp(dir=cache_folder(), prefix="predict-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
@@ -228,7 +231,7 @@ class SplitData(LightningDataModule):
         return ({self.id: Kind.TEXT} if self.id else {}) | self.columns(split)
 
     def predict_values(self, texts: Sequence[str], *, source: str) -> None:
-        """Predict what was typed, plain texts or JSON objects, instead of a file."""
+        """Predict texts of the command line, plain or JSON objects, instead of a file."""
         self.id = None
         self._splits.pop("predict", None)
         values = rows.from_texts(texts, self.inputs)
@@ -252,7 +255,7 @@ class SplitData(LightningDataModule):
     def training_column(self, column: str) -> Any:
         """Return a column of the training split as an Arrow array.
 
-        It is without the rows cut off for validation.
+        Rows that are split off for validation are excluded.
         """
         cells, kept = self.rows("train").table.column(column), self.subset("train")
         return cells.combine_chunks() if kept is None else cells.take(kept).combine_chunks()
@@ -263,8 +266,8 @@ class SplitData(LightningDataModule):
             subset = self.subset(name)
             if name == "validation" and subset is not None and not len(subset):
                 raise DataError(
-                    f"{self.rows(name).source}: no row can be cut off for validation: there is one "
-                    "alone, or one of each label. Give data.validation a file, or add rows."
+                    f"{self.rows(name).source}: no row can be split off for validation: there is "
+                    "only one, or one of each label. Give data.validation a file, or add rows."
                 )
             opened = self.open(name)
             if name == "train" and len(opened) < 2:
@@ -276,12 +279,12 @@ class SplitData(LightningDataModule):
         return self._splits[name]
 
     def first_batch(self, split: str) -> Batch:
-        """Return a batch of a split's first rows, to try it."""
+        """Return a batch of the first rows of a split, for checks."""
         opened = self.split(split)
         return opened[range(min(len(opened), self.sizes["batch_size"] or 1))]
 
     def ids(self, split: str, indices: npt.NDArray[np.int64]) -> list[Any]:
-        """Return the ids of rows: the id column's, else the row numbers."""
+        """Return the ids of rows: the id column, or the row numbers without one."""
         if self.id is None:
             numbers: list[Any] = indices.tolist()
             return numbers
@@ -289,13 +292,13 @@ class SplitData(LightningDataModule):
         return names
 
     def fingerprints(self) -> Mapping[str, str]:
-        """Return the fingerprint of every source that was read."""
+        """Return the fingerprint of every source that has been read, by split."""
         return {split: source.fingerprint for split, source in self._rows.items()}
 
     # Lightning's hooks
 
     def prepare_data(self) -> None:
-        """Fill the caches on rank 0; the other ranks then find them."""
+        """Fill the caches on rank 0, for the other ranks."""
         if self.trainer is not None and self.trainer.state.fn is not None:
             self.setup(self.trainer.state.fn.value)
 
@@ -306,7 +309,7 @@ class SplitData(LightningDataModule):
                 self.split(split)
 
     def leaks(self) -> list[str]:
-        """Return a line for validation and test each, if rows of it also stand in training."""
+        """Return a warning for validation and test each, if they share rows with training."""
         hashes = {
             split: leakage.hashes(self.rows(split), self.input_columns(split), self.subset(split))
             for split in ("validation", "test")
@@ -316,14 +319,14 @@ class SplitData(LightningDataModule):
             self.rows("train"), self.input_columns("train"), self.subset("train"), hashes
         )
         return [
-            f"{split}: {count} of {len(hashes[split])} rows also stand in the training split, so "
-            f"that its score says little; remove them from data.{split} or data.train"
+            f"{split}: {count} of {len(hashes[split])} rows are also in the training split, so "
+            f"that its score is too optimistic; remove them from data.{split} or data.train"
             for split, count in counts.items()
             if count
         ]
 
     def train_dataloader(self) -> Any:
-        """Batches of random rows, another order every epoch."""
+        """Return random batches, in a different order every epoch."""
         split = self.split("train")
         rank, world_size = self._share(split, "train")
         batches = ShuffledBatches(
@@ -342,15 +345,15 @@ class SplitData(LightningDataModule):
         return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
 
     def val_dataloader(self) -> Any:
-        """Batches of the validation split in length order."""
+        """Return batches of the validation split, sorted by length."""
         return self._ordered("validation") if self.has("validation") else []
 
     def test_dataloader(self) -> Any:
-        """Batches of the test split in length order."""
+        """Return batches of the test split, sorted by length."""
         return self._ordered("test")
 
     def predict_dataloader(self) -> Any:
-        """Batches of the rows to predict in length order."""
+        """Return batches of the rows to predict, sorted by length."""
         return self._ordered("predict")
 
     def _ordered(self, name: str) -> Any:
@@ -365,24 +368,24 @@ class SplitData(LightningDataModule):
         return DataLoader(
             split,
             sampler=batches,
-            batch_size=None,  # the sampler gives whole batches
-            collate_fn=_as_it_is,  # type: ignore[arg-type]  # typed for lists of items
+            batch_size=None,  # the sampler returns whole batches
+            collate_fn=_identity,  # type: ignore[arg-type]  # typed for lists of items
             num_workers=self.num_workers,
-            multiprocessing_context="fork"
-            if self.num_workers
-            else None,  # shares the memory map; nothing is pickled
+            # fork shares the memory map without pickling
+            multiprocessing_context="fork" if self.num_workers else None,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
         )
 
     def _share(self, split: Split, name: str) -> tuple[int, int]:
-        """Return this process's number and how many there are."""
+        """Return the rank of this process and the number of processes."""
         if self.trainer is None:
             return 0, 1
         world_size = self.trainer.world_size
         if len(split) < world_size:
             raise DataError(
-                f"data.{name}: {len(split)} rows cannot be shared out among {world_size} processes."
+                f"data.{name}: {len(split)} rows cannot be distributed among {world_size} "
+                "processes."
             )
         return self.trainer.global_rank, world_size
 
@@ -390,15 +393,15 @@ class SplitData(LightningDataModule):
 def stratified_cut(
     strata: npt.NDArray[Any], *, fraction: float, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Cut a part off, each class in proportion; a class of one row stays whole.
+    """Split off a fraction of the rows of each stratum; a stratum of one row is not split.
 
     Args:
-        strata: [rows], a class a row.
-        fraction: the part to cut off, between 0 and 1.
-        seed: of the choice.
+        strata: [rows], the stratum of each row.
+        fraction: the fraction to split off, between 0 and 1.
+        seed: the seed of the random choice.
 
     Returns:
-        The row numbers that stay and those that are cut off, ascending.
+        The row numbers that remain and those that are split off, ascending.
     """
     generator = np.random.default_rng(seed)
     cut = []
@@ -412,15 +415,15 @@ def stratified_cut(
 def put_back(
     kept: npt.NDArray[np.int64], cut: npt.NDArray[np.int64], names: Sequence[Collection[str]]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Put rows that were cut off back until all names are learned; one is left to validate on.
+    """Move rows back to training until all names occur there; one row is left for validation.
 
     Args:
-        kept: the row numbers that stay for training.
-        cut: those that were cut off.
-        names: [all rows], what is to be learned of each.
+        kept: the row numbers for training.
+        cut: the row numbers that are split off.
+        names: [all rows], the names in each row.
 
     Returns:
-        The row numbers that stay and those that are cut off, ascending.
+        The row numbers that remain and those that are split off, ascending.
     """
     learned = set().union(*(names[row] for row in kept))
     back: list[int] = []

@@ -1,7 +1,7 @@
-"""Spans of words or characters: how tags spell them, and how a column holds them.
+"""Spans of words or characters: their tags, and their form in a column.
 
-A span is (start, end, type), its end exclusive. A tag I-x that follows neither B-x nor I-x of a
-span begins none, as in the scheme IOB2.
+A span is (start, end, type), with an exclusive end. As in the scheme IOB2, a tag I-x that follows
+neither B-x nor I-x does not begin a span.
 """
 
 import json
@@ -11,17 +11,17 @@ from typing import Any
 from plcli.errors import DataError, listed
 
 OUTSIDE = "O"
-Span = tuple[int, int, int]  # start, end, the number of its type
+Span = tuple[int, int, int]  # start, end, index of the type
 
 
 class Tagging:
-    """How tags spell spans.
+    """A tag set, and the spans that its tags represent.
 
-    Where every tag is B-x, I-x or O, a span is B-x and the I-x that follow. Other tags are plain:
-    each run of one tag but O is a span.
+    If every tag is B-x, I-x or O, a span is B-x and the I-x that follow. Other tags are plain: each
+    run of the same tag, except O, is a span.
 
     Args:
-        names: the tags; a tag's place is its label id.
+        names: the tags; the index of a tag is its label id.
 
     Attributes:
         bio: whether the tags are B-x, I-x and O.
@@ -37,7 +37,7 @@ class Tagging:
         numbers = {name: index for index, name in enumerate(self.types)}
         self._types = [numbers.get(name[2:] if self.bio else name, -1) for name in names]
         self._begins = [not self.bio or name.startswith("B-") for name in names]
-        self._goes_on = [not self.bio or name.startswith("I-") for name in names]
+        self._continues = [not self.bio or name.startswith("I-") for name in names]
 
     def spans(self, label_ids: Iterable[int]) -> list[Span]:
         """Return the spans of a row's tags, in words."""
@@ -45,7 +45,7 @@ class Tagging:
         start, open_type, position = 0, -1, -1
         for position, label in enumerate(label_ids):
             type_ = self._types[label]
-            if type_ == open_type and self._goes_on[label]:
+            if type_ == open_type and self._continues[label]:
                 continue
             if open_type >= 0:
                 found.append((start, position, open_type))
@@ -55,14 +55,14 @@ class Tagging:
         return found
 
     def strays(self, label_ids: Sequence[int]) -> int:
-        """Count the tags I-x that belong to no span."""
+        """Return the number of I-x tags outside of any span."""
         inside = sum(end - start for start, end, _ in self.spans(label_ids))
         return sum(self._types[label] >= 0 for label in label_ids) - inside
 
     def tag(self, type_: int, *, first: bool) -> int:
-        """Return the label id of a span's first word, or of another.
+        """Return the label id of the first word of a span, or of its other words.
 
-        Where the tags have one mark of a type only, it is that of all its words.
+        If the tag set has only one of B-x and I-x, all words have this tag.
         """
         name = self.types[type_]
         if not self.bio:
@@ -77,70 +77,74 @@ def is_bio(name: str) -> bool:
 
 
 def tags_of(types: Iterable[str]) -> list[str]:
-    """Return the tags that spell spans of some types, sorted."""
+    """Return the tags for spans of these types, sorted."""
     return sorted([OUTSIDE, *(f"{mark}-{name}" for name in set(types) for mark in "BI")])
 
 
 def of_labels(found: Iterable[str], where: str) -> Tagging:
-    """Return the tags of spans with some labels; `where` names the column for messages.
+    """Return the tag set for spans with these labels.
+
+    Args:
+        found: the labels.
+        where: the source and column, for messages.
 
     Raises:
-        DataError: if there are none.
+        DataError: if there are no labels.
     """
     if not set(found):
         raise DataError(
-            f"{where} holds no span. Name another column with data.spans, or label some rows."
+            f"{where} has no spans. Name another column with data.spans, or label some rows."
         )
     return Tagging(tags_of(found))
 
 
 def of_tags(found: Iterable[str], where: str) -> Tagging:
-    """Return the tags of words, sorted; of BIO tags both marks of each type.
+    """Return the tag set of the tags of words, with both B-x and I-x for BIO tags.
 
     Args:
-        found: the tags that were found.
-        where: names their column, for messages.
+        found: the tags of all words.
+        where: the source and column, for messages.
 
     Raises:
-        DataError: if they are fewer than two, numbers, or of two kinds.
+        DataError: if there are fewer than two tags, or they are numbers, or BIO and plain tags.
     """
     names = sorted(set(found))
     if len(names) < 2:
         raise DataError(
-            f"{where} holds {len(names)} tag ({listed(names)}); two or more are needed. "
+            f"{where} contains {len(names)} tag ({listed(names)}); two or more are needed. "
             "Name another column with data.tags, or add rows."
         )
     if all(name.lstrip("-").isdigit() for name in names):
         raise DataError(
-            f"{where} holds numbers ({listed(names)}), so that none says 'outside'. "
-            f"Write the tags' names, such as B-person and {OUTSIDE}."
+            f"{where} contains numbers ({listed(names)}), none of which means 'outside'. "
+            f"Write the names of the tags, such as B-person and {OUTSIDE}."
         )
     types = {name[2:] for name in names if is_bio(name)}
     plain = [name for name in names if name != OUTSIDE and not is_bio(name)]
     if types and plain:
         raise DataError(
-            f"{where} holds '{plain[0]}' beside B- and I-: neither BIO nor plain tags. "
-            "Write B-x, I-x and O (not BIOES or BILOU), or names without B- and I-."
+            f"{where} contains '{plain[0]}' beside B- and I-, so that its tags are neither BIO nor "
+            "plain. Write B-x, I-x and O (not BIOES or BILOU), or names without B- and I-."
         )
     return Tagging(tags_of(types) if types else names)
 
 
 def read(cell: str, text: str, where: str, column: str) -> list[tuple[int, int, str]]:
-    """Take the spans of characters out of a cell, sorted.
+    """Read the character spans of a cell, sorted.
 
     Args:
         cell: a JSON list of objects with start, end (exclusive) and label.
-        text: what they are spans of.
+        text: the text of the row.
         where: the source and row, for messages.
-        column: the cell's column, for messages.
+        column: the column of the cell, for messages.
 
     Raises:
-        DataError: if one is not as it has to be, or two overlap.
+        DataError: if a span is not valid, or two spans overlap.
     """
     values = json.loads(cell)
     if not isinstance(values, list):
         raise DataError(
-            f"{where}: column '{column}' holds {cell:.60}, not a list of spans. "
+            f"{where}: column '{column}' contains {cell:.60}, not a list of spans. "
             'Write [{"start": 0, "end": 5, "label": "name"}], or [] for none.'
         )
     found = sorted(_span(value, text, where, column) for value in values)
@@ -149,7 +153,7 @@ def read(cell: str, text: str, where: str, column: str) -> list[tuple[int, int, 
     ):
         if next_start < end:
             raise DataError(
-                f"{where}: column '{column}' holds spans that overlap: {label} {start}-{end} and "
+                f"{where}: column '{column}' contains overlapping spans: {label} {start}-{end} and "
                 f"{next_label} {next_start}-{next_end}. Keep one of them."
             )
     return found
@@ -159,28 +163,28 @@ def _span(value: Any, text: str, where: str, column: str) -> tuple[int, int, str
     keys = ("start", "end", "label")
     if not isinstance(value, Mapping) or any(key not in value for key in keys):
         raise DataError(
-            f"{where}: column '{column}' holds the span {value!r:.80}; "
-            "an object with start, end and label is needed."
+            f"{where}: column '{column}' contains the span {value!r:.80}. "
+            "Write an object with start, end and label."
         )
     start, end, label = (value[key] for key in keys)
     if any(isinstance(number, bool) or not isinstance(number, int) for number in (start, end)):
         raise DataError(
-            f"{where}: column '{column}' holds a span from {start!r:.40} to {end!r:.40}; "
-            "whole numbers of characters are needed."
+            f"{where}: column '{column}' contains a span from {start!r:.40} to {end!r:.40}. "
+            "Write whole numbers of characters."
         )
     if not isinstance(label, str) or not label.strip():
         raise DataError(
-            f"{where}: column '{column}' holds a span with the label {label!r:.40}; "
-            "a name is needed."
+            f"{where}: column '{column}' contains a span with the label {label!r:.40}. "
+            "Write a name."
         )
     if not 0 <= start < end:
         raise DataError(
-            f"{where}: column '{column}' holds a span from {start} to {end}; "
-            "the start is counted from 0, and the end, which is exclusive, stands behind it."
+            f"{where}: column '{column}' contains a span from {start} to {end}. "
+            "Count the start from 0, and give an exclusive end greater than the start."
         )
     if end > len(text):
         raise DataError(
-            f"{where}: column '{column}' holds a span from {start} to {end}, but the text has "
+            f"{where}: column '{column}' contains a span from {start} to {end}, but the text has "
             f"{len(text)} characters. Count characters, not bytes."
         )
     return start, end, label.strip()

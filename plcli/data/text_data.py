@@ -1,16 +1,17 @@
-"""TextData: the LightningDataModule that every text task builds on.
+"""TextData: the base LightningDataModule of all text tasks.
 
-It and its tasks are dataclasses: their fields are the keys of a config. A task's data module gives
+It and its subclasses are dataclasses, whose fields are the keys of a config. The data module of a
+task implements
 
 - `inputs`: the columns that a row to predict must have, set in `__post_init__`;
-- `columns(split)`: what each column of a split holds;
-- `targets(rows)`: the labels of all rows as an array; or, where labels are made with the tokens,
-  an `encoder(split)` and a `collate(split, encoded, indices)` of its own;
-- `cut_blocks(split)` where batches hold blocks of documents instead of rows;
-- `facts()`: what its model has to know, added to what stands here.
+- `columns(split)`: the kind of each column of a split;
+- `targets(rows)`: the labels of all rows as an array; or, if labels are made together with tokens,
+  its own `encoder(split)` and `collate(split, encoded, indices)`;
+- `cut_blocks(split)`, if batches consist of blocks of documents instead of rows;
+- `facts()`: the facts of its model, in addition to those here.
 
-The rest stands here and in splits.py: tokenizer, encoding, batches. A batch holds whole rows; of a
-row that was cut into windows it holds all of them.
+The tokenizer, encoding and batches are here, and splits and loaders in split_data.py. A batch
+contains whole rows, and all windows of each.
 """
 
 import logging
@@ -50,47 +51,48 @@ from plcli.pretrained import tokenizers
 logger = logging.getLogger(__name__)
 
 EmptyText = Literal["keep", "refuse"]
-FITTED_LONGEST = 256  # tokens: the default for a tokenizer that is fitted here
-LONGEST = 512  # tokens: the default where a tokenizer names no limit, or a very large one
+FITTED_LONGEST = 256  # tokens: the default for a fitted tokenizer
+LONGEST = 512  # tokens: the default for a tokenizer without a limit, or with a very large one
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TextData(SplitData):
-    """Splits of text rows, tokenised once and batched by length.
+    """The splits of text rows, which are tokenised once and batched by length.
 
     Args:
         train: training rows: a path, a glob, a list, s3://..., hf:NAME or package:NAME/FILE.
-        validation: validation rows; without them a part of the training rows is cut off, classes in
-            proportion.
+        validation: validation rows; by default a stratified part of the training rows is split off.
         test: test rows.
-        predict: rows to predict; no label column is needed.
-        id: a column that names the rows in predictions; without it they are numbered from 0.
-        tokenizer: where the tokenizer comes from; follows model.pretrained.
-        wordpieces: entries of the tokenizer that is fitted on the training rows where there is no
-            pretrained one.
-        max_length: tokens a row at most; by default what the tokenizer names, 512 at most.
-        batch_size: rows a batch and device.
-        tokens_per_batch: instead of batch_size: tokens a batch and device, about.
-        pieces: parts of like length that a training batch is run in, each padded by itself; the
-            gradient is that of the whole batch. By default 1; on a CPU 4 for random batches, but
-            on a GPU small pieces cost more than padding does.
+        predict: rows to predict; they need no label column.
+        id: a column of row ids for predictions; by default rows are numbered from 0.
+        tokenizer: the name or path of the tokenizer; by default that of model.pretrained.
+        wordpieces: vocabulary size of the tokenizer that is fitted on the training rows if there is
+            no pretrained one.
+        max_length: maximum number of tokens per row; by default that of the tokenizer, up to 512.
+        batch_size: number of rows per batch and device.
+        tokens_per_batch: approximate number of tokens per batch and device, instead of batch_size.
+        pieces: number of micro-batches of similar length in which a training batch is run, each
+            padded separately; the gradient is that of the whole batch. By default 1, but 4 for
+            random batches on a CPU; on a GPU small micro-batches cost more than padding.
         bucket_batches: number of training batches whose rows are sorted by length together, cut
             into micro-batches of similar length and shuffled again, to save padding; 1 keeps
             batches random. By default 50, or 1 in epochs of fewer than 100 batches and where the
             loss is a mean over tokens, which batches of short rows would distort.
         window: the old name of bucket_batches.
-        validation_fraction: the part of the training rows that is cut off where no validation is
-            given.
-        num_workers: processes that prepare batches; 0 prepares them in the main process.
-        seed: of the cut and of the order of the training rows; follows seed_everything.
-        encoding: of files of text, such as cp1252; by default UTF-8.
-        empty_text: whether rows whose text is empty or missing are kept, counted, or refused.
+        validation_fraction: the fraction of training rows that is split off if no validation rows
+            are given.
+        num_workers: number of processes that prepare batches; 0 uses the main process.
+        seed: the seed of the validation split and of the order of training rows; by default
+            seed_everything.
+        encoding: the encoding of text files, such as cp1252; by default UTF-8.
+        empty_text: whether rows with empty or missing text are kept (and counted) or refused.
     """
 
     template = None  # type: str | None
-    # of columns that make one text: a task sets it, or has a key of that name
-    fits: ClassVar[fitted_tokenizers.Kind] = "wordpiece"  # where there is no pretrained tokenizer
-    usual_window: ClassVar[int | None] = None  # chosen by the number of batches: docs/batches.md
+    # joins columns to one text; a task sets it, or has a key of this name
+    fits: ClassVar[fitted_tokenizers.Kind] = "wordpiece"  # the kind of a fitted tokenizer
+    # the default of bucket_batches; None depends on the number of batches: docs/batches.md
+    usual_window: ClassVar[int | None] = None
 
     train: Source | None = field(default=None, metadata=TRAIN)
     validation: Source | None = field(default=None, metadata=VALIDATION)
@@ -112,7 +114,7 @@ class TextData(SplitData):
     empty_text: EmptyText = field(default="keep", metadata=USE)
 
     def __post_init__(self) -> None:
-        """Check the values; a task sets `inputs` before."""
+        """Check the values; a subclass must set `inputs` before."""
         if not hasattr(self, "inputs"):
             raise TypeError(
                 f"{type(self).__name__}: its __post_init__ has to set self.inputs first"
@@ -153,30 +155,30 @@ class TextData(SplitData):
             if value is not None and value < least:
                 raise UsageError(f"data.{name}: got {value}, expected {least} or more.")
 
-    # what a task gives
+    # implemented by tasks
 
     def columns(self, split: str) -> dict[str, Kind]:
-        """The input columns, of text."""
+        """Return the input columns as text columns."""
         return dict.fromkeys(self.input_columns(split), Kind.TEXT)
 
     def targets(self, rows: Rows) -> npt.NDArray[Any] | None:
-        """Return the labels of all rows, [rows] or [rows, labels]; None where tokens hold them."""
+        """Return the labels of all rows, [rows] or [rows, labels]; None if they are on tokens."""
         return None
 
     def encoder(self, split: str) -> Encoder:
-        """Return what makes tokens of the inputs, and of `encoded_columns` beside them."""
+        """Return the encoder of the `encoded_columns`."""
         return TextEncoder(
             self.loaded_tokenizer, max_length=self.longest, pairs=len(self.inputs) == 2
         )
 
     def encoded_columns(self, split: str) -> list[str]:
-        """Return the columns that the encoder takes."""
+        """Return the columns to encode."""
         return self.input_columns(split)
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
-        """Make a batch of whole rows; labels of `targets`, or index and id, are added to it.
+        """Return a batch of whole rows, without the labels of `targets`, index and id.
 
-        Where a split is cut into blocks, the indices are those of blocks.
+        If a split is cut into blocks, the indices are those of blocks.
         """
         return dict(encoded.batch(indices))
 
@@ -187,28 +189,28 @@ class TextData(SplitData):
         indices: npt.NDArray[np.int64],
         draws: np.random.RandomState,
     ) -> Batch:
-        """Make a batch as `collate` does, with random numbers that depend on its seed alone."""
+        """Return a batch like `collate`, with random draws that depend only on the seed."""
         return self.collate(split, encoded, indices)
 
     def cut_blocks(self, split: str) -> Blocks | None:
-        """Return the blocks that a split is cut into; None where its batches hold rows."""
+        """Return the blocks of a split; None if its batches consist of rows."""
         return None
 
     def fitted_columns(self) -> list[str]:
-        """Return the columns whose texts a tokenizer is fitted on."""
+        """Return the columns on whose texts a tokenizer is fitted."""
         return self.input_columns("train")
 
     def texts(self, cells: tuple[Any, ...]) -> Iterator[str]:
-        """Yield the texts of a row's fitted columns."""
+        """Yield the texts of a row, from the cells of the fitted columns."""
         yield from cells
 
     @property
     def texts_key(self) -> Any:
-        """What `texts` depends on beside the columns, such as a template."""
+        """Everything that `texts` depends on besides the columns, such as a template."""
         return None
 
     def facts(self) -> dict[str, Any]:
-        """The tokenizer's size, its padding, and the longest row."""
+        """Return the vocabulary size, the padding token id and the maximum number of tokens."""
         return {
             "max_length": self.longest,
             "vocab_size": len(self.loaded_tokenizer),
@@ -219,7 +221,7 @@ class TextData(SplitData):
 
     @cached_property
     def loaded_tokenizer(self) -> Any:
-        """The pretrained tokenizer, or one that is fitted on the training split."""
+        """The pretrained tokenizer, or a tokenizer fitted on the training split."""
         if self.tokenizer:
             return tokenizers.load_tokenizer(self.tokenizer)
         kept = self.subset("train")
@@ -249,12 +251,12 @@ class TextData(SplitData):
 
     @property
     def longest(self) -> int:
-        """Tokens a row at most."""
+        """Maximum number of tokens per row."""
         return self.max_length or min(self.loaded_tokenizer.model_max_length, LONGEST)
 
     @property
     def limit(self) -> str:
-        """What longer rows are cut to, and the key that says so."""
+        """The maximum number of tokens and its key, for messages on truncated rows."""
         return f"{self.longest} tokens (data.max_length)"
 
     @cached_property
@@ -262,7 +264,7 @@ class TextData(SplitData):
         return {}
 
     def encoded(self, split: str) -> Encoded:
-        """Return all rows of a split's source, tokenised."""
+        """Return the tokenised rows of the source of a split."""
         rows = self.rows(split)
         if (split, rows.fingerprint) not in self._encoded:
             self._encoded[split, rows.fingerprint] = encode(
@@ -275,17 +277,17 @@ class TextData(SplitData):
         return self._encoded[split, rows.fingerprint]
 
     def text_columns(self, split: str) -> list[list[str]]:
-        """Return the columns of each text that should not be empty; a template joins several."""
+        """Return the columns of each text; a template joins several columns."""
         columns = self.input_columns(split)
         return [[column] for column in columns] if self.template is None else [columns]
 
     def empty(self, split: str) -> npt.NDArray[np.int64]:
-        """Return the numbers of a split's rows that hold an empty text."""
+        """Return the numbers of the rows of a split with an empty text."""
         texts = [self.empty_rows(split, columns) for columns in self.text_columns(split)]
         return np.unique(np.concatenate(texts))
 
     def empty_rows(self, split: str, columns: list[str]) -> npt.NDArray[np.int64]:
-        """Return the numbers of a split's rows where all of these columns are empty."""
+        """Return the numbers of the rows of a split in which all of these columns are empty."""
         found = np.ones(len(self.rows(split)), bool)
         for column in columns:
             cells = self.rows(split).table.column(column)
@@ -298,21 +300,21 @@ class TextData(SplitData):
         return numbers if kept is None else numbers[np.isin(numbers, kept)]
 
     def check_filled(self, split: str, columns: list[str]) -> None:
-        """Refuse empty cells where data.empty_text says so, and columns that are empty throughout.
+        """Refuse empty texts if data.empty_text is refuse, and training texts that are all empty.
 
         Args:
             split: the split.
-            columns: those that make one text together.
+            columns: the columns of one text.
 
         Raises:
-            DataError: if a row's cells of all these columns are empty.
+            DataError: if such a text is empty.
         """
         source = self.rows(split).source
         empty, named = self.empty_rows(split, columns), "' and '".join(columns)
         if len(empty) and self.empty_text == "refuse":
             raise DataError(
-                f"{source}, row {empty[0] + 1}: column '{named}' is empty, in {len(empty)} "
-                "rows in all. Fill or remove them, or set data.empty_text: keep."
+                f"{source}, row {empty[0] + 1}: column '{named}' is empty, as in {len(empty)} "
+                "rows in all. Fill in or remove them, or set data.empty_text: keep."
             )
         if split == "train" and len(empty) and len(empty) == len(self._training_rows()):
             keys = self._keys_of(columns) or self._keys_of(self.input_columns(split))
@@ -322,7 +324,7 @@ class TextData(SplitData):
             )
 
     def _keys_of(self, columns: list[str]) -> list[str]:
-        """Return the keys of the config that name some columns, or a template of them."""
+        """Return the config keys that name these columns, or a template with them."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return [
             f"data.{key}"
@@ -336,7 +338,7 @@ class TextData(SplitData):
         return self.rows("train") if kept is None else kept
 
     def open(self, split: str) -> Split:
-        """Tokenise a split; its batches are made by `collate`."""
+        """Tokenise a split, whose batches `collate` makes."""
         for columns in self.text_columns(split):
             self.check_filled(split, columns)
         encoded = self.encoded(split)
@@ -371,10 +373,10 @@ class TextData(SplitData):
         return {}
 
     def blocks(self, split: str) -> Blocks | None:
-        """Return the blocks of a split, cut once.
+        """Return the blocks of a split, which are cut once.
 
         Raises:
-            DataError: if there is none.
+            DataError: if there are no blocks.
         """
         if split not in self._blocks:
             blocks = self.cut_blocks(split)

@@ -1,9 +1,8 @@
-"""Columns of rows -> token ids, once, in a memory-mapped Arrow file.
+"""Tokenises columns of rows once, into a memory-mapped Arrow file.
 
-The file is keyed by the content of the rows and by what their encoder does, so that a second start
-does not tokenise and a changed row does. An encoder makes an entry of every row, or several where a
-long text is cut into windows. Entries are stored without padding; a batch is padded to its own
-longest entry when it is taken out.
+The file is keyed by the content of the rows and the key of the encoder, so that only changes lead
+to another tokenisation. An encoder makes one entry per row, or several if a long text is cut into
+windows. Entries are stored without padding; a batch is padded to its longest entry.
 """
 
 import hashlib
@@ -30,18 +29,23 @@ from plcli.pretrained.label_ids import IGNORED
 from plcli.pretrained.tokenizers import tokenizer_key
 
 logger = logging.getLogger(__name__)
-VERSION = 2  # of the cache files' layout
-WORTH_A_LINE = 20_000  # rows: about a second's work
+VERSION = 2  # of the layout of cache files
+WORTH_A_LINE = 20_000  # rows, which take about a second
 
 
 class Encoded:
-    """The entries of a split's source, memory-mapped.
+    """The memory-mapped entries of the source of a split.
+
+    Args:
+        file: the cache file.
+        tokenizer: a tokenizer of transformers.
+        rows: the number of rows.
 
     Attributes:
-        lengths: int32 [entries], tokens an entry.
-        first: int64 [rows + 1], where each row's entries begin; they stand together.
-        row_lengths: int32 [rows], tokens of all entries of a row.
-        truncated: bool [rows], which were cut to max_length.
+        lengths: int32 [entries], number of tokens per entry.
+        first: int64 [rows + 1], the first entry of each row; the entries of a row are consecutive.
+        row_lengths: int32 [rows], number of tokens of all entries of a row.
+        truncated: bool [rows], which rows were truncated to max_length.
     """
 
     def __init__(self, file: ArrowFile, *, tokenizer: Any, rows: int) -> None:
@@ -73,17 +77,17 @@ class Encoded:
         return len(self.lengths)
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """Return a column that holds one number an entry, [entries]."""
+        """Return a column of one number per entry, [entries]."""
         column: npt.NDArray[Any] = self._file.table.column(name).to_numpy()
         return column
 
     def numbers(self, name: str, entry: int) -> npt.NDArray[Any]:
-        """Return what a column of lists holds for an entry."""
+        """Return the values of a list column for an entry."""
         self._count(1)
         return self._ragged[name][entry]
 
     def flat(self, name: str, rows: npt.NDArray[np.int64] | None) -> npt.NDArray[Any]:
-        """Return what a column of lists holds for some entries, or all, one after the other."""
+        """Return the concatenated values of a list column for some entries, or for all."""
         column = self._file.table.column(name)
         taken = column if rows is None else column.take(pa.array(rows))
         values: npt.NDArray[Any] = pc.list_flatten(taken).to_numpy()
@@ -92,24 +96,24 @@ class Encoded:
     def entries(
         self, rows: Sequence[int] | npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the entries of some rows, in order, and the position of each one's row."""
+        """Return the entries of some rows, in order, and the row index of each within `rows`."""
         rows = np.asarray(rows, np.int64)
         if self._one_each:
             return rows, np.arange(len(rows))
         counts = self.first[rows + 1] - self.first[rows]
-        owners = np.repeat(np.arange(len(rows)), counts)
+        row_index = np.repeat(np.arange(len(rows)), counts)
         within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
-        return self.first[rows][owners] + within, owners
+        return self.first[rows][row_index] + within, row_index
 
     def batch(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
-        """Take entries out as one padded batch.
+        """Return entries as one padded batch.
 
         Args:
             indices: the entries.
 
         Returns:
-            input_ids and attention_mask, int64 [entries, longest entry], and token_type_ids where
-            the model takes them.
+            input_ids and attention_mask, int64 [entries, longest entry], and token_type_ids if
+            the model has them as inputs.
         """
         self._count(len(indices))
         cells = self._ragged["input_ids"]
@@ -136,7 +140,7 @@ class Encoded:
     def padded(
         self, name: str, indices: Sequence[int] | npt.NDArray[np.int64], *, fill: int = IGNORED
     ) -> torch.Tensor:
-        """Return a column of lists for some entries, int64 [entries, longest]."""
+        """Return a list column for some entries, padded with `fill`, int64 [entries, longest]."""
         cells = self._ragged[name]
         return self._padded(cells, indices, int(cells.lengths[list(indices)].max()), fill)
 
@@ -166,7 +170,7 @@ class Encoded:
 
 
 class _Ragged:
-    """A list column, read without copying."""
+    """A list column, read without a copy."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         self._chunks = [
@@ -193,27 +197,26 @@ def encode(
     encoder: Encoder | None = None,
     cache: Path | None = None,
 ) -> Encoded:
-    """Tokenise columns.
+    """Tokenise columns, or open the cache file.
 
     Args:
-        rows: the rows; their fingerprint keys the cache.
-        columns: what the encoder takes: by default one text column, or two as a pair.
-        tokenizer: of transformers; a fast one is called past its Python wrapper.
-        max_length: of the default encoder: tokens a row at most; longer rows are cut and counted.
+        rows: the rows; their fingerprint is part of the cache key.
+        columns: the columns of the encoder; by default one text column, or two for pairs.
+        tokenizer: a tokenizer of transformers; the backend of a fast one is called directly.
+        max_length: maximum number of tokens per row of the default encoder.
         encoder: by default a TextEncoder.
-        cache: the cache folder; None takes `cache_folder()`.
+        cache: the cache folder; None is `cache_folder()`.
     """
     if encoder is None:
         assert max_length is not None
         encoder = TextEncoder(tokenizer, max_length=max_length, pairs=len(columns) == 2)
-    chosen = encoder
-    what = [VERSION, rows.fingerprint, list(columns), tokenizer_key(tokenizer), chosen.key]
+    key = [VERSION, rows.fingerprint, list(columns), tokenizer_key(tokenizer), encoder.key]
     target = (
         (cache or cache_folder())
         / "tokens"
-        / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]}.arrow"
+        / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.arrow"
     )
-    build_once(target, lambda path: _write(path, rows, columns, chosen))
+    build_once(target, lambda path: _write(path, rows, columns, encoder))
     return Encoded(ArrowFile(target), tokenizer=tokenizer, rows=len(rows))
 
 
@@ -233,7 +236,7 @@ def _write(path: Path, rows: Rows, columns: Sequence[str], encoder: Encoder) -> 
 
 
 class _Places:
-    """Names rows of a part of a source."""
+    """Returns the location of a row, for messages."""
 
     def __init__(self, source: str, start: int) -> None:
         self.source, self.start = source, start

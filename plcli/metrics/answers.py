@@ -1,4 +1,4 @@
-"""Answers in a context: the logits of windows -> the best spans, and the one that is given."""
+"""Answers in a context: finds the best spans and the answer from the logits of windows."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,18 +32,18 @@ def answered(
     max_answer: int,
     no_answer_threshold: float | None,
 ) -> list[dict[str, Any]]:
-    """Return each row's answer and what it was chosen from.
+    """Return the answer of each row, and its candidates.
 
     Args:
         start_logits: [windows, tokens].
         end_logits: [windows, tokens].
         batch: attention_mask; char_starts and char_ends, int64 [windows, tokens], the characters of
-            tokens in the context, -1 outside of it; owners, int64 [windows], the row that each
-            window is of; contexts of the rows.
-        n_best: spans a row at most.
-        max_answer: tokens a span at most.
-        no_answer_threshold: no answer is given where its score is higher than that of the best span
-            by more than this; None where there always is one.
+            tokens in the context, or -1 for other tokens; owners, int64 [windows], the row index of
+            each window; contexts, the text of each row.
+        n_best: maximum number of spans per row.
+        max_answer: maximum number of tokens per span.
+        no_answer_threshold: a row has no answer if the score of no answer exceeds that of the best
+            span by more than this; None if every row has an answer.
     """
     logits, contexts = (start_logits.float(), end_logits.float()), batch["contexts"]
     places = {name: batch[name] for name in ("char_starts", "char_ends", "owners")}
@@ -69,7 +69,7 @@ def best_spans(
     n_best: int,
     max_answer: int,
 ) -> list[list[Span]]:
-    """Return the best spans of each row over all its windows, the best first; see `answered`."""
+    """Return the best spans of each row in all its windows, best first; see `answered`."""
     outside, width = char_starts < 0, char_starts.shape[1]
     longest = min(max_answer, width)
     starts = start_logits.masked_fill(outside, -math.inf)
@@ -85,7 +85,7 @@ def best_spans(
         for score, start, end in zip(*window, strict=True):
             if not math.isfinite(score):
                 continue
-            text = contexts[row][start:end]  # with the blank before it, for some tokenizers
+            text = contexts[row][start:end]  # with a leading space, for some tokenizers
             span = (end - len(text.lstrip()), start + len(text.rstrip()))
             if span[0] < span[1]:
                 found[row][span] = max(score, found[row].get(span, -math.inf))
@@ -107,11 +107,11 @@ def no_answer_scores(
     owners: torch.Tensor,
     rows: int,
 ) -> list[float]:
-    """Return each row's score of no answer: the logits of the first token, [CLS].
+    """Return the score of no answer of each row: the sum of the logits of the first token, [CLS].
 
-    Of several windows that one counts which is least sure, as in BERT's script for SQuAD 2.
+    Of several windows the lowest score counts, as in the SQuAD 2 script of BERT.
     """
-    first = attention_mask.argmax(1, keepdim=True)  # padding may stand on the left
+    first = attention_mask.argmax(1, keepdim=True)  # padding may be on the left
     scores = (start_logits + end_logits).gather(1, first).squeeze(1)
     lowest = torch.full((rows,), math.inf, device=scores.device)
     found: list[float] = lowest.scatter_reduce(0, owners, scores, "amin").tolist()
@@ -121,13 +121,13 @@ def no_answer_scores(
 def choose(
     context: str, spans: Sequence[Span], no_answer: float | None, *, threshold: float
 ) -> dict[str, Any]:
-    """Return a row's answer and what it was chosen from; no answer is an empty span.
+    """Return the answer of a row and its candidates; no answer is an empty span.
 
     Args:
-        context: the text that the spans are parts of.
-        spans: the best spans, the best first; there is none in an empty context.
-        no_answer: the score of no answer; None where there always is one.
-        threshold: by how much more than the best span no answer has to score.
+        context: the context of the row.
+        spans: the best spans, best first; empty for an empty context.
+        no_answer: the score of no answer; None if every row has an answer.
+        threshold: the margin by which no answer must exceed the score of the best span.
     """
     none = [] if no_answer is None and spans else [Span(0, 0, no_answer or 0.0)]
     candidates = [*spans, *none]
@@ -141,7 +141,7 @@ def choose(
         }
         for span, probability in zip(candidates, scores.softmax(0).tolist(), strict=True)
     ]
-    refuses = not spans or (no_answer is not None and no_answer - spans[0].score > threshold)
-    given = entries[-1 if refuses else 0]
+    is_empty = not spans or (no_answer is not None and no_answer - spans[0].score > threshold)
+    answer = entries[-1 if is_empty else 0]
     entries.sort(key=lambda entry: -float(entry["score"]))
-    return {**given, "n_best": entries}
+    return {**answer, "n_best": entries}

@@ -1,4 +1,4 @@
-"""Running metrics of classification and regression, through torchmetrics; no logits are kept."""
+"""Running metrics of classification, from torchmetrics; no logits are kept."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,11 +20,11 @@ from torchmetrics.classification import (
     MultilabelStatScores,
 )
 
-BINS = 200  # of the running average precision; the exact one would keep every score
+BINS = 200  # of the running average precision; the exact value needs all scores
 
 
 def single_label(count: int) -> MetricCollection:
-    """Metrics of logits [rows, classes] against label ids [rows]."""
+    """Return metrics of logits [rows, classes] and label ids [rows]."""
     return MetricCollection(
         {
             "accuracy": MulticlassAccuracy(count, average="micro"),
@@ -39,7 +39,7 @@ def single_label(count: int) -> MetricCollection:
 
 
 def multi_label(count: int, *, threshold: float) -> MetricCollection:
-    """Metrics of probabilities [rows, labels] against indicators [rows, labels]."""
+    """Return metrics of probabilities [rows, labels] and multi-hot labels [rows, labels]."""
     return MetricCollection(
         {
             "micro_f1": MultilabelF1Score(count, threshold=threshold, average="micro"),
@@ -57,8 +57,8 @@ def summary(values: Mapping[str, torch.Tensor], labels: Sequence[str]) -> dict[s
     """Return plain numbers, a table of the classes and the confusion matrix.
 
     Args:
-        values: computed metrics of one of the collections above.
-        labels: the names of the classes; none for regression.
+        values: the computed metrics of a collection.
+        labels: the label names; empty for regression.
     """
     plain: dict[str, Any] = {
         name: float(value) for name, value in values.items() if value.ndim == 0

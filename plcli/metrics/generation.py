@@ -1,4 +1,4 @@
-"""Running scores of generated texts against references, through torchmetrics; from 0 to 1."""
+"""Running scores of generated texts and references, from torchmetrics; from 0 to 1."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -8,14 +8,14 @@ import torch
 from torchmetrics import MetricCollection
 
 Score = Literal["chrf", "bleu", "rouge"]
-MAIN = {"chrf": "chrf", "bleu": "bleu", "rouge": "rougeL"}  # the number that says most of each
+MAIN = {"chrf": "chrf", "bleu": "bleu", "rouge": "rougeL"}  # the main number of each score
 
 
 def collection(names: Sequence[Score]) -> MetricCollection:
-    """Return fresh scores: chrF and BLEU as sacrebleu computes them, ROUGE-1, -2 and -L.
+    """Return new scores: chrF and BLEU as in sacrebleu, ROUGE-1, ROUGE-2 and ROUGE-L.
 
-    Only ROUGE keeps numbers of each row, nine a row. ROUGE-Lsum is left out: torchmetrics asks nltk
-    for it, which downloads a file.
+    Only ROUGE keeps numbers for each row, nine per row. ROUGE-Lsum is omitted, because torchmetrics
+    computes it with nltk, which downloads a file.
     """
     from torchmetrics.text import CHRFScore, ROUGEScore, SacreBLEUScore
 
@@ -28,7 +28,7 @@ def collection(names: Sequence[Score]) -> MetricCollection:
 
 
 def summary(values: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Return plain numbers; of ROUGE, F1."""
+    """Return plain numbers; of ROUGE only F1."""
     return {
         name.removesuffix("_fmeasure"): float(value)
         for name, value in values.items()
@@ -37,5 +37,5 @@ def summary(values: Mapping[str, torch.Tensor]) -> dict[str, float]:
 
 
 def _words(text: str) -> str:
-    """Lower a text and leave letters and digits, of any script; torchmetrics leaves a to z."""
+    """Lower-case a text and keep letters and digits of any script; torchmetrics keeps only a-z."""
     return re.sub(r"[\W_]+", " ", text.lower())

@@ -1,4 +1,4 @@
-"""Running metrics of numbers, through torchmetrics."""
+"""Running metrics of regression, from torchmetrics."""
 
 from torchmetrics import (
     MeanAbsoluteError,
@@ -10,9 +10,9 @@ from torchmetrics import (
 
 
 def regression() -> MetricCollection:
-    """Metrics of predicted against true numbers [rows].
+    """Return metrics of predicted and true numbers [rows].
 
-    Spearman's rank correlation has to keep them, two numbers a row.
+    Spearman's rank correlation keeps all of them, two numbers per row.
     """
     return MetricCollection(
         {

@@ -1,4 +1,4 @@
-"""Retrieval as a running metric: does a query's vector find the documents that belong to it?"""
+"""Retrieval as a running metric: whether the vector of a query finds its documents."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,20 +8,20 @@ import torch.nn.functional as functional
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-DEEPEST = 10  # places of a ranking that count, for MRR and nDCG
-PART = 1024  # queries whose similarities are in memory together
+DEEPEST = 10  # cut-off of the ranking, for MRR and nDCG
+PART = 1024  # number of queries whose similarities are in memory at once
 
 
 class Retrieval(Metric):
-    """Recall at some depths, MRR and nDCG at 10, of all queries against all documents, by cosine.
+    """Recall at k, MRR and nDCG at 10, of all queries and all documents by cosine similarity.
 
-    Queries and documents of equal keys are one, so that a text that stands in several rows is found
-    once, and a query may have several documents. A document that is the query's own text is left
-    out, unless it belongs to it. The vectors have to be kept until the end: for
-    10,000 pairs of 384 numbers 31 MB. Over several processes they are gathered.
+    Queries, or documents, with equal keys are merged, so that a text in several rows is found once,
+    and a query may have several documents. A document with the text of the query is excluded,
+    unless it is relevant. All vectors are kept until the end, which takes 31 MB for 10,000 pairs of
+    384 numbers, and are gathered from all processes.
 
     Args:
-        at: the depths of recall, 10 at most.
+        at: the values of k for recall, at most 10.
     """
 
     full_state_update = False
@@ -39,7 +39,7 @@ class Retrieval(Metric):
         query_keys: torch.Tensor,
         document_keys: torch.Tensor,
     ) -> None:
-        """Add pairs that belong together.
+        """Add pairs of a query and a relevant document.
 
         Args:
             queries: float [pairs, dimension].
@@ -54,7 +54,7 @@ class Retrieval(Metric):
         states.document_keys.append(document_keys)
 
     def compute(self) -> dict[str, torch.Tensor]:
-        """Return recall_at_1, ..., mrr and ndcg, means over the queries."""
+        """Return the means of recall_at_1, ..., mrr and ndcg over all queries."""
         states: Any = self
         queries, query_keys, query_of = _distinct(states.queries, states.query_keys)
         documents, document_keys, document_of = _distinct(states.documents, states.document_keys)
@@ -63,15 +63,15 @@ class Retrieval(Metric):
         depth = min(DEEPEST, len(documents))
         numbers, hits = torch.arange(len(queries), device=queries.device), []
         itself = torch.searchsorted(document_keys, query_keys).clamp(max=len(documents) - 1)
-        left_out = (document_keys[itself] == query_keys) & ~torch.isin(
+        excluded = (document_keys[itself] == query_keys) & ~torch.isin(
             numbers * len(documents) + itself, relevant
         )
         for part in torch.split(numbers, PART):
             cosines = queries[part] @ documents.T
-            cosines[left_out[part], itself[part][left_out[part]]] = -torch.inf
+            cosines[excluded[part], itself[part][excluded[part]]] = -torch.inf
             best = cosines.topk(depth).indices
             hits.append(torch.isin(part[:, None] * len(documents) + best, relevant))
-        found = torch.cat(hits).double()  # [queries, depth], whether a place holds what belongs
+        found = torch.cat(hits).double()  # [queries, depth], whether each document is relevant
         ranks = torch.arange(1, depth + 1, device=queries.device)
         gains = (ranks + 1).double().log2().reciprocal()
         ideal = gains.cumsum(0)[wanted.clamp(max=depth) - 1]
@@ -83,7 +83,7 @@ class Retrieval(Metric):
 
 
 def _distinct(vectors: Any, keys: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return a vector for every distinct key, these keys in order, and which of them a row has."""
+    """Return a vector for every distinct key, the sorted keys, and the key index of each row."""
     vectors, keys = dim_zero_cat(vectors), dim_zero_cat(keys)
     distinct, inverse = keys.unique(return_inverse=True)
     rows = torch.arange(len(keys), device=keys.device)

@@ -1,7 +1,7 @@
-"""Strict scores of spans: running counts, and what they come to.
+"""Strict scores of spans from running counts.
 
-They are seqeval's in its strict mode with the scheme IOB2: a span counts where start, end and type
-are right.
+They are those of seqeval in strict mode with the scheme IOB2: a span is correct if its start, end
+and type are correct.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ class SpanScores(Metric):
     """Running counts of spans and of words, from which strict scores are computed.
 
     Args:
-        num_types: how many types of spans there are.
+        num_types: the number of types of spans.
     """
 
     full_state_update = False
@@ -26,9 +26,9 @@ class SpanScores(Metric):
 
     def __init__(self, num_types: int) -> None:
         super().__init__()
-        # of each type: found rightly, found, there
+        # for each type: correct, predicted and true spans
         self.add_state("spans", torch.zeros(num_types, 3, dtype=torch.int64), "sum")
-        # those with the right tag, and all
+        # words with the correct tag, and all words
         self.add_state("words", torch.zeros(2, dtype=torch.int64), "sum")
 
     def update(
@@ -38,7 +38,14 @@ class SpanScores(Metric):
         right: int,
         words: int,
     ) -> None:
-        """Add rows: their spans, the number of words with the right tag, and of all words."""
+        """Add rows.
+
+        Args:
+            true: the true spans of each row.
+            predicted: the predicted spans of each row.
+            right: the number of words with the correct tag.
+            words: the number of words.
+        """
         counts = torch.zeros_like(self.spans, device="cpu")
         for true_row, predicted_row in zip(true, predicted, strict=True):
             groups = (set(true_row) & set(predicted_row), predicted_row, true_row)
@@ -54,10 +61,10 @@ class SpanScores(Metric):
 
 
 def summary(values: Mapping[str, torch.Tensor], types: Sequence[str]) -> dict[str, Any]:
-    """Return precision, recall and F1 over all spans, the accuracy of words, and a table of types.
+    """Return precision, recall and F1 of all spans, the accuracy of words, and a table of types.
 
     Args:
-        values: what SpanScores computes.
+        values: the computed SpanScores.
         types: the names of the types.
     """
     counts = values["spans"].tolist()
@@ -72,9 +79,9 @@ def summary(values: Mapping[str, torch.Tensor], types: Sequence[str]) -> dict[st
     }
 
 
-def _scores(correct: int, found: int, there: int) -> dict[str, float]:
+def _scores(correct: int, predicted: int, true: int) -> dict[str, float]:
     return {
-        "precision": correct / found if found else 0.0,
-        "recall": correct / there if there else 0.0,
-        "f1": 2 * correct / (found + there) if found + there else 0.0,
+        "precision": correct / predicted if predicted else 0.0,
+        "recall": correct / true if true else 0.0,
+        "f1": 2 * correct / (predicted + true) if predicted + true else 0.0,
     }

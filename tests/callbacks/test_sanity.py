@@ -82,14 +82,14 @@ def test_a_rehearsal_keeps_the_modes_of_modules(
 
 def test_a_leak_is_told_with_its_count(plcli: Command, text_config: Path) -> None:
     said = plcli("fit", "-c", text_config, "--run", "here").err
-    assert "validation: 12 of 12 rows also stand in the training split" in said
+    assert "validation: 12 of 12 rows are also in the training split" in said
 
 
 def test_no_leak_is_told_where_there_is_none(plcli: Command, text_config: Path) -> None:
     changed = [{**row, "message": f"{row['message']}, new"} for row in message_rows(1)]
     write_rows(Path("new.jsonl"), changed)
     words = ["--data.test", "new.jsonl", "--data.validation", "new.jsonl", "--run", "here"]
-    assert "also stand" not in plcli("fit", "-c", text_config, *words).err
+    assert "also in the training split" not in plcli("fit", "-c", text_config, *words).err
 
 
 def test_empty_texts_are_counted(plcli: Command, text_config: Path) -> None:
@@ -109,8 +109,8 @@ def test_empty_texts_are_refused_where_that_is_asked_for(
     result = plcli(command, *started, key, "gaps.jsonl", "--data.empty_text", "refuse")
     assert (result.code, message(result)) == (
         3,
-        "plcli: gaps.jsonl, row 13: column 'message' is empty, in 1 rows in all. "
-        "Fill or remove them, or set data.empty_text: keep.\n",
+        "plcli: gaps.jsonl, row 13: column 'message' is empty, as in 1 rows in all. "
+        "Fill in or remove them, or set data.empty_text: keep.\n",
     )
 
 

@@ -46,17 +46,17 @@ def test_bad_json_is_told_with_its_line() -> None:
 
 
 def test_json_that_is_no_list_is_refused() -> None:
-    with refused("a.json: holds a dict, not a list of rows."):
+    with refused("a.json: is a dict, not a list of rows."):
         texts(write("a.json", '{"data": []}'))
 
 
 def test_a_row_of_jsonl_that_is_no_object_is_refused() -> None:
-    with refused("a.jsonl, row 1: holds a list, not an object with named columns."):
+    with refused("a.jsonl, row 1: is a list, not an object with named columns."):
         texts(write("a.jsonl", '["a"]\n'))
 
 
 def test_a_row_of_json_that_is_a_text_is_refused_as_that() -> None:
-    with refused("a.json, row 1: holds a str, not an object with named columns."):
+    with refused("a.json, row 1: is a str, not an object with named columns."):
         texts(write("a.json", '["a"]'))
 
 

@@ -71,7 +71,7 @@ def test_a_cache_folder_may_be_named_in_the_call() -> None:
 
 def test_a_cache_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLCLI_CACHE", write("taken", "a file"))
-    message = r"^taken/rows: cannot be written .*Set PLCLI_CACHE to a folder that can\.$"
+    message = r"^taken/rows: cannot be written .*Set PLCLI_CACHE to a writable folder\.$"
     with pytest.raises(MachineError, match=message):
         texts(write("a.csv", "text\na\n"))
 

@@ -26,7 +26,7 @@ def test_a_bool_label_is_spelt_alike_in_csv_and_parquet() -> None:
 
 
 def test_a_fraction_is_no_label_name() -> None:
-    with refused("typed, row 1: column 'x' holds 2.5, which is not a label name."):
+    with refused("typed, row 1: column 'x' contains 2.5, which is not a label name."):
         cells([2.5], Kind.NAME)
 
 
@@ -41,7 +41,7 @@ def test_an_empty_label_is_refused(value: Any) -> None:
 
 
 def test_a_label_that_is_a_list_is_refused() -> None:
-    with refused("typed, row 1: column 'x' holds ['a'], which is not a label name."):
+    with refused("typed, row 1: column 'x' contains ['a'], which is not a label name."):
         cells([["a"]], Kind.NAME)
 
 
@@ -50,7 +50,7 @@ def test_label_names_come_from_a_list_or_from_text_with_commas() -> None:
 
 
 def test_a_cell_of_label_names_that_is_a_number_is_refused() -> None:
-    with refused("typed, row 1: column 'x' holds 3, not a list of names."):
+    with refused("typed, row 1: column 'x' contains 3, not a list of names."):
         cells([3], Kind.NAMES)
 
 
@@ -65,18 +65,18 @@ def test_numbers_are_read_from_text_and_numbers() -> None:
 
 @pytest.mark.parametrize("value", ["1,5", "", None, "many"])
 def test_a_cell_that_is_no_number_is_refused(value: Any) -> None:
-    with refused(f"typed, row 2: column 'x' holds {value!r}, which is not a number."):
+    with refused(f"typed, row 2: column 'x' contains {value!r}, which is not a number."):
         cells([1, value], Kind.NUMBER)
 
 
 @pytest.mark.parametrize("value", ["nan", float("inf"), "-inf"])
 def test_a_number_that_is_not_finite_is_refused(value: Any) -> None:
-    with refused(f"typed, row 1: column 'x' holds {value!r}; a finite number is needed."):
+    with refused(f"typed, row 1: column 'x' contains {value!r}; a finite number is needed."):
         cells([value], Kind.NUMBER)
 
 
 def test_a_whole_number_beyond_all_floats_is_refused() -> None:
-    with refused("typed, row 1: column 'x' holds 1000"):
+    with refused("typed, row 1: column 'x' contains 1000"):
         cells([10**400], Kind.NUMBER)
 
 
@@ -95,7 +95,7 @@ def test_a_file_of_utf16_is_recognised() -> None:
 
 
 def test_a_binary_file_is_not_taken_for_text() -> None:
-    with refused("a.csv: is no text. Check that its ending tells its format."):
+    with refused("a.csv: is not text. Check that its ending matches its format."):
         texts(write("a.csv", bytes(range(128, 256)) + bytes(range(32)) * 9))
 
 
@@ -134,39 +134,49 @@ def test_whole_numbers_as_text_and_as_numbers_are_the_same_labels() -> None:
 
 
 CELLS = {
-    "a fraction as a label": ([{"c": "0.5"}], Kind.NAME, "row 1: column 'c' holds '0.5', which is"),
-    "the label -100": ([{"c": -100}], Kind.NAME, "row 1: column 'c' holds -100, which marks rows"),
+    "a fraction as a label": (
+        [{"c": "0.5"}],
+        Kind.NAME,
+        "row 1: column 'c' contains '0.5', which is not a label name.",
+    ),
+    "the label -100": (
+        [{"c": -100}],
+        Kind.NAME,
+        "row 1: column 'c' contains -100, which marks rows without a label.",
+    ),
     "words and numbers as labels": (
         [{"c": "spam"}, {"c": 3}],
         Kind.NAME,
-        "row 2: column 'c' holds 3, but 'spam' in row 1: words and numbers. Write labels alike.",
+        "row 2: column 'c' contains 3, but 'spam' in row 1: words and numbers. "
+        "Write all labels the same way.",
     ),
     "names with semicolons": (
         [{"c": "a;b"}],
         Kind.NAMES,
-        "row 1: column 'c' holds 'a;b' with ';'. Put commas between the names.",
+        "row 1: column 'c' contains 'a;b' with ';'. Separate the names with commas.",
     ),
     "a list as Python writes it": (
         [{"c": "['a', 'b']"}],
         Kind.NAMES,
-        "row 1: column 'c' holds \"['a', 'b']\", which is no JSON list.",
+        "row 1: column 'c' contains \"['a', 'b']\", which is not a JSON list.",
     ),
     "words as Python writes them": (
         [{"c": "['Ann', 'Lee']"}],
         Kind.WORDS,
-        "row 1: column 'c' holds \"['Ann', 'Lee']\", which is no JSON list. "
-        'Write ["a", "b"] with double quotes, or words with blanks between them.',
+        "row 1: column 'c' contains \"['Ann', 'Lee']\", which is not a JSON list. "
+        'Write ["a", "b"] with double quotes, or words separated by spaces.',
     ),
     "tags torn off": (
         [{"c": '["O", "B-x'}],
         Kind.TAGS,
-        "row 1: column 'c' holds '[\"O\", \"B-x', which is no JSON list.",
+        "row 1: column 'c' contains '[\"O\", \"B-x', which is not a JSON list.",
     ),
-    "a NUL": ([{"c": "a\0b"}], Kind.TEXT, "row 1: column 'c' holds a NUL character"),
+    "a NUL": ([{"c": "a\0b"}], Kind.TEXT, "row 1: column 'c' contains a NUL character"),
     "a decimal comma": (
         [{"c": "1,5"}],
         Kind.NUMBER,
-        "row 1: column 'c' holds '1,5', which is not a number. Write a decimal point, not a comma.",
+        "row 1: column 'c' contains '1,5', which is not a number. "
+        "Write a decimal point, not a comma.",
     ),
 }
 

@@ -88,17 +88,17 @@ def test_a_parquet_column_of_categories_is_text() -> None:
 
 
 def test_a_text_cell_that_is_a_list_is_refused() -> None:
-    with refused("a.jsonl, row 1: column 'text' holds ['a', 'b'], which is not text."):
+    with refused("a.jsonl, row 1: column 'text' contains ['a', 'b'], which is not text."):
         texts(write("a.jsonl", '{"text": ["a", "b"]}\n'))
 
 
 def test_a_text_cell_of_bytes_is_not_spelt_as_a_python_literal() -> None:
-    with refused("a.parquet, row 1: column 'text' holds b'hello', which is not text."):
+    with refused("a.parquet, row 1: column 'text' contains b'hello', which is not text."):
         texts(write_parquet("a.parquet", {"text": [b"hello"]}))
 
 
 def test_half_a_character_is_refused_with_its_row() -> None:
-    with refused("a.jsonl, row 2: column 'text' holds half a character, '\\ud83d'."):
+    with refused("a.jsonl, row 2: column 'text' contains half a character, '\\ud83d'."):
         texts(write("a.jsonl", '{"text": "a"}\n{"text": "\\ud83d"}\n'))
 
 
@@ -107,12 +107,12 @@ def test_half_a_character_is_refused_with_its_row() -> None:
 
 @pytest.mark.parametrize("name", ["csv", "jsonl", "json", "parquet", "arrow file"])
 def test_a_missing_column_is_named_with_the_nearest_and_all_others(name: str) -> None:
-    with refused("has no column 'txet'. Did you mean 'text'? It has text; name one of these."):
+    with refused("has no column 'txet'. Did you mean 'text'? It has text. Name one of these."):
         rows.load(WRITERS[name](), {"txet": Kind.TEXT})
 
 
 def test_a_missing_column_without_a_near_one_is_named_without_a_guess() -> None:
-    with refused("a.csv: has no column 'label'. It has text; name one of these."):
+    with refused("a.csv: has no column 'label'. It has text. Name one of these."):
         rows.load(write("a.csv", "text\na\n"), TEXT_AND_LABEL)
 
 
@@ -122,7 +122,7 @@ def test_a_column_that_one_row_of_jsonl_lacks_is_told_with_the_row() -> None:
 
 
 def test_a_duplicate_column_is_refused() -> None:
-    with refused("a.csv: the column 'text' stands 2 times in the header."):
+    with refused("a.csv: the column 'text' is 2 times in the header."):
         texts(write("a.csv", "text,label,text\na,b,c\n"))
 
 
@@ -132,7 +132,7 @@ def test_a_duplicate_of_a_column_that_is_not_asked_for_does_no_harm() -> None:
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])
 def test_a_duplicate_column_of_a_binary_file_is_refused(ending: str) -> None:
-    with refused(f"a.{ending}: the column 'text' stands 2 times"):
+    with refused(f"a.{ending}: the column 'text' is 2 times"):
         texts(write_binary(f"a.{ending}", twice("text")))
 
 
@@ -143,14 +143,14 @@ def test_a_missing_column_is_named_though_another_stands_twice(ending: str) -> N
 
 
 def test_a_text_file_has_one_column_and_no_label() -> None:
-    with refused("a.txt: a text file has one column, its lines, but text, label are asked for."):
+    with refused("a.txt: a text file has one column, its lines, but text, label are needed."):
         rows.load(write("a.txt", "one\ntwo\n"), TEXT_AND_LABEL)
 
 
 def test_a_ragged_row_is_refused_with_its_number() -> None:
     message = (
         "a.csv, row 2: has 3 cells, the header has 2. "
-        "Put quotes around cells that hold the separator."
+        "Put quotes around cells that contain the separator."
     )
     with refused(message):
         rows.load(write("a.csv", "text,label\na,x\nb,c,y\n"), TEXT_AND_LABEL)
@@ -158,7 +158,7 @@ def test_a_ragged_row_is_refused_with_its_number() -> None:
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_another_separator_is_guessed_in_the_message(separator: str) -> None:
-    with refused(f"Is its separator {separator!r}? Here it is ','; save it with that."):
+    with refused(f"Is its separator {separator!r}? Save it with ','."):
         rows.load(write("a.csv", f"text{separator}label\na{separator}x\n"), TEXT_AND_LABEL)
 
 
@@ -172,7 +172,7 @@ def test_an_empty_line_of_csv_is_not_counted_as_a_row() -> None:
 
 def test_values_are_checked_like_files() -> None:
     with refused(
-        "typed, row 2: has no column 'text'. Did you mean 'txt'? It has txt; name one of these."
+        "typed, row 2: has no column 'text'. Did you mean 'txt'? It has txt. Name one of these."
     ):
         rows.from_values([{"text": "a"}, {"txt": "b"}], TEXT, source="typed")
 
@@ -201,8 +201,8 @@ def test_braces_in_a_plain_text_are_text(text: str) -> None:
 
 def test_plain_text_where_two_columns_are_read_is_refused_with_an_example() -> None:
     message = (
-        "text 1: this model reads 2 columns; "
-        'give a JSON object such as {"premise": "...", "hypothesis": "..."}.'
+        "text 1: this model reads 2 columns. "
+        'Give a JSON object such as {"premise": "...", "hypothesis": "..."}.'
     )
     with refused(message):
         rows.from_texts(["hello"], ["premise", "hypothesis"])

@@ -161,7 +161,7 @@ def test_lightning_finds_set_epoch_on_the_sampler() -> None:
 
 
 def test_fewer_rows_than_ranks_are_refused() -> None:
-    with pytest.raises(ValueError, match="^2 rows cannot be shared out among 3 ranks$"):
+    with pytest.raises(ValueError, match="^2 rows cannot be distributed among 3 ranks$"):
         ShuffledBatches([1] * 2, batch_size=4, seed=1, world_size=3)
 
 

@@ -164,14 +164,14 @@ def test_an_unknown_split_or_config_of_a_hub_data_set_is_named(
 
 def test_an_unknown_ending_is_refused_with_the_known_ones() -> None:
     with refused(
-        "a.xlsx: the ending '.xlsx' is none of csv, tsv, jsonl, json, parquet, arrow, txt."
+        "a.xlsx: the ending '.xlsx' is not one of csv, tsv, jsonl, json, parquet, arrow, txt."
     ):
         texts(write("a.xlsx", "text\na\n"))
 
 
 def test_a_folder_is_refused_with_an_example() -> None:
     Path("data").mkdir()
-    with refused("data/: is a folder. Name its files, for instance 'data/*.csv'."):
+    with refused("data/: is a folder. Name its files, for example 'data/*.csv'."):
         texts("data/")
 
 
@@ -199,7 +199,7 @@ def test_a_missing_file_in_a_deep_folder_is_told_without_a_far_fetched_name(tmp_
 
 
 def test_a_glob_that_finds_nothing_is_told() -> None:
-    with refused("none/*.csv: no file has such a name. Check the pattern."):
+    with refused("none/*.csv: no file matches. Check the pattern."):
         texts("none/*.csv")
 
 
@@ -227,11 +227,11 @@ def test_an_address_whose_reader_is_not_installed_is_the_environments_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    message = r"^s3://bucket/a\.csv: .*Install the package that reads this kind of address\.$"
+    message = r"^s3://bucket/a\.csv: .*Install the package for this kind of address\.$"
     with pytest.raises(MachineError, match=message):
         texts("s3://bucket/a.csv")
 
 
 def test_an_address_of_no_known_kind_is_refused() -> None:
-    with refused("gsc://bucket/a.csv: 'gsc://' is no known kind of address. Did you mean 'gs'?"):
+    with refused("gsc://bucket/a.csv: 'gsc://' is not a known kind of address. Did you mean 'gs'?"):
         texts("gsc://bucket/a.csv")

@@ -237,7 +237,7 @@ def test_one_row_is_left_to_validate_on_though_its_name_is_not_learned() -> None
 def test_a_validation_split_without_a_row_is_refused() -> None:
     data = text_data([{"message": "hello", "intent": name} for name in "abcdefgh"])
     with refused(
-        "train.jsonl: no row can be cut off for validation: there is one alone, or one of each "
+        "train.jsonl: no row can be split off for validation: there is only one, or one of each "
         "label. Give data.validation a file, or add rows."
     ):
         data.split("validation")
@@ -347,7 +347,7 @@ def test_the_training_rows_come_in_another_order_in_the_next_epoch() -> None:
 
 def test_fewer_training_rows_than_ranks_are_refused() -> None:
     data = on_rank(table_data(train=[1, 2], validation_fraction=0), 0, 3)
-    with refused("data.train: 2 rows cannot be shared out among 3 processes."):
+    with refused("data.train: 2 rows cannot be distributed among 3 processes."):
         data.train_dataloader()
 
 
@@ -474,17 +474,17 @@ def test_what_is_typed_last_is_predicted() -> None:
 
 
 def test_a_typed_number_that_is_none_is_told() -> None:
-    with refused("--input, row 1: column 'a' holds 'many', which is not a number."):
+    with refused("--input, row 1: column 'a' contains 'many', which is not a number."):
         table_data().predict_values(["many"], source="--input")
 
 
 def test_a_typed_object_without_the_column_is_told() -> None:
     data = TableData(features=["a", "b"], target="y")
-    with refused("--input, row 1: has no column 'b'. It has a, c; name one of these."):
+    with refused("--input, row 1: has no column 'b'. It has a, c. Name one of these."):
         data.predict_values(['{"a": 1, "c": 2}'], source="--input")
 
 
 def test_plain_text_for_a_model_of_pairs_is_told_with_an_example() -> None:
     data = TextClassificationData(text=["premise", "hypothesis"])
-    with refused('give a JSON object such as {"premise": "...", "hypothesis": "..."}.'):
+    with refused('Give a JSON object such as {"premise": "...", "hypothesis": "..."}.'):
         data.predict_values(["hello"], source="--input")

@@ -83,22 +83,22 @@ def test_spans_are_read_in_order() -> None:
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        ("{}", "holds {}, not a list of spans"),
+        ("{}", "contains {}, not a list of spans"),
         (spelt((5, 99, "x")), "from 5 to 99, but the text has 17 characters"),
-        (spelt((5, 5, "x")), "from 5 to 5; the start is counted from 0, and the end"),
-        (spelt((9, 5, "x")), "from 9 to 5; the start is counted from 0, and the end"),
-        (spelt((-1, 5, "x")), "from -1 to 5; the start is counted from 0"),
-        (spelt((5, 9, "x"), (8, 17, "y")), "spans that overlap: x 5-9 and y 8-17"),
-        (spelt((1.5, 9, "x")), "from 1.5 to 9; whole numbers of characters are needed"),
-        (spelt(("1", 9, "x")), "from '1' to 9; whole numbers of characters are needed"),
-        (spelt((True, 9, "x")), "from True to 9; whole numbers of characters are needed"),
-        (spelt((5, 9, "")), "the label ''; a name is needed"),
-        (spelt((5, 9, None)), "the label None; a name is needed"),
-        (spelt({"start": 5}), "the span {'start': 5}; an object with start, end and label"),
-        (spelt("x"), "the span 'x'; an object with start, end and label"),
+        (spelt((5, 5, "x")), "from 5 to 5. Count the start from 0, and give an exclusive end"),
+        (spelt((9, 5, "x")), "from 9 to 5. Count the start from 0, and give an exclusive end"),
+        (spelt((-1, 5, "x")), "from -1 to 5. Count the start from 0"),
+        (spelt((5, 9, "x"), (8, 17, "y")), "overlapping spans: x 5-9 and y 8-17"),
+        (spelt((1.5, 9, "x")), "from 1.5 to 9. Write whole numbers of characters"),
+        (spelt(("1", 9, "x")), "from '1' to 9. Write whole numbers of characters"),
+        (spelt((True, 9, "x")), "from True to 9. Write whole numbers of characters"),
+        (spelt((5, 9, "")), "the label ''. Write a name."),
+        (spelt((5, 9, None)), "the label None. Write a name."),
+        (spelt({"start": 5}), "the span {'start': 5}. Write an object with start, end and label"),
+        (spelt("x"), "the span 'x'. Write an object with start, end and label"),
     ],
 )
 def test_a_span_that_cannot_be_is_refused(cell: str, said: str) -> None:
-    with pytest.raises(DataError, match="^f.jsonl, row 3: column 's' holds ") as caught:
+    with pytest.raises(DataError, match="^f.jsonl, row 3: column 's' contains ") as caught:
         read_spans(cell, TEXT, "f.jsonl, row 3", "s")
     assert said in str(caught.value)

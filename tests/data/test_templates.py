@@ -40,11 +40,11 @@ def test_a_row_is_rendered_and_braces_in_its_cells_are_plain(
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{lang: x", r"data\.template: '\{lang: x' has a '\{' alone, at character 1\. Write"),
-        ("a} {b}", r"data\.template: 'a\} \{b\}' has a '\}' alone, at character 2\."),
-        ("a {} b", r"data\.template: 'a \{\} b' has braces without a column, at character 3\."),
-        ("a { } b", r"has braces without a column, at character 3\."),
-        ("plain {{a}}", r"'plain \{\{a\}\}' names no column\. Write its columns in braces"),
+        ("{lang: x", r"data\.template: '\{lang: x' has an unpaired '\{' at character 1\. Write"),
+        ("a} {b}", r"data\.template: 'a\} \{b\}' has an unpaired '\}' at character 2\."),
+        ("a {} b", r"data\.template: 'a \{\} b' has braces without a column at character 3\."),
+        ("a { } b", r"has braces without a column at character 3\."),
+        ("plain {{a}}", r"'plain \{\{a\}\}' names no column\. Write columns in braces"),
         ("", r"data\.template: '' names no column\."),
     ],
 )

@@ -22,10 +22,11 @@ from tests.conftest import (
 
 REMEDY = (  # how a message says what to do
     r"Did you mean|There are: |Valid (keys )?are |takes [a-z]+, |expected |"
-    r"is none of |needs a value|"
-    r"(Add|Change|Check|Choose|Close|Copy|Fill|Give|Indent|Install|Is|Keep|Leave|Lower|Make|Mend|"
-    r"Name|Put|Remove|Rename|Save|Set|Take|Use|Write|add|give|name|needs two or more|CPU use) |"
-    r"written twice|A first line|A row a line|only takes options|`plcli \w+ --help` lists"
+    r"is none of |is not one of |needs a value|"
+    r"(Add|Change|Check|Choose|Close|Copy|Correct|Count|Fill|Give|Indent|Install|Is|Keep|Leave|"
+    r"Lower|Make|Mend|Name|Put|Remove|Rename|Save|Separate|Set|Take|Use|Write|add|give|"
+    r"name|needs two or more|CPU use) |"
+    r"written twice|only takes options|`plcli \w+ --help` lists"
 )
 STOP = "{class_path: lightning.pytorch.callbacks.EarlyStopping"
 NUL, LATIN = b"message,intent\na\0b,billing\nc,praise\n", "message,intent\ncafé,billing\n"

@@ -71,7 +71,7 @@ def test_an_unknown_model_type_is_told(plcli: Command, text_config: Path) -> Non
 # the data
 
 
-EMPTY = "empty.csv: is empty. A first line with column names is needed, and rows below it."
+EMPTY = "empty.csv: is empty. Write a first line with the column names, and rows below it."
 DATA = {
     "a missing file": (
         ["--data.train", "tabel.csv"],
@@ -79,24 +79,24 @@ DATA = {
     ),
     "a folder": (
         ["--data.train", "folder"],
-        "folder: is a folder. Name its files, for instance 'folder/*.csv'.",
+        "folder: is a folder. Name its files, for example 'folder/*.csv'.",
     ),
     "an unknown ending": (
         ["--data.train", "table.yaml"],
-        "table.yaml: the ending '.yaml' is none of csv, tsv, jsonl, json, parquet, arrow, txt.",
+        "table.yaml: the ending '.yaml' is not one of csv, tsv, jsonl, json, parquet, arrow, txt.",
     ),
     "a missing column": (
         ["--data.train", "table.csv", "--data.features", "[a, c]"],
-        "table.csv: has no column 'c'. It has a, b, y; name one of these.",
+        "table.csv: has no column 'c'. It has a, b, y. Name one of these.",
     ),
     "a missing target": (
         ["--data.train", "table.csv", "--data.target", "z"],
-        "table.csv: has no column 'z'. It has a, b, y; name one of these.",
+        "table.csv: has no column 'z'. It has a, b, y. Name one of these.",
     ),
     "a cell that is no number": (
         ["--data.train", "words.csv"],
-        "words.csv, row 2: column 'b' holds 'two', which is not a number. "
-        "Write one, or remove the row.",
+        "words.csv, row 2: column 'b' contains 'two', which is not a number. "
+        "Write a number, or remove the row.",
     ),
     "an empty file": (["--data.train", "empty.csv"], EMPTY),
     "a file of a header alone": (
@@ -146,7 +146,7 @@ def test_a_text_for_a_model_of_two_columns_is_told(plcli: Command, linear_run: F
     result = plcli("predict", "--run", linear_run.folder, "some text")
     assert (result.code, message(result)) == (
         3,
-        "plcli: text 1: this model reads 2 columns; give a JSON object such as "
+        "plcli: text 1: this model reads 2 columns. Give a JSON object such as "
         '{"a": "...", "b": "..."}.\n',
     )
 

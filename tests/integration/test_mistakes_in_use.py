@@ -134,7 +134,7 @@ def test_a_cache_that_cannot_be_written_is_told(
     monkeypatch.setenv("PLCLI_CACHE", str(linear_config / "cache"))
     result = plcli("fit", "-c", linear_config)
     assert result.code == 5
-    assert "Set PLCLI_CACHE to a folder that can." in message(result)
+    assert "Set PLCLI_CACHE to a writable folder." in message(result)
 
 
 # damaged artefacts and checkpoints

@@ -152,7 +152,7 @@ def test_an_input_without_the_text_column_is_told(plcli: Command, text_run: Fini
     assert (result.code, message(result)) == (
         3,
         "plcli: new.csv: has no column 'message'. Did you mean 'mesage'? "
-        "It has mesage; name one of these.\n",
+        "It has mesage. Name one of these.\n",
     )
 
 

@@ -72,7 +72,7 @@ def test_a_json_object_without_a_column_is_told(plcli: Command, linear_run: Fini
     result = plcli("predict", "--run", linear_run.folder, '{"a": 1}')
     assert (result.code, message(result)) == (
         3,
-        "plcli: the command line, row 1: has no column 'b'. It has a; name one of these.\n",
+        "plcli: the command line, row 1: has no column 'b'. It has a. Name one of these.\n",
     )
 
 

@@ -524,7 +524,7 @@ def test_one_document_cannot_be_cut_for_validation(plcli: Command, tmp_path: Pat
     result = plcli("fit", *words, "--data.train", "prose.txt", "--data.documents", "file")
     assert (result.code, message(result)) == (
         3,
-        "plcli: prose.txt: no row can be cut off for validation: there is one alone, or one of "
+        "plcli: prose.txt: no row can be split off for validation: there is only one, or one of "
         "each label. Give data.validation a file, or add rows.\n",
     )
 

@@ -206,7 +206,7 @@ def test_a_cell_that_is_no_number_is_refused_with_its_row() -> None:
     rows = [*table(0, rows=3), {"a": "n/a", "b": 1.0, "y": 1.0}]
     source = str(write_rows(Path("rows.csv"), rows))
     with pytest.raises(
-        DataError, match=r"rows\.csv, row 4: column 'a' holds 'n/a', which is not a number\."
+        DataError, match=r"rows\.csv, row 4: column 'a' contains 'n/a', which is not a number\."
     ):
         TableData(train=source, features=["a"], target="y").facts()
 

@@ -164,15 +164,15 @@ def test_a_text_without_a_mask_is_refused_with_its_row(trained: Trained) -> None
         result = run_plcli("predict", "--run", trained.run, "a [MASK]", "the invoice")
     assert (result.code, message(result)) == (
         3,
-        "plcli: the command line, row 2: holds no [MASK], so that there is nothing to fill. "
-        "Write [MASK] in the place of a word.\n",
+        "plcli: the command line, row 2: contains no [MASK], so that there is nothing to fill in. "
+        "Write [MASK] in place of a word.\n",
     )
 
 
 def test_a_mask_behind_the_longest_text_is_refused(tmp_path: Path) -> None:
     write_rows(tmp_path / "late.jsonl", [{"text": "the parcel is late [MASK]"}])
     made = data(tmp_path / "late.jsonl", predict=str(tmp_path / "late.jsonl"), max_length=4)
-    with pytest.raises(DataError, match=r"row 1: its \[MASK\] stands behind the first 4 tokens"):
+    with pytest.raises(DataError, match=r"row 1: its \[MASK\] is not within the first 4 tokens"):
         made.split("predict")
 
 

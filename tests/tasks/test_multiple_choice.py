@@ -269,10 +269,10 @@ def test_a_label_that_is_no_choice_is_refused(
         (["a"], "column 'choices': 1 choice; two or more are needed"),
         ([], "column 'choices': 0 choice; two or more are needed"),
         (["a", " "], r"column 'choices': choice 1 \(from 0\) is empty"),
-        (5, "column 'choices' holds 5, not a list of texts"),
+        (5, "column 'choices' contains 5, not a list of texts"),
         (
             "a cat, a dog",
-            "column 'choices' holds 'a cat, a dog', not a list of texts. Write a JSON",
+            "column 'choices' contains 'a cat, a dog', not a list of texts. Write a JSON",
         ),
     ],
 )

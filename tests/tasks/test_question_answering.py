@@ -389,8 +389,8 @@ def test_bad_answers_end_the_command_with_their_row(tmp_path: Path) -> None:
     result = try_fit(tmp_path, rows)
     assert (result.code, message(result)) == (
         3,
-        f"plcli: {tmp_path}/train.jsonl, row 4: column 'answers' says that 'leeds' stands at 2 in "
-        "the context, where 'na bo' stands. It stands at 34. Count characters, not bytes, and "
+        f"plcli: {tmp_path}/train.jsonl, row 4: column 'answers' says that 'leeds' is at 2 in "
+        "the context, but 'na bo' is there. It is at 34. Count characters, not bytes, and "
         "from 0.\n",
     )
 
@@ -398,7 +398,7 @@ def test_bad_answers_end_the_command_with_their_row(tmp_path: Path) -> None:
 def test_answers_of_no_form_end_the_command_with_their_row(tmp_path: Path) -> None:
     rows = [*training_rows(), {"question": "who", "context": "anna", "answers": "anna"}]
     result = try_fit(tmp_path, rows)
-    assert (result.code, "row 16: column 'answers' holds 'anna', neither" in result.err) == (
+    assert (result.code, "row 16: column 'answers' contains 'anna', neither" in result.err) == (
         3,
         True,
     )

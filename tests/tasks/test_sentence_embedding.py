@@ -627,4 +627,4 @@ def test_rows_are_leaks_only_if_all_their_texts_stand_in_training() -> None:
     train = str(write_rows(Path("train.jsonl"), rows))
     other = str(write_rows(Path("test.jsonl"), [{**rows[0], "pair": "c"}, rows[1]]))
     data = SentenceData(train=train, validation=train, test=other)
-    assert data.leaks()[1].startswith("test: 1 of 2 rows also stand in the training split")
+    assert data.leaks()[1].startswith("test: 1 of 2 rows are also in the training split")

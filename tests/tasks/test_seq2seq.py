@@ -688,7 +688,7 @@ def test_a_value_of_the_data_is_refused(settings: dict[str, Any], message: str) 
         (
             changed(ROWS, target=[["a"]] * 8),
             {},
-            r"row 1: column 'target' holds \['a'\], which is no",
+            r"row 1: column 'target' contains \['a'\], which is no",
         ),
         (
             changed(ROWS, target=[""] * 8),
@@ -698,7 +698,7 @@ def test_a_value_of_the_data_is_refused(settings: dict[str, Any], message: str) 
         (
             changed(ROWS, target=["a", "b", None, *"cdefg"]),
             {"empty_text": "refuse"},
-            r"train\.jsonl, row 3: column 'target' is empty, in 1 rows in all\.",
+            r"train\.jsonl, row 3: column 'target' is empty, as in 1 rows in all\.",
         ),
     ],
 )

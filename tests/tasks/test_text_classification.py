@@ -443,7 +443,7 @@ def test_one_class_is_refused() -> None:
     data = TextClassificationData(train=write_split("one.jsonl", ["spam"] * 5))
     with pytest.raises(
         DataError,
-        match=r"one\.jsonl: column 'label' holds 1 label \(spam\); two or more are needed\.",
+        match=r"one\.jsonl: column 'label' contains 1 label \(spam\); two or more are needed\.",
     ):
         data.facts()
 
@@ -526,7 +526,8 @@ def test_a_score_that_is_no_number_is_refused() -> None:
         train=write_split("train.jsonl", [0.5, "high"]), problem="regression"
     )
     with pytest.raises(
-        DataError, match=r"train\.jsonl, row 2: column 'label' holds 'high', which is not a number"
+        DataError,
+        match=r"train\.jsonl, row 2: column 'label' contains 'high', which is not a number",
     ):
         data.facts()
 

@@ -1,4 +1,4 @@
-"""Rows with choices -> an entry of every choice, read after its context."""
+"""Encodes rows with choices as one entry for each choice, after its context."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,13 @@ from plcli.errors import DataError, listed
 
 
 class ChoiceEncoder:
-    """Encodes every choice of a row as a pair of its prompt and itself."""
+    """Encodes every choice of a row as a pair of the prompt and the choice.
+
+    Args:
+        text: the encoder of the pairs.
+        prompts: the number of columns before the choices: the context and perhaps a question.
+        choices: the column of lists of choices, or one column for each choice.
+    """
 
     def __init__(self, text: TextEncoder, *, prompts: int, choices: str | list[str]) -> None:
         self.text, self.prompts, self.choices = text, prompts, choices
@@ -20,7 +26,7 @@ class ChoiceEncoder:
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
     ) -> Mapping[str, Sequence[Any]]:
-        """Encode columns of a context, perhaps a question, and choices."""
+        """Encode the columns of contexts, perhaps questions, and choices."""
         first, second, row_of = [], [], []
         for number, row in enumerate(zip(*cells, strict=True)):
             context, *question = row[: self.prompts]
@@ -32,7 +38,11 @@ class ChoiceEncoder:
 
 
 def choices_of(cells: Sequence[Any], columns: str | list[str], where: str) -> list[str]:
-    """Return the choices of a row, whose cells are one list, or a text each."""
+    """Return the choices of a row, whose cells are one list or one text for each choice.
+
+    Raises:
+        DataError: if there are fewer than two choices, or one is empty.
+    """
     choices = list(cells[0] if isinstance(columns, str) else cells)
     while choices and not isinstance(columns, str) and not choices[-1].strip():
         choices.pop()
@@ -45,6 +55,6 @@ def choices_of(cells: Sequence[Any], columns: str | list[str], where: str) -> li
     for number, choice in enumerate(choices):
         if not choice.strip():
             raise DataError(
-                f"{where}: {named}: choice {number} (from 0) is empty. Fill it, or remove it."
+                f"{where}: {named}: choice {number} (from 0) is empty. Fill it in, or remove it."
             )
     return choices

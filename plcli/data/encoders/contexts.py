@@ -1,7 +1,7 @@
-"""Questions and contexts with answers -> windows of tokens with their labels.
+"""Encodes questions and contexts with answers as windows of tokens with labels.
 
-A question stands at the beginning of every window of its context (Devlin et al. 2019, section 4.2).
-A window that does not hold the whole answer has its first token, [CLS], for label.
+Every window of a context begins with the question (Devlin et al. 2019, section 4.2). The label of a
+window without the whole answer is its first token, [CLS].
 """
 
 import json
@@ -19,25 +19,25 @@ from plcli.errors import DataError, UsageError
 
 
 class Fate(IntEnum):
-    """What became of a row's answer."""
+    """What happened to the answer of a row."""
 
     NO_ANSWER = 0
     WHOLE = 1
-    INSIDE_TOKENS = 2  # it begins or ends inside a token
-    IN_NO_WINDOW = 3  # as a whole
+    INSIDE_TOKENS = 2  # begins or ends inside a token
+    IN_NO_WINDOW = 3  # no window contains the whole answer
 
 
 def parse(cell: str, context: str, *, where: str, column: str) -> list[tuple[int, str]]:
-    """Return the answers of a row, each with its first character; none where it has none.
+    """Return the answers of a row, each with the index of its first character.
 
     Args:
-        cell: JSON, as rows.Kind.OBJECT keeps it.
-        context: the text that they stand in.
+        cell: JSON, as in a column of Kind.OBJECT.
+        context: the context of the row.
         where: the row, for messages.
         column: the column, for messages.
 
     Raises:
-        DataError: if they are not in the form of SQuAD, or are not in the context.
+        DataError: if an answer is not in SQuAD format, or not in the context.
     """
     value = json.loads(cell)
     texts, starts = (
@@ -45,13 +45,13 @@ def parse(cell: str, context: str, *, where: str, column: str) -> list[tuple[int
     )
     if not isinstance(texts, list) or not isinstance(starts, list):
         raise DataError(
-            f"{where}: column '{column}' holds {cell:.60}, which is not in the form of SQuAD. "
+            f"{where}: column '{column}' contains {cell:.60}, which is not in SQuAD format. "
             'Write {"text": ["..."], "answer_start": [0]}, with empty lists for no answer.'
         )
     if len(texts) != len(starts):
         raise DataError(
-            f"{where}: column '{column}' holds {len(texts)} text and {len(starts)} answer_start. "
-            "Give one answer_start for each text."
+            f"{where}: column '{column}' contains {len(texts)} text and {len(starts)} "
+            "answer_start. Give one answer_start for each text."
         )
     for text, start in zip(texts, starts, strict=True):
         _check(text, start, context, f"{where}: column '{column}'")
@@ -61,43 +61,42 @@ def parse(cell: str, context: str, *, where: str, column: str) -> list[tuple[int
 def _check(text: Any, start: Any, context: str, where: str) -> None:
     if not isinstance(text, str) or not text.strip():
         raise DataError(
-            f"{where} holds the answer {text!r:.60}, which is no text. "
+            f"{where} contains the answer {text!r:.60}, which is not text. "
             "Write the words of the context, or empty lists for no answer."
         )
     if not isinstance(start, int) or isinstance(start, bool) or start < 0:
         raise DataError(
-            f"{where} holds answer_start {start!r:.60}; expected a number from 0: how many "
-            "characters of the context stand before the answer."
+            f"{where} contains answer_start {start!r:.60}; expected a number from 0: the number "
+            "of characters of the context before the answer."
         )
     found = context[start : start + len(text)]
     if found != text:
         places = [at for at in range(len(context)) if context.startswith(text, at)]
         nearest = min(places, key=lambda at: abs(at - start), default=None)
         remedy = (
-            "It stands nowhere in the context. Mend the row, or remove it."
+            "It is not in the context. Correct the row, or remove it."
             if nearest is None
-            else f"It stands at {nearest}. Count characters, not bytes, and from 0."
+            else f"It is at {nearest}. Count characters, not bytes, and from 0."
         )
         raise DataError(
-            f"{where} says that {text!r:.60} stands at {start} in the context, where {found!r:.60} "
-            f"stands. {remedy}"
+            f"{where} says that {text!r:.60} is at {start} in the context, but {found!r:.60} is "
+            f"there. {remedy}"
         )
 
 
 class ContextEncoder:
     """Encodes questions with the windows of their contexts, and their answers.
 
-    A question is cut where less than half of a window's tokens were left for new ones of the
-    context.
+    A question is truncated if it leaves less than half of a window for new tokens of the context.
 
     Args:
-        tokenizer: of transformers, a fast one.
-        max_length: tokens a window at most, those of the question and special ones included.
-        stride: tokens of the context that a window repeats of the one before it.
-        answers: the column of answers, for messages; None where there is none.
+        tokenizer: a fast tokenizer of transformers.
+        max_length: maximum number of tokens per window, with the question and special tokens.
+        stride: number of context tokens that a window repeats of the window before it.
+        answers: the column of answers, for messages; None without answers.
 
     Raises:
-        ModelError: if the tokenizer is not a fast one.
+        ModelError: if the tokenizer is not a fast tokenizer.
         UsageError: if the stride leaves no room in a window.
     """
 
@@ -122,7 +121,7 @@ class ContextEncoder:
             "token_type_ids": pa.list_(pa.uint8()),
             "row": pa.int32(),
             "question_cut": pa.bool_(),
-            "char_starts": IDS,  # of each token in the context; -1 outside of it
+            "char_starts": IDS,  # of each token in the context; -1 for other tokens
             "char_ends": IDS,
         }
         if answers is not None:
@@ -135,7 +134,7 @@ class ContextEncoder:
         """Encode columns of questions, contexts and, if there are any, answers."""
         questions, cut = self._cut(cells[0])
         set_truncation(self.tokenizer, self.max_length, stride=self.stride, strategy="only_second")
-        # encode_batch_fast knows no characters, and mistakes the token types of later windows.
+        # encode_batch_fast returns no offsets, and wrong token types for later windows.
         encodings = self.tokenizer.backend_tokenizer.encode_batch(
             list(zip(questions, cells[1], strict=True))
         )
@@ -164,11 +163,11 @@ class ContextEncoder:
         return values
 
     def _cut(self, questions: Sequence[str]) -> tuple[list[str], list[bool]]:
-        """Return questions that leave enough room, and which of them were cut for it."""
+        """Truncate questions to leave enough room, and return which of them were cut."""
         backend = self.tokenizer.backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
-        # Blanks at its beginning count as tokens of some tokenizers.
+        # Some tokenizers make tokens of leading spaces.
         kept = [question.lstrip() for question in questions]
         encodings = backend.encode_batch(kept, add_special_tokens=False)
         cut = [len(encoding) > self.longest_question for encoding in encodings]
@@ -180,7 +179,7 @@ class ContextEncoder:
 def _labels(
     offsets: Sequence[Sequence[npt.NDArray[Any]]], context: str, answer: tuple[int, str] | None
 ) -> dict[str, list[int]]:
-    """Return the labels of a row's windows, the answer's tokens, and what became of it."""
+    """Return the labels of the windows of a row, and the tokens and fate of its answer."""
     count = len(offsets[0])
     spans = [(0, 0)] * count
     fate, tokens = Fate.NO_ANSWER, 0

@@ -1,7 +1,8 @@
-"""Prompts with responses, and conversations -> tokens, and which of them are to be learnt.
+"""Encodes prompts with responses, and conversations, and marks the tokens to be trained on.
 
-Beside input_ids the encoders give, for each token, its `bytes`, and whether it is `learnt`: those
-of a response, or of what the assistant says in a conversation, with the token that ends it.
+Besides input_ids, the encoders return for each token its `bytes`, and in `learnt` whether the model
+is trained on it. These are the tokens of a response, or of the messages of the assistant in a
+conversation, with the end token.
 """
 
 import hashlib
@@ -20,15 +21,15 @@ from plcli.errors import DataError, ModelError, listed
 
 Messages = list[dict[str, Any]]
 ANSWERER = "assistant"
-_MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")  # a template that says itself what is learnt
+_MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")  # a template that marks generated text itself
 COLUMNS = {"input_ids": IDS, "bytes": IDS, "learnt": FLAGS}
 
 
 class ResponseEncoder:
-    """Encodes a column of prompts and one of responses; nothing is put between the two.
+    """Encodes a column of prompts and a column of responses; nothing is inserted between them.
 
     Args:
-        tokenizer: a fast one of transformers.
+        tokenizer: a fast tokenizer of transformers.
         end: the id of the token that ends a response.
     """
 
@@ -42,7 +43,7 @@ class ResponseEncoder:
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
     ) -> Mapping[str, Sequence[Any]]:
-        """Encode prompts and responses."""
+        """Encode the columns of prompts and responses."""
         prompts = encode_whole(self.tokenizer, cells[0], special=True)
         responses = encode_whole(self.tokenizer, cells[1], special=False)
         values: dict[str, list[Any]] = {name: [] for name in self.columns}
@@ -56,13 +57,13 @@ class ResponseEncoder:
 
 
 class ConversationEncoder:
-    """Encodes a column of messages, `[{"role": ..., "content": ...}, ...]`, by a chat template.
+    """Encodes a column of messages, `[{"role": ..., "content": ...}, ...]`, with a chat template.
 
     Args:
-        tokenizer: a fast one of transformers, with a chat template.
+        tokenizer: a fast tokenizer of transformers with a chat template.
 
     Raises:
-        ModelError: if it has none.
+        ModelError: if it has no chat template.
     """
 
     columns: Mapping[str, pa.DataType] = COLUMNS
@@ -75,14 +76,18 @@ class ConversationEncoder:
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
     ) -> Mapping[str, Sequence[Any]]:
-        """Encode conversations."""
+        """Encode one column of conversations.
+
+        Raises:
+            DataError: if a conversation is not valid, or has no answer.
+        """
         texts, spans = [], []
         for position, cell in enumerate(cells[0]):
             messages = _messages(cell, where(position))
             if not any(message["role"] == ANSWERER for message in messages):
                 raise DataError(
-                    f"{where(position)}: no message has the role '{ANSWERER}', so that nothing is "
-                    "to be learnt. Add an answer, or remove the row."
+                    f"{where(position)}: no message has the role '{ANSWERER}', so that there is "
+                    "nothing to train on. Add an answer, or remove the row."
                 )
             text, parts = self._render(messages, where(position))
             texts.append(text)
@@ -98,7 +103,7 @@ class ConversationEncoder:
         return values
 
     def _render(self, messages: Messages, where: str) -> tuple[str, list[tuple[int, int]]]:
-        """Return a conversation as text, and where in it the assistant speaks."""
+        """Return a conversation as text, and the character spans of the assistant in it."""
         text, spans = render(self.tokenizer, messages, where)
         if spans:
             return text, spans
@@ -109,25 +114,25 @@ class ConversationEncoder:
             until, _ = render(self.tokenizer, messages[: number + 1], where)
             if not (text.startswith(until) and until.startswith(before)):
                 raise DataError(
-                    f"{where}: the chat template writes what stands before message {number + 1} "
-                    "otherwise once that follows, so that the answer cannot be told from the rest. "
-                    "Use a template with {% generation %} marks, or conversations of one answer."
+                    f"{where}: the chat template changes the text before message {number + 1} when "
+                    "the message is added, so that the answer cannot be located. "
+                    "Use a template with {% generation %} marks, or conversations with one answer."
                 )
             spans.append((len(before), len(until)))
         return text, spans
 
 
 class PromptEncoder:
-    """Encodes what is to be continued: texts, or conversations whose next answer is wanted.
+    """Encodes prompts: texts to be continued, or conversations to be answered.
 
-    Answers that stand at the end of a conversation are left away. A text of no tokens begins with
-    the token that a text begins with. Of what is too long, the end is kept.
+    Answers at the end of a conversation are removed. An empty text becomes the token that begins a
+    text. Prompts that are too long are truncated on the left.
 
     Args:
-        tokenizer: a fast one of transformers.
-        end: the id of the token that ends a text, which a prompt does not have.
-        max_length: tokens at most.
-        conversations: whether the column holds messages.
+        tokenizer: a fast tokenizer of transformers.
+        end: the id of the token that ends a text, which is removed from prompts.
+        max_length: maximum number of tokens per prompt.
+        conversations: whether the column contains messages.
     """
 
     columns: Mapping[str, pa.DataType] = {"input_ids": IDS, "truncated": pa.bool_()}
@@ -141,7 +146,7 @@ class PromptEncoder:
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
     ) -> Mapping[str, Sequence[Any]]:
-        """Encode prompts."""
+        """Encode one column of prompts."""
         texts = cells[0]
         if self.template is not None:
             texts = [self._asked(cell, where(at)) for at, cell in enumerate(cells[0])]
@@ -160,17 +165,17 @@ class PromptEncoder:
         while messages and messages[-1]["role"] == ANSWERER:
             messages.pop()
         if not messages:
-            raise DataError(f"{where}: holds answers alone. Add the message that is answered.")
+            raise DataError(f"{where}: contains only answers. Add the message to be answered.")
         return render(self.tokenizer, messages, where, answer=True)[0]
 
 
 def without_end(ids: list[int], end: int) -> list[int]:
-    """Return ids without the end token that some tokenizers put behind every text."""
+    """Return token ids without the end token that some tokenizers append to every text."""
     return ids[:-1] if ids[-1:] == [end] else ids
 
 
 def chat_template(tokenizer: Any) -> str:
-    """Return a tokenizer's chat template.
+    """Return the chat template of a tokenizer.
 
     Raises:
         ModelError: if it has none.
@@ -180,9 +185,9 @@ def chat_template(tokenizer: Any) -> str:
         template = template.get("default")
     if not isinstance(template, str):
         raise ModelError(
-            "data.messages: the tokenizer has no chat template, which says how a conversation is "
-            "written as text. Use a model that was made for conversations, or the columns "
-            "data.prompt and data.response."
+            "data.messages: the tokenizer has no chat template, which is needed to write a "
+            "conversation as text. Use a chat model, or the columns data.prompt and "
+            "data.response."
         )
     return template
 
@@ -190,19 +195,19 @@ def chat_template(tokenizer: Any) -> str:
 def render(
     tokenizer: Any, messages: Messages, where: str, *, answer: bool = False
 ) -> tuple[str, list[tuple[int, int]]]:
-    """Write a conversation as text, by the tokenizer's chat template.
+    """Write a conversation as text with the chat template of the tokenizer.
 
     Args:
-        tokenizer: of transformers.
+        tokenizer: a tokenizer of transformers.
         messages: the conversation.
-        where: its place, for messages.
-        answer: whether the text ends where the assistant's answer begins.
+        where: the source and row, for messages.
+        answer: whether the text ends with the prompt for the answer of the assistant.
 
     Returns:
-        The text, and the spans of characters that the template marks as generated.
+        The text, and the character spans that the template marks as generated.
 
     Raises:
-        DataError: if the template refuses the conversation.
+        DataError: if the template does not accept the conversation.
     """
     from jinja2 import TemplateError
     from transformers.utils.chat_template_utils import render_jinja_template
@@ -219,8 +224,8 @@ def render(
         )
     except (TemplateError, TypeError, ValueError) as error:
         raise DataError(
-            f"{where}: the chat template does not take it: {str(error)[:160].rstrip('.')}. "
-            "Mend the conversation."
+            f"{where}: the chat template does not accept it: {str(error)[:160].rstrip('.')}. "
+            "Correct the conversation."
         ) from None
     return texts[0], list(spans[0]) if marked else []
 
@@ -229,14 +234,14 @@ def _messages(cell: str, where: str) -> Messages:
     messages = json.loads(cell)
     if not isinstance(messages, list) or not messages:
         raise DataError(
-            f"{where}: holds {cell!r:.60}, not a list of messages. "
+            f"{where}: contains {cell!r:.60}, not a list of messages. "
             'Write [{"role": "user", "content": "..."}, ...].'
         )
     for number, message in enumerate(messages, start=1):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             got = listed(message) if isinstance(message, dict) else repr(message)[:60]
             raise DataError(
-                f"{where}, message {number}: needs a role and a content, but holds {got}. "
+                f"{where}, message {number}: needs a role and a content, but has {got}. "
                 'Write {"role": "user", "content": "..."}.'
             )
         if not isinstance(message.get("content"), str):

@@ -1,7 +1,7 @@
-"""Documents -> blocks of tokens, for language models.
+"""Encodes documents, and cuts them into blocks of tokens for language models.
 
-A document's tokens are cached whole. Blocks are ranges of them, computed when a split is opened, so
-that nothing is tokenised again for blocks of another size.
+The tokens of whole documents are cached. Blocks are ranges of these tokens, computed when a split
+is opened, so that another block size does not need another tokenisation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,21 +23,22 @@ class Blocks:
     """Cuts the documents of a split into blocks.
 
     Args:
-        lengths: int32 [all rows], tokens a document.
+        lengths: int32 [all rows], number of tokens per document.
         rows: the row numbers of the split; None means all.
-        size: tokens a block at most.
-        joined: whether a block goes on from one document to the next; all but the last are full.
-        whole: whether only the first block of a document is used, as of one that cannot go on
-            without its beginning.
-        least: tokens a block at least; what is left of a document and shorter is left out.
-        learnt: uint8 [tokens of the split], which are to be learnt; a block that has none but its
-            first, which nothing stands before, is left out. By default all are.
+        size: maximum number of tokens per block.
+        joined: whether a block continues from one document to the next; all blocks except the last
+            are full.
+        whole: whether only the first block of a document is used, for documents whose rest has no
+            meaning without the beginning.
+        least: minimum number of tokens per block; a shorter rest of a document is dropped.
+        learnt: uint8 [tokens of the split], which tokens to train on, by default all. A block
+            without such a token after its first is dropped, as the first has nothing before it.
 
     Attributes:
         lengths: int32 [blocks].
-        rows: int64 [blocks], the row in which each begins.
-        num_cut: documents whose end is left out.
-        num_unlearnt: blocks that are left out as nothing of them is learnt.
+        rows: int64 [blocks], the row in which each block begins.
+        num_cut: number of documents that are truncated.
+        num_unlearnt: number of blocks that are dropped because there is nothing to train on.
     """
 
     def __init__(
@@ -65,18 +66,18 @@ class Blocks:
                 self.num_cut = int((sizes > size).sum())
                 sizes = np.minimum(sizes, size)
             counts = -(-sizes // size)
-            owners = np.repeat(np.arange(len(sizes)), counts)
+            document = np.repeat(np.arange(len(sizes)), counts)
             within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
-            self._first = self._starts[owners] + within * size
-            self._stop = np.minimum(self._first + size, (self._starts + sizes)[owners])
+            self._first = self._starts[document] + within * size
+            self._stop = np.minimum(self._first + size, (self._starts + sizes)[document])
         self._keep(self._stop - self._first >= least)
         self.num_unlearnt = 0
         if learnt is not None and len(self._first):
-            ranges = np.stack([self._first + 1, self._stop], 1).ravel()  # reduced in turn
-            teaches = np.maximum.reduceat(np.append(learnt, [0, 0]), ranges)[::2] > 0
-            teaches &= self._stop - self._first > 1
-            self.num_unlearnt = int((~teaches).sum())
-            self._keep(teaches)
+            ranges = np.stack([self._first + 1, self._stop], 1).ravel()  # (first, stop) pairs
+            useful = np.maximum.reduceat(np.append(learnt, [0, 0]), ranges)[::2] > 0
+            useful &= self._stop - self._first > 1
+            self.num_unlearnt = int((~useful).sum())
+            self._keep(useful)
         self.lengths = (self._stop - self._first).astype(np.int32)
         self.rows = self._used[np.searchsorted(self._ends, self._first, side="right")]
 
@@ -93,7 +94,7 @@ class Blocks:
         )
 
     def take(self, encoded: Encoded, column: str, block: int) -> npt.NDArray[Any]:
-        """Return what a column of lists holds for the tokens of a block."""
+        """Return the values of a list column for the tokens of a block."""
         first, stop = int(self._first[block]), int(self._stop[block])
         document = int(np.searchsorted(self._ends, first, side="right"))
         parts = []
@@ -106,18 +107,18 @@ class Blocks:
 
 
 class DocumentEncoder:
-    """Encodes whole documents, uncut.
+    """Encodes whole documents without truncation.
 
-    Beside input_ids it gives, for each token, its `bytes`, as `byte_counts` has them, and whether
-    it `begins` a word, as the tokenizer cuts words.
+    Besides input_ids, it returns for each token its `bytes` (see `byte_counts`), and whether it
+    `begins` a word of the tokenizer.
 
     Args:
-        tokenizer: a fast one of transformers.
-        special: whether the tokenizer's special tokens are added.
-        end: the id of a token that is to stand behind every document; None adds none.
+        tokenizer: a fast tokenizer of transformers.
+        special: whether the special tokens of the tokenizer are added.
+        end: the id of a token to append to every document; None appends none.
 
     Raises:
-        ModelError: if the tokenizer is not a fast one.
+        ModelError: if the tokenizer is not a fast tokenizer.
     """
 
     columns: Mapping[str, pa.DataType] = {"input_ids": IDS, "bytes": IDS, "begins": FLAGS}
@@ -145,7 +146,7 @@ class DocumentEncoder:
 
 
 def encode_whole(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[Any]:
-    """Encode texts with a fast tokenizer, uncut and with the place of every token."""
+    """Encode texts with a fast tokenizer, without truncation and with offsets."""
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
@@ -154,15 +155,16 @@ def encode_whole(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list
 
 
 def byte_counts(text: str, offsets: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
-    """Return how many UTF-8 bytes of a text each of its tokens stands for.
+    """Return the number of UTF-8 bytes of a text that each of its tokens represents.
 
-    Blanks that a tokenizer drops count for the token behind them, those at the end for the last
-    one, and a character of several tokens for the first of these, so that the counts sum up to the
-    bytes of the text whatever the tokenizer.
+    Spaces that a tokenizer drops count for the next token, or for the last token at the end of the
+    text. A character of several tokens counts for the first of them. With any tokenizer, the counts
+    sum to the bytes of the text.
 
     Args:
         text: the text.
-        offsets: where each token begins and ends, in characters; (0, 0) for special tokens.
+        offsets: the first and last character (exclusive) of each token; (0, 0) for special
+            tokens.
     """
     if not offsets:
         return np.zeros(0, np.int64)
@@ -178,7 +180,7 @@ def byte_counts(text: str, offsets: Sequence[tuple[int, int]]) -> npt.NDArray[np
 
 
 def padded(cells: Sequence[npt.NDArray[Any]], fill: int, *, left: bool = False) -> torch.Tensor:
-    """Return token ids as one tensor, int64 [entries, longest]."""
+    """Return token ids as one padded tensor, int64 [entries, longest]."""
     width = max(map(len, cells))
     array = np.full((len(cells), width), fill, np.int64)
     for row, cell in zip(array, cells, strict=True):
@@ -187,5 +189,5 @@ def padded(cells: Sequence[npt.NDArray[Any]], fill: int, *, left: bool = False) 
 
 
 def attention_mask(cells: Sequence[npt.NDArray[Any]], *, left: bool = False) -> torch.Tensor:
-    """Return which places of `padded` cells hold a token, int64 [entries, longest]."""
+    """Return the attention mask of `padded` token ids, int64 [entries, longest]."""
     return padded([np.ones(len(cell)) for cell in cells], 0, left=left)

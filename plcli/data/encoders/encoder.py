@@ -1,4 +1,4 @@
-"""What an encoder is: the cells of some rows -> columns of numbers."""
+"""The protocol of encoders."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -12,9 +12,9 @@ class Encoder(Protocol):
     """Turns the cells of some rows into columns of numbers.
 
     Attributes:
-        key: plain values that are equal for encoders that do the same.
-        columns: the type of each column; input_ids is one of them, truncated (bool) may be. A
-            column row (int32) holds each entry's row where a row may have several entries.
+        key: plain values that identify the output of the encoder; part of the cache key.
+        columns: the type of each column. input_ids is required, truncated (bool) is optional. If a
+            row may have several entries, the column row (int32) has the row of each entry.
     """
 
     @property
@@ -30,5 +30,6 @@ class Encoder(Protocol):
 
         Args:
             cells: the cells of each column, [columns][rows].
-            where: a row's position -> "source, row 7", for messages.
+            where: returns the location of a row by its position, such as "source, row 7", for
+                messages.
         """

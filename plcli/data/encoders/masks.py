@@ -1,4 +1,4 @@
-"""Texts with masks to fill -> tokens; filled masks -> the text."""
+"""Encodes texts with masks, and puts the predicted tokens into the text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
@@ -9,16 +9,16 @@ from plcli.errors import DataError
 
 
 def fill_in(tokenizer: Any, text: str, fills: Sequence[str]) -> str:
-    """Put fills in the places of a text's masks; masks that were cut away stay.
+    """Replace the masks of a text by fills; masks that were truncated remain.
 
-    What a wordpiece tokenizer marks as going on a word, such as ##s, is joined to what it follows.
+    A wordpiece that continues a word, such as ##s, is joined to the text before it.
     """
     model = tokenizer.backend_tokenizer.model
-    goes_on = getattr(model, "continuing_subword_prefix", None) or None
+    continuing = getattr(model, "continuing_subword_prefix", None) or None
     filled, *rest = text.split(tokenizer.mask_token)
     for part, fill in zip_longest(rest, fills[: len(rest)], fillvalue=tokenizer.mask_token):
-        if goes_on and fill.startswith(goes_on):
-            filled, fill = filled.rstrip(), fill.removeprefix(goes_on)
+        if continuing and fill.startswith(continuing):
+            filled, fill = filled.rstrip(), fill.removeprefix(continuing)
         filled += fill + part
     return filled
 
@@ -27,9 +27,9 @@ class MaskedTextEncoder(TextEncoder):
     """Encodes texts with masks.
 
     Args:
-        tokenizer: of transformers.
-        mask_id: the mask token's id.
-        max_length: tokens a text at most.
+        tokenizer: a tokenizer of transformers.
+        mask_id: the id of the mask token.
+        max_length: maximum number of tokens per text.
     """
 
     def __init__(self, tokenizer: Any, *, mask_id: int, max_length: int) -> None:
@@ -39,7 +39,11 @@ class MaskedTextEncoder(TextEncoder):
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
     ) -> Mapping[str, Sequence[Any]]:
-        """Encode one column of texts, each with a mask at least."""
+        """Encode one column of texts, each with at least one mask.
+
+        Raises:
+            DataError: if a text has no mask within max_length.
+        """
         values, name = super().__call__(cells, where), self.tokenizer.mask_token
         for position, ids in enumerate(values["input_ids"]):
             if self.mask_id not in ids:
@@ -47,11 +51,11 @@ class MaskedTextEncoder(TextEncoder):
                 raise DataError(
                     f"{where(position)}: "
                     + (
-                        f"its {name} stands behind the first {self.max_length} tokens. "
+                        f"its {name} is not within the first {self.max_length} tokens. "
                         "Shorten the text, or raise data.max_length."
                         if cut
-                        else f"holds no {name}, so that there is nothing to fill. "
-                        f"Write {name} in the place of a word."
+                        else f"contains no {name}, so that there is nothing to fill in. "
+                        f"Write {name} in place of a word."
                     )
                 )
         return values

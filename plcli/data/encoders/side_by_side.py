@@ -1,4 +1,4 @@
-"""Rows of several texts -> an entry of every text."""
+"""Encodes rows of several texts as one entry per text."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +10,12 @@ from plcli.data.encoders.text import TextEncoder
 
 
 class SideBySide:
-    """Encodes the texts of a row as entries of its own, each cut to a length."""
+    """Encodes each text of a row as a separate entry.
+
+    Args:
+        inner: the encoder of the texts, which truncates them.
+        texts: the number of texts per row.
+    """
 
     def __init__(self, inner: TextEncoder, texts: int) -> None:
         self.inner, self.texts = inner, texts
@@ -20,7 +25,7 @@ class SideBySide:
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
     ) -> dict[str, Sequence[Any]]:
-        """Encode rows of as many columns as a row has texts."""
+        """Encode rows with one column for each text."""
         texts = [text for row in zip(*cells, strict=True) for text in row]
         rows = np.repeat(np.arange(len(cells[0])), self.texts).tolist()
         return {**self.inner([texts], where), "row": rows}

@@ -1,4 +1,4 @@
-"""A source and a target -> the token ids of both, for models with an encoder and a decoder."""
+"""Encodes sources and targets for encoder-decoder models."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from plcli.data.encoders.text import TextEncoder
 
 
 class SourceTargetEncoder:
-    """Encodes sources, and targets where their length is given.
+    """Encodes sources, and targets if their length is given.
 
     Args:
-        tokenizer: of transformers; one with a second vocabulary takes it for targets.
-        max_length: tokens of a source at most.
-        target_max_length: tokens of a target at most; None where there are none.
-        prefix: stands before every source.
-        template: makes a source of several columns; None where there is one.
+        tokenizer: a tokenizer of transformers; a second vocabulary is used for targets.
+        max_length: maximum number of tokens per source.
+        target_max_length: maximum number of tokens per target; None without targets.
+        prefix: text before every source.
+        template: joins several columns to a source; None for a single column.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class SourceTargetEncoder:
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
     ) -> Mapping[str, Sequence[Any]]:
-        """Encode the columns of a source, and the target behind them."""
+        """Encode the columns of the source, followed by the column of targets if there is one."""
         inputs = cells if self.target_max_length is None else cells[:-1]
         texts = inputs[0] if self.template is None else templates.render(self.template, inputs)
         values = dict(self._sources([[self.prefix + text for text in texts]], where))

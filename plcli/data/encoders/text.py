@@ -1,4 +1,4 @@
-"""Texts or pairs of texts -> tokens, cut to a length or into windows."""
+"""Encodes texts or pairs of texts, truncated or cut into windows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
@@ -12,18 +12,19 @@ from plcli.errors import ModelError
 
 
 class TextEncoder:
-    """Encodes texts or pairs of texts, cut to a length or into windows.
+    """Encodes texts or pairs of texts, truncated or cut into windows.
 
     Args:
-        tokenizer: of transformers; a fast one is called past its Python wrapper.
-        max_length: tokens an entry at most.
-        pairs: whether two columns are given.
+        tokenizer: a tokenizer of transformers; the backend of a fast one is called directly.
+        max_length: maximum number of tokens per entry.
+        pairs: whether the rows are pairs of two columns.
         template: joins the columns to one text; see plcli.data.templates.
-        stride: tokens that a window repeats of the one before it; None cuts the row instead.
-        max_windows: windows a row at most; what follows them is cut.
+        stride: number of tokens that a window repeats of the window before it; None truncates the
+            row instead.
+        max_windows: maximum number of windows per row; the rest is cut.
 
     Raises:
-        ModelError: if windows are asked for and the tokenizer is not a fast one.
+        ModelError: if there is a stride, but the tokenizer is not a fast tokenizer.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class TextEncoder:
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
     ) -> Mapping[str, Sequence[Any]]:
-        """Encode one column of texts, two as pairs, or those of the template as one."""
+        """Encode one column of texts, two columns as pairs, or the columns of the template."""
         if self.template is not None:
             cells = [templates.render(self.template, cells)]
         texts = cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
@@ -86,22 +87,22 @@ class TextEncoder:
 
 
 def need_fast(tokenizer: Any, purpose: str) -> None:
-    """Check that a tokenizer says where in a text its tokens stand.
+    """Check that a tokenizer is a fast tokenizer, which returns offsets and windows.
 
     Raises:
-        ModelError: if it does not.
+        ModelError: if it is not.
     """
     if not tokenizer.is_fast:
         raise ModelError(
             f"pretrained: {purpose} need a tokenizer with a tokenizer.json, but "
-            f"{type(tokenizer).__name__} has none. Use another model, or save its tokenizer anew."
+            f"{type(tokenizer).__name__} has none. Use another model, or save its tokenizer again."
         )
 
 
 def set_truncation(
     tokenizer: Any, max_length: int, *, stride: int = 0, strategy: str = "longest_first"
 ) -> None:
-    """Let a fast tokenizer cut at so many tokens, without padding."""
+    """Set a fast tokenizer to truncate to `max_length` tokens, without padding."""
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.enable_truncation(
@@ -110,9 +111,11 @@ def set_truncation(
 
 
 def windows(encodings: Sequence[Any], *, most: int | None = None) -> tuple[list[int], list[Any]]:
-    """Return every window of cut encodings, in order, so many a row, and the position of its row.
+    """Return the row and the encoding of every window, in order.
 
-    The windows come after the positions.
+    Args:
+        encodings: the encoding of each row, with its overflowing windows.
+        most: maximum number of windows per row; None means all.
     """
     pairs = [
         (row, window)

@@ -1,7 +1,7 @@
-"""Words, or texts -> windows of tokens that know their words and, where given, their tags.
+"""Encodes words or texts as windows of tokens, with their words and optional tags.
 
-Labels stand on the first piece of a word. Of a word that stands in two windows or more, only the
-one counts where it has most context: there it is learned, scored and predicted.
+The label of a word is on its first token. A word in several windows counts only in the window with
+the most context on both sides: there it is trained on, scored and predicted.
 """
 
 import unicodedata
@@ -21,31 +21,33 @@ from plcli.data.tagging import read as read_spans
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 from plcli.pretrained.label_ids import IGNORED
 
-VERSION = 1  # of what is a word, and of the columns
+VERSION = 1  # of the definition of a word, and of the columns
 Numbers = npt.NDArray[np.int64]
-FAR = 1 << 30  # tokens of context: where the text begins or ends, none is missing
+FAR = 1 << 30  # tokens of context at the beginning or end of a text, where none is missing
 
 
 class WordEncoder:
     """Encodes words with tags, or texts with spans of characters, into windows.
 
-    Beside input_ids and row, each entry has start and end, where on the first pieces of words
-    stands what these words are of the row: a text's characters, or the words' own numbers;
-    elsewhere IGNORED. With tags there are labels as well, and on each row's first entry its true
-    spans (start, end and type, one after another), and counts: of spans that no run of whole words
-    is, and of tags that belong to no span. Words that no token stands for are counted too.
+    Besides input_ids and row, each entry has start and end. On the first token of a word they are
+    the characters of the word in the text, or the range of its index among the words; other tokens
+    have IGNORED. tokenless is the number of words without a token. With tags there are also labels;
+    spans, the true spans as a flat list of start, end and type; unaligned, the number of spans that
+    do not cover whole words; and strays, the number of I-x tags outside of any span. The first
+    entry of a row has the spans and numbers of the row.
 
     Args:
-        tokenizer: a fast one of transformers.
-        max_length: tokens a window at most.
-        stride: tokens that a window repeats of the one before it; by default a quarter.
-        words: whether rows are lists of words; else they are texts.
-        tagging: the tags; None where a split has none.
+        tokenizer: a fast tokenizer of transformers.
+        max_length: maximum number of tokens per window.
+        stride: number of tokens that a window repeats of the window before it; by default a
+            quarter.
+        words: whether rows are lists of words; otherwise they are texts.
+        tagging: the tag set; None for a split without tags.
         column: the column of tags or spans, for messages.
 
     Raises:
-        ModelError: if the tokenizer is not a fast one.
-        UsageError: if the windows do not move on.
+        ModelError: if the tokenizer is not a fast tokenizer.
+        UsageError: if max_length or stride leaves no room for new tokens in a window.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class WordEncoder:
         if stride is not None and not 0 <= stride < room:
             raise UsageError(
                 f"data.stride: got {stride}, expected 0 or more and below {room}, the tokens of a "
-                f"window of data.max_length {max_length} without the special ones."
+                f"window of data.max_length {max_length} without the special tokens."
             )
         self.tokenizer, self.max_length, self.words = tokenizer, max_length, words
         self.stride = room // 4 if stride is None else stride
@@ -86,10 +88,14 @@ class WordEncoder:
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
     ) -> Mapping[str, Sequence[Any]]:
-        """Encode the words or texts of some rows, and their tags or spans where given."""
+        """Encode the words or texts of rows, and their tags or spans if given.
+
+        Raises:
+            DataError: if a row has an unknown tag or label, or another number of tags than words.
+        """
         backend = self.tokenizer.backend_tokenizer
         backend.no_padding()
-        backend.enable_truncation(self.max_length, stride=self.stride)  # from the left to the right
+        backend.enable_truncation(self.max_length, stride=self.stride)  # windows from left to right
         encodings = backend.encode_batch(cells[0], is_pretokenized=self.words)
         values: dict[str, list[Any]] = {name: [] for name in self.columns}
         for number, (source, encoding) in enumerate(zip(cells[0], encodings, strict=True)):
@@ -117,7 +123,7 @@ class WordEncoder:
     def _labels(
         self, row: "_Row", source: Any, cell: Any, where: str
     ) -> tuple[Numbers, list[Span]]:
-        """Return the label ids of a row's words, and its true spans."""
+        """Return the label ids of the words of a row, and its true spans."""
         if self.words:
             return self._from_tags(row, source, cell, where)
         return self._from_spans(row, read_spans(cell, source, where, self.column), where)
@@ -136,7 +142,7 @@ class WordEncoder:
             if tag not in known:
                 raise DataError(
                     f"{where}: tag '{tag}' of word {number + 1} is not one of {listed(known)}."
-                    f"{did_you_mean(tag, known) or ' Mend it, or name all tags in data.labels.'}"
+                    f"{did_you_mean(tag, known) or ' Correct it, or name all in data.labels.'}"
                 )
         ids = np.array([known[tag] for tag in tags], np.int64)
         return ids[row.start], self.tagging.spans(ids.tolist())
@@ -147,13 +153,13 @@ class WordEncoder:
         assert self.tagging is not None
         types = {name: number for number, name in enumerate(self.tagging.types)}
         labels = np.full(len(row.start), self.tagging.ids[OUTSIDE])
-        true, free = [], 0
+        true, free = [], 0  # free: the first word after the spans so far
         for start, end, name in found:
             if name not in types:
                 raise DataError(
                     f"{where}: label '{name}' of the span {start}-{end} is not one of "
                     f"{listed(types)}."
-                    f"{did_you_mean(name, types) or ' Mend it, or name all tags in data.labels.'}"
+                    f"{did_you_mean(name, types) or ' Correct it, or name all in data.labels.'}"
                 )
             true.append((start, end, types[name]))
             first = max(free, int(np.searchsorted(row.end, start, side="right")))
@@ -164,15 +170,16 @@ class WordEncoder:
 
 
 class _Row:
-    """The windows of a row and the words that stand in them.
+    """The windows of a row, and the words in them.
 
     Args:
-        windows: encodings, in order.
-        source: the row's text, or its words.
-        step: tokens from the beginning of a window to that of the next.
+        windows: the encodings, in order.
+        source: the text or the words of the row.
+        step: number of tokens between the beginnings of two windows.
 
     Attributes:
-        start, end: int64 [words that have a token], the words' characters, or their own numbers.
+        start, end: int64 [words that have a token], the characters of each word, or the range of
+            its index among the words.
     """
 
     def __init__(self, windows: Sequence[Any], source: Any, *, step: int) -> None:
@@ -208,7 +215,14 @@ class _Row:
             self.end = self.start + 1
 
     def placed(self, values: Numbers) -> list[Numbers]:
-        """Put a number a word on the word's first piece, in the window where it counts."""
+        """Put the value of each word on its first token, in the window where the word counts.
+
+        Args:
+            values: int64 [words that have a token].
+
+        Returns:
+            int64 [tokens] for each window, IGNORED on other tokens.
+        """
         found = []
         for number, window in enumerate(self.windows):
             placed = np.full(max(1, len(window.ids)), IGNORED)
@@ -219,61 +233,61 @@ class _Row:
         return found
 
     def span(self, span: Span) -> Span:
-        """Turn a span of words that have tokens into one of characters, or of all words."""
+        """Convert a span of words that have tokens to one of characters, or of all words."""
         first, end, type_ = span
         return int(self.start[first]), int(self.end[end - 1]), type_
 
 
 def _in_text(text: str, word: Numbers, places: Numbers) -> tuple[Numbers, npt.NDArray[np.bool_]]:
-    """Return the tokens' characters without blanks around, and which tokens begin a word.
+    """Return the characters of tokens without surrounding spaces, and which tokens begin a word.
 
-    Words are the tokenizer's, and parted at punctuation where these are not: pieces of "Paris."
-    may be one word of a tokenizer that parts at blanks alone.
+    The words are those of the tokenizer, further split at punctuation: for a tokenizer that splits
+    only at spaces, "Paris." is one word.
     """
     trimmed, new = np.zeros_like(places), np.zeros(len(word), bool)
-    before, last = -2, 0  # the word and the end of the last token that is not blank
+    before, last = -2, 0  # word and end of the last token that is not only spaces
     for number, (start, end) in enumerate(places.tolist()):
         piece = text[start:end]
         start += len(piece) - len(piece.lstrip())
         end = start + len(piece.strip())
-        if start >= end:  # the mark of a word's beginning may be a token of its own
+        if start >= end:  # the mark of a beginning of a word may be a separate token
             continue
         trimmed[number] = start, end
         new[number] = (
             word[number] != before
             or start > last
-            or (_parts(text[start]) or _parts(text[last - 1]))
+            or (_is_punctuation(text[start]) or _is_punctuation(text[last - 1]))
             and start == last
         )
         before, last = word[number], end
     return trimmed, new
 
 
-def _parts(letter: str) -> bool:
+def _is_punctuation(letter: str) -> bool:
     return unicodedata.category(letter).startswith("P")
 
 
 @dataclass
 class Words:
-    """A row's words that have tokens: where each starts and ends, and a value of each."""
+    """The words of a row that have tokens: start, end and a value of each."""
 
     start: list[int]
     end: list[int]
     values: list[Any]
 
     def place(self, span: Span) -> Span:
-        """Turn a span of these words into one of characters, or of all words."""
+        """Convert a span of these words to one of characters, or of all words."""
         first, end, type_ = span
         return self.start[first], self.end[end - 1], type_
 
 
 def words_of(values: torch.Tensor, batch: Mapping[str, Any]) -> list[Words]:
-    """Return the values that stand on words, for each row of a batch.
+    """Return the values of the words of each row of a batch.
 
     Args:
         values: [windows, tokens].
-        batch: start and end, int64 [windows, tokens], as they are encoded; owners, int64 [windows],
-            the position of each window's row, ascending.
+        batch: start and end, int64 [windows, tokens], of a WordEncoder; owners, int64 [windows],
+            the row index of each window, ascending.
     """
     counted = batch["start"] != IGNORED
     owners = batch["owners"][:, None].expand_as(counted)[counted].cpu().numpy()
@@ -288,13 +302,13 @@ def words_of(values: torch.Tensor, batch: Mapping[str, Any]) -> list[Words]:
 def found_spans(
     tagging: Tagging, source: Any, row: Words, scores: Sequence[float]
 ) -> dict[str, Any]:
-    """Return a row's spans, and of words the tags.
+    """Return the spans of a row, and the tags if the row is a list of words.
 
     Args:
-        tagging: how tags spell spans.
-        source: the row: a text, or a list of words.
-        row: its tagged words.
-        scores: [tagged words], the probability of each one's tag.
+        tagging: the tag set.
+        source: the text or the list of words of the row.
+        row: the tagged words of the row.
+        scores: [tagged words], the probability of each tag.
     """
     words = None if isinstance(source, str) else source
     text = source if words is None else " ".join(words)
@@ -321,7 +335,7 @@ def found_spans(
 
 
 def _tags(tagging: Tagging, words: Sequence[str], row: Words, places: Sequence[Span]) -> list[str]:
-    """Return a tag for every word; one without a token has that of the span around it, or O."""
+    """Return the tag of every word; a word without a token has that of the span around it, or O."""
     tags = [OUTSIDE] * len(words)
     for start, end, type_ in places:
         tags[start:end] = [tagging.names[tagging.tag(type_, first=False)]] * (end - start)

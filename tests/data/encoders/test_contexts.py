@@ -166,20 +166,20 @@ def test_the_tokens_of_an_answer_are_counted() -> None:
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        ('["b"]', r"holds \[\"b\"\], which is not in the form of SQuAD\. Write \{\"text\""),
-        ('{"text": ["b"]}', "not in the form of SQuAD"),
-        ('{"text": "b", "answer_start": 2}', "not in the form of SQuAD"),
+        ('["b"]', r"contains \[\"b\"\], which is not in SQuAD format\. Write \{\"text\""),
+        ('{"text": ["b"]}', "not in SQuAD format"),
+        ('{"text": "b", "answer_start": 2}', "not in SQuAD format"),
         ('{"text": ["b"], "answer_start": []}', r"1 text and 0 answer_start\. Give one "),
         ('{"text": ["b"], "answer_start": [-2]}', "answer_start -2; expected a number from 0"),
         ('{"text": ["b"], "answer_start": [2.0]}', r"answer_start 2\.0; expected a number"),
         ('{"text": ["b"], "answer_start": [true]}', "answer_start True; expected a number"),
-        ('{"text": [""], "answer_start": [2]}', "holds the answer '', which is no text"),
-        ('{"text": [5], "answer_start": [2]}', "holds the answer 5, which is no text"),
+        ('{"text": [""], "answer_start": [2]}', "contains the answer '', which is not text"),
+        ('{"text": [5], "answer_start": [2]}', "contains the answer 5, which is not text"),
         (
             '{"text": ["b c"], "answer_start": [4]}',
-            r"'b c' stands at 4 in the context, where 'c d' stands\. It stands at 2\. Count char",
+            r"'b c' is at 4 in the context, but 'c d' is there\. It is at 2\. Count char",
         ),
-        ('{"text": ["x"], "answer_start": [900]}', r"where '' stands\. It stands nowhere in the"),
+        ('{"text": ["x"], "answer_start": [900]}', r"but '' is there\. It is not in the"),
     ],
 )
 def test_bad_answers_are_refused_with_their_row(cell: str, said: str) -> None:

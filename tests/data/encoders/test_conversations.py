@@ -118,14 +118,14 @@ def test_the_bytes_of_a_conversation_are_those_of_its_text() -> None:
 
 def test_an_answer_that_cannot_be_found_is_refused() -> None:
     with pytest.raises(
-        DataError, match=r"here, row 1: the chat template writes what stands before"
+        DataError, match=r"here, row 1: the chat template changes the text before"
     ):
         encoded(TALK, FORGETFUL)
 
 
 def test_what_a_template_refuses_is_told_with_its_words() -> None:
     with pytest.raises(
-        DataError, match=r"row 1: the chat template does not take it: Conversations begin with a us"
+        DataError, match=r"row 1: the chat template does not accept it: Conversations begin with a us"
     ):
         encoded(TALK, STRICT)
 
@@ -138,13 +138,13 @@ def test_a_tokenizer_without_a_template_is_refused() -> None:
 @pytest.mark.parametrize(
     ("messages", "said"),
     [
-        ({"role": "user"}, r'row 1: holds .*, not a list of messages. Write \[{"role": "user"'),
-        ([], r"row 1: holds '\[\]', not a list of messages"),
-        (["hello"], r"row 1, message 1: needs a role and a content, but holds 'hello'"),
-        ([{"content": "hello"}], r"message 1: needs a role and a content, but holds content"),
+        ({"role": "user"}, r'row 1: contains .*, not a list of messages. Write \[{"role": "user"'),
+        ([], r"row 1: contains '\[\]', not a list of messages"),
+        (["hello"], r"row 1, message 1: needs a role and a content, but has 'hello'"),
+        ([{"content": "hello"}], r"message 1: needs a role and a content, but has content"),
         ([{"role": "user", "content": 7}], r"message 1: its content is 7, not text"),
         ([{"role": "user"}], r"message 1: its content is None, not text"),
-        (TALK[:1], r"row 1: no message has the role 'assistant', so that nothing is to be learnt"),
+        (TALK[:1], r"row 1: no message has the role 'assistant', so that there is nothing to train"),
     ],
 )
 def test_what_is_no_conversation_is_refused(messages: Any, said: str) -> None:
@@ -176,5 +176,5 @@ def test_a_conversation_is_continued_by_the_answer_to_its_last_question(messages
 
 
 def test_a_conversation_of_answers_has_nothing_to_answer() -> None:
-    with pytest.raises(DataError, match=r"here, row 1: holds answers alone"):
+    with pytest.raises(DataError, match=r"here, row 1: contains only answers"):
         prompts([json.dumps(TALK[1:2])], conversations=True)

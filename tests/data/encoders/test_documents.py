@@ -189,7 +189,7 @@ def test_a_text_file_is_taken_apart_as_it_is_asked_for(
 
 def test_a_paragraph_is_named_by_its_first_line(tmp_path: Path) -> None:
     (tmp_path / "prose.txt").write_bytes(b"one\n\ntwo\nthr\0ee\n")
-    with pytest.raises(DataError, match=r"prose.txt, line 3: column 'text' holds a NUL"):
+    with pytest.raises(DataError, match=r"prose.txt, line 3: column 'text' contains a NUL"):
         load(str(tmp_path / "prose.txt"), {"text": Kind.TEXT}, documents="paragraphs")
 
 
