@@ -1,8 +1,8 @@
-"""PlCLI: Lightning's command line, with the facts from data to model and the checks of both.
+"""PlCLI: extends LightningCLI with checks, run folders and facts passed from data to model.
 
-The flow of a command: parse -> hardware and run checked -> trainer -> data -> facts -> model ->
-run. Facts come from the training split in fit, and from the artefact or checkpoint in validate,
-test and predict; a value that contradicts them is refused.
+The order of a command: parse, check the hardware and the run, make the trainer, the data and, with
+the facts, the model, then run. Facts come from the training split in fit, and from the artefact or
+checkpoint in validate, test and predict. A value that contradicts a fact is refused.
 """
 
 import argparse
@@ -62,11 +62,11 @@ class PlCLI(LightningCLI):
         self.plan = plan
         self.command = plan.arguments.command
         self.console = Console()
-        self.weights_come_by_pretrained = False
+        self.loaded_by_pretrained = False
         logs.quiet_libraries()
         set_dumper("yaml", yaml_core.dump)
         set_parsing_settings(**allowlist.parsing_settings())
-        # Some values are read by jsonargparse's YAML 1.1 loader, whatever loader is set.
+        # jsonargparse parses some values with its YAML 1.1 loader, regardless of the one set
         loader: Any = get_yaml_default_loader()  # type: ignore[no-untyped-call]  # jsonargparse
         loader.yaml_implicit_resolvers = yaml_core.resolvers()
         super().__init__(
@@ -79,20 +79,20 @@ class PlCLI(LightningCLI):
 
     # parsing
 
-    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # only the chosen one's parser is built
-        """Return the chosen command; its method's own arguments are plcli's business."""
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # only the parser of the chosen command is built
+        """Return the chosen command, and the arguments of its method that plcli sets itself."""
         own = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
         return {self.command: own | {"ckpt_path", "weights_only", "verbose", "return_predictions"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the sections that have no class_path, and the numbers of threads."""
+        """Add the sections without a class_path, and the thread options."""
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
         parser.add_lightning_class_args(FiniteNumbers, "numbers")
         for name in ("threads", "interop_threads"):
             parser.add_argument(f"--{name}", type=int | None, default=None)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the plan's command line; an error is one message.
+        """Parse the command line of the plan, and reduce any error to one message.
 
         Raises:
             UsageError: if a value is missing or of the wrong type.
@@ -117,16 +117,18 @@ class PlCLI(LightningCLI):
         )
 
     def _names(self, section: str) -> Mapping[str, Any]:
-        """Return the constructor arguments of a section's class; none where it is left out."""
+        """Return the constructor arguments of a section's class; empty without the section."""
         cls = self._class(section)
         return {} if cls is None else parameters(cls)
 
     # checks
 
     def before_instantiate_classes(self) -> None:
-        """Check what can be checked before anything is read.
+        """Check the config and the hardware before any data is read, then fill in values.
 
-        Then let values follow that are written once.
+        Raises:
+            UsageError: if the config is not valid or contains a hidden secret.
+            MachineError: if the hardware is not available.
         """
         checks.check_all(self.values.as_dict())
         if self.command == "fit":
@@ -143,13 +145,13 @@ class PlCLI(LightningCLI):
             )
         self.resolved = secrets.hide(self.resolved)
         if self.command == "fit":
-            self._take_run_folder()
-        self._follow()
+            self._use_run_folder()
+        self._fill_in()
 
     def _resolve(self) -> dict[str, Any]:
-        """Return the whole config as plain values.
+        """Return the complete config as plain values.
 
-        Files are named by absolute paths, so that it holds from anywhere.
+        Paths are absolute, so that the config is valid in any working directory.
         """
         parser = self._parser(self.command)
         values: dict[str, Any] = yaml_core.parse_value(
@@ -166,7 +168,7 @@ class PlCLI(LightningCLI):
                 arguments[key] = absolute(arguments[key])
         return values
 
-    def _take_run_folder(self) -> None:
+    def _use_run_folder(self) -> None:
         run = self.plan.run
         if self.values.trainer.fast_dev_run or run is None:
             self.plan.run = None
@@ -174,23 +176,28 @@ class PlCLI(LightningCLI):
         if run.config.exists() and (self.plan.checkpoint is not None or run.finished):
             changed = differences(load_yaml(run.config), self.resolved)
             if changed and not self.plan.allows_changes:
-                ways = "" if run.finished else ", or --resume allow-changes"
+                kind = "a finished" if run.finished else "an unfinished"
+                others = (
+                    " or another --run"
+                    if run.finished
+                    else ", another --run or --resume allow-changes"
+                )
                 raise UsageError(
-                    f"{run.folder}: holds {'a finished' if run.finished else 'an unfinished'} run "
-                    f"of another config; give the same one or another --run{ways}.{below(changed)}"
+                    f"{run.folder}: contains {kind} run with a different config. "
+                    f"Use the same config{others}.{below(changed)}"
                 )
         if run.finished:
             self.console.print(f"{run.folder}: done.")
             raise SystemExit(0)
         self.values.trainer.default_root_dir = str(run.folder)
 
-    def _follow(self) -> None:
-        """Let the tokenizer follow the model, the seed the run, and facts the weights."""
+    def _fill_in(self) -> None:
+        """Fill in the tokenizer of the model, the seed of the run and the facts of the weights."""
         data = self.values.get("data")
         model = self.values.model
         names = self._names("data")
         if self.command != "fit":
-            self._take_facts()
+            self._set_saved_facts()
         if "tokenizer" in names and data.init_args.tokenizer is None:
             data.init_args.tokenizer = model.init_args.get("pretrained") or _tokenizer_of(
                 model.init_args.get("init_from")
@@ -204,8 +211,12 @@ class PlCLI(LightningCLI):
         seed = self.values.seed_everything
         return SEED if isinstance(seed, bool) else int(seed)
 
-    def _take_facts(self) -> None:
-        """Give model and data what the weights' training data told."""
+    def _set_saved_facts(self) -> None:
+        """Set the arguments of model and data to the facts saved with the weights.
+
+        Raises:
+            ModelError: if the classes do not accept the facts.
+        """
         plan = self.plan
         self.state = checkpoint_io.load(plan.checkpoint) if plan.checkpoint is not None else None
         found, where = facts.of_weights(plan, self.state)
@@ -216,32 +227,32 @@ class PlCLI(LightningCLI):
         try:
             self._parser(self.command).validate(self.values)
         except (TypeError, ValueError, KeyError) as error:
-            said = parser_errors.explain(str(error))
+            reason = parser_errors.explain(str(error))
             weights = plan.checkpoint or (plan.artefact and plan.artefact.folder)
             raise ModelError(
-                f"{weights}: does not hold what its class takes: {said} "
+                f"{weights}: has values that its class does not accept: {reason} "
                 "Copy it again from its source."
             ) from None
         arguments = self.values.model.init_args
-        beside_others = plan.checkpoint is not None and arguments.get("lora") is not None
+        is_lora_checkpoint = plan.checkpoint is not None and arguments.get("lora") is not None
         if (
             plan.artefact is not None
-            and not beside_others  # a checkpoint holds what was learnt and what it stood beside
+            and not is_lora_checkpoint  # which has the base weights, too
             and "pretrained" in arguments
             and plan.artefact.loads_by_pretrained
         ):
             arguments.pretrained = str(plan.artefact.folder)
-            self.weights_come_by_pretrained = True
+            self.loaded_by_pretrained = True
             if "tokenizer" in self._names("data"):
                 self.values.data.init_args.tokenizer = str(plan.artefact.folder)
             for key in ("architecture", "init_from", "lora", "freeze"):
                 if key in arguments:
-                    arguments[key] = None  # what the weights were made of
+                    arguments[key] = None  # these only apply before training
 
     def _set_facts(
         self, section: str, found: Mapping[str, Any], *, source: str, where: str
     ) -> None:
-        """Set the arguments of a section's class that are facts."""
+        """Set the constructor arguments of a section's class that are facts."""
         cls = self._class(section)
         assert cls is not None
         if "init_args" not in self.values[section]:
@@ -276,7 +287,9 @@ class PlCLI(LightningCLI):
             self.datamodule = self._instantiate(data=values.data).data
             data = data_contract(self.datamodule)
             if self.plan.arguments.texts and not data.offers("predict_values"):
-                raise UsageError(f"{self.values.data.class_path} takes no text to predict.")
+                raise UsageError(
+                    f"{self.values.data.class_path} does not accept texts. Give --input FILE."
+                )
             if self.plan.arguments.texts:
                 data.predict_values(self.plan.arguments.texts, source="the command line")
             if self.command == "fit":
@@ -284,22 +297,22 @@ class PlCLI(LightningCLI):
                 found = facts.of_data(data, name)
                 self._set_facts("model", found, source="the data", where=name)
         elif self.plan.arguments.texts or "input" in self.plan.arguments.options:
-            raise UsageError("the model brings its own data, so that no input can be given.")
+            raise UsageError("the model has its own data. Remove --input and the texts.")
         self.checkpoints.facts = found
-        torch.manual_seed(self._seed())  # weights do not depend on what reading the data drew
+        torch.manual_seed(self._seed())  # initial weights do not depend on random draws of the data
         self.model = self._instantiate(model=values.model).model
-        self._hand_over()
+        self._pass_objects()
         self._load_weights()
 
-    def _hand_over(self) -> None:
-        """Give the model what it cannot be told by plain values: the tokenizer; and the seed."""
+    def _pass_objects(self) -> None:
+        """Pass the seed and the tokenizer to the model."""
         model, data = module_contract(self.model), data_contract(self.datamodule)
         model.use_seed(self._seed())
         if model.offers("use_tokenizer") and data.loaded_tokenizer is not None:
             model.use_tokenizer(data.loaded_tokenizer)
 
     def _instantiate(self, **sections: Any) -> Namespace:
-        """Instantiate sections; the parser wraps what a constructor says, and it is unwrapped."""
+        """Instantiate sections, and unwrap a PlcliError that a constructor raised."""
         try:
             made: Namespace = self._parser(self.command).instantiate(_namespace(**sections))
         except ValueError as error:
@@ -308,7 +321,7 @@ class PlCLI(LightningCLI):
                 cause = cause.__cause__ or cause.__context__
             if cause is None and "can't allocate memory" in str(error):
                 raise MachineError(
-                    f"{', '.join(sections)}: this machine has not enough memory for it. "
+                    f"{', '.join(sections)}: not enough memory on this machine. "
                     "Choose smaller sizes."
                 ) from None
             raise (cause or error) from None
@@ -323,7 +336,7 @@ class PlCLI(LightningCLI):
         defaults: dict[str, Any] = {
             "enable_progress_bar": bar,
             "enable_model_summary": False,
-            "log_every_n_steps": 10,  # so that small data has a curve, too
+            "log_every_n_steps": 10,  # so that small data also gets a curve
             "logger": self.metrics_csv or False,
         }
         given = self.values.trainer
@@ -369,7 +382,7 @@ class PlCLI(LightningCLI):
                 raise ModelError(
                     f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last}"
                 ) from None
-        elif plan.artefact is not None and not self.weights_come_by_pretrained:
+        elif plan.artefact is not None and not self.loaded_by_pretrained:
             artefact.load_state(plan.artefact, self.model)
 
     # commands
@@ -417,7 +430,7 @@ class PlCLI(LightningCLI):
 
 
 def _tokenizer_of(run: str | None) -> str | None:
-    """Return the folder of a run's tokenizer."""
+    """Return the folder with the tokenizer of a run."""
     return None if run is None else str(artefact_folder(run))
 
 

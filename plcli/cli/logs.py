@@ -1,6 +1,6 @@
-"""Where log lines go, and what is kept out of sight.
+"""Sets up logging, and silences harmless warnings of libraries.
 
-They go to standard error and, once there is a run folder, to its train.log.
+Log lines go to standard error and, once there is a run folder, also to its train.log.
 """
 
 import logging
@@ -22,42 +22,48 @@ LOUD = (
     "huggingface_hub",
 )
 HARMLESS = (  # (message, why it is harmless)
-    (r".*`SpearmanCorrcoef` will save all targets.*", "two numbers a row; scores.py says so"),
+    (
+        r".*`SpearmanCorrcoef` will save all targets.*",
+        "two numbers per row, as documented in scores.py",
+    ),
     (
         r".*does not have many workers.*",
-        "batches come from a memory map; workers would not speed them up",
+        "batches come from a memory map, so workers would not help",
     ),
-    (r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*", "lightning calls torch's older name"),
+    (
+        r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+        "Lightning uses a deprecated name of torch",
+    ),
     (
         r".*The number of training batches .* is smaller than the logging interval.*",
-        "small data; metrics.csv has the epochs",
+        "small data; metrics.csv still has every epoch",
     ),
     (
         r".*Detected call of `lr_scheduler.step\(\)` before `optimizer.step\(\)`.*",
-        "a step that gradient scaling skipped",
+        "gradient scaling skipped a step",
     ),
-    (r".*Checkpoint directory .* exists and is not empty.*", "a run that goes on"),
+    (r".*Checkpoint directory .* exists and is not empty.*", "a resumed run"),
     (
         r".*The given buffer is not writable.*",
-        "rows are read from a read-only memory map and copied",
+        "rows are copied from a read-only memory map",
     ),
     (
         r".*`weights_only` was not set, defaulting to.*",
-        "our own files are read with weights_only=True",
+        "plcli loads its own files with weights_only=True",
     ),
     (r".*Precision 16-mixed is not supported by the model summary.*", "the summary is not shown"),
-    (r".*`training_step` returned `None`.*", "a module of the user's own may do so"),
+    (r".*`training_step` returned `None`.*", "the user's own module may do so"),
     (
         r".*Found \d+ module\(s\) in eval mode at the start of training.*",
-        "frozen parts are meant to be in eval mode",
+        "frozen parts are in eval mode on purpose",
     ),
 )
 
 
 class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # no arguments on Python 3.10
-    """Writes to what sys.stderr is now.
+    """Writes to the current sys.stderr.
 
-    So lines stand above a progress bar that captures it.
+    A progress bar replaces sys.stderr, and then prints log lines above itself.
     """
 
     def __init__(self) -> None:
@@ -74,7 +80,7 @@ def set_up() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    for name in LOUD:  # some speak while they are imported
+    for name in LOUD:  # some log while they are imported
         logging.getLogger(name).setLevel(logging.ERROR)
     own = logging.getLogger("plcli")
     own.setLevel(logging.INFO)
@@ -88,9 +94,9 @@ def set_up() -> None:
 
 
 def quiet_libraries() -> None:
-    """Silence what the libraries below repeat.
+    """Silence the loggers and harmless warnings of libraries.
 
-    Called once they are imported, as they set their own levels then.
+    Call this after they are imported, because they set their own levels on import.
     """
     for name in LOUD:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -100,12 +106,14 @@ def quiet_libraries() -> None:
 
 def to_file(path: Path) -> None:
     """Append plcli's log lines to a file as well."""
-    logging.raiseExceptions = False  # a full disk is told once, by what could not be saved
+    logging.raiseExceptions = (
+        False  # a full disk is reported once, by the file that could not be saved
+    )
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger("plcli").addHandler(handler)
 
 
 def silence() -> None:
-    """Say warnings and errors only, on a rank other than the first."""
+    """Log only warnings and errors, on every rank except rank 0."""
     logging.getLogger("plcli").setLevel(logging.WARNING)

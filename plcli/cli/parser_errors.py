@@ -1,4 +1,4 @@
-"""jsonargparse's many lines -> one message: which key, what was got, what is expected."""
+"""Reduces an error of jsonargparse to one message: the key, the value and what is expected."""
 
 import importlib
 import re
@@ -10,10 +10,13 @@ from plcli.errors import did_you_mean, suggest
 
 
 def explain(error: str) -> str:
-    """Make one message of a parser's many lines: which key, what was got, what is wanted.
+    """Return one message for an error of the parser: the key, the value and what is expected.
+
+    Args:
+        error: the text of the error, which has many lines.
 
     Raises:
-        UsageError: for what may not be imported; its message stands elsewhere.
+        UsageError: if a class may not be imported.
     """
     blocks = re.split(r'Parser key "([^"]+)"', error)
     keys = list(dict.fromkeys(blocks[1::2]))
@@ -22,9 +25,9 @@ def explain(error: str) -> str:
         allowlist.check(denied[1], key)
     if required := re.search(r'Key "([^"]+)" is required', error):
         name = required[1].split(".", 1)[-1]
-        return f"'{name}' is missing. Give it in a config (--config FILE) or as --{name} VALUE."
+        return f"'{name}' is missing. Set it in a config (--config FILE) or with --{name} VALUE."
     if missing := re.search(r"the following arguments are required: (.+)", error):
-        return f"{key}: '{missing[1].strip()}' is missing. Give it in a config, below {key}."
+        return f"{key}: '{missing[1].strip()}' is missing. Set it in a config, under {key}."
     if unknown := re.search(
         r"Option '([^']+)' is not accepted|unrecognized arguments: --([\w.]+)", error
     ):
@@ -38,11 +41,18 @@ def explain(error: str) -> str:
 def _unknown_option(name: str, key: str, error: str) -> str:
     paths = re.findall(r"class_path='([\w.]+)'|class_path '([\w.]+)'", error)
     names = parameters(import_class("".join(paths[-1]), key)) if paths else {}
-    return f"unknown key '{key}.{name}'.{suggest(name.split('.')[0], names, owner='Valid are')}"
+    return (
+        f"unknown key '{key}.{name}'.{suggest(name.split('.')[0], names, owner='Valid keys are')}"
+    )
 
 
 def _wrong_type(key: str, block: str, error: str) -> str:
-    """Explain the innermost value that is of a wrong type; block is what is said of it."""
+    """Explain the innermost value that has a wrong type.
+
+    Args:
+        key: the key of the value.
+        block: the part of the error about that key.
+        error: the whole text of the error."""
     given = re.search(r"(?:Given value|Got value|Unable to load config|path but): ?(.+)", error)
     inner = re.search(r"(?s)(.*?)(?:Given value|Got value): (.+?)(?:\. Got value|\n|$)", block)
     if inner is not None:
@@ -57,9 +67,7 @@ def _wrong_type(key: str, block: str, error: str) -> str:
     )
     wanted = dict.fromkeys(choices or names.get(name, name) for name, choices in found)
     if not set(wanted) - {"null"} and re.search(r"dot import path|subclass of", block):
-        example = (
-            ", such as torch.optim.AdamW" if "optim" in key else " of the kind that belongs here"
-        )
+        example = ", such as torch.optim.AdamW" if "optim" in key else " of a suitable type"
         wanted = {f"a class{example}": None}
         kinds = re.findall(r"Subtypes: .*?<class '(plcli\.[\w.]+)'>", block)
         if kinds and is_dataclass(cls := import_class(kinds[-1], key)):
@@ -73,6 +81,6 @@ def _wrong_type(key: str, block: str, error: str) -> str:
 
 
 def _example(cls: type) -> str:
-    """Return a mapping that gives a dataclass, with the default of its first field."""
+    """Return an example mapping for a dataclass: its first field with the default."""
     name, parameter = next(iter(parameters(cls).items()))
     return f"{{{name}: {parameter.default}}}"

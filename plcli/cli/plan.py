@@ -1,4 +1,4 @@
-"""The plan of a command: which run, which weights, which config."""
+"""The plan of a command: its run, weights and config."""
 
 import json
 import logging
@@ -23,20 +23,20 @@ from plcli.runs.predictions import check_output
 logger = logging.getLogger(__name__)
 
 RESUME = ("auto", "never", "must", "allow-changes")
-RUN_VARIABLE = "PLCLI_RUN"  # tells the ranks that a run starts which folder the first rank chose
+RUN_VARIABLE = "PLCLI_RUN"  # passes the run folder from rank 0 to the ranks that it starts
 
 
 @dataclass
 class Plan:
-    """What a command is to do.
+    """The plan of a command.
 
     Attributes:
         arguments: the command line.
         fragments: the user's config values, lowest precedence first.
-        base: what the run or the artefact says, below them.
-        run: the run folder; None where nothing is to be kept.
-        artefact: the model/ folder to load; None for fit, and for a run that is not finished.
-        checkpoint: the checkpoint to load instead of the artefact's weights, or to go on from.
+        base: the values saved with the run or artefact, which have lower precedence.
+        run: the run folder; None if nothing is saved.
+        artefact: the artefact to load; None for fit, and for an unfinished run.
+        checkpoint: the checkpoint to load instead of the artefact, or to resume from.
     """
 
     arguments: Arguments
@@ -48,17 +48,17 @@ class Plan:
 
     @property
     def allows_changes(self) -> bool:
-        """Whether a run may go on with another config or other data."""
+        """Whether a run may resume with a changed config or changed data."""
         return self.arguments.options.get("resume") == "allow-changes"
 
     @property
     def merged(self) -> dict[str, Any]:
-        """The values of all config files and of overrides of a class or of its own arguments."""
+        """The values of all configs, and the overrides of a class or its direct arguments."""
         return self._merge([*self.base, *self.fragments])
 
     @property
     def typed(self) -> dict[str, Any]:
-        """What the user gave: the same without what a run or an artefact says."""
+        """The values given by the user: `merged` without those of a run or artefact."""
         return self._merge(self.fragments)
 
     def _merge(self, fragments: list[Fragment]) -> dict[str, Any]:
@@ -74,9 +74,9 @@ class Plan:
         return merge(layers)
 
     def command_line(self) -> list[str]:
-        """Return the arguments for the parser.
+        """Return the arguments for the parser: configs as JSON, then overrides.
 
-        Configs as JSON, then overrides, in the order of precedence.
+        Both are in the order of precedence, lowest first.
         """
         return [
             self.arguments.command,
@@ -96,7 +96,11 @@ class Plan:
 
 
 def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
-    """Choose the run folder."""
+    """Choose the run folder of a fit, and the checkpoint to resume from.
+
+    Raises:
+        UsageError: if the options do not fit the state of the run folder.
+    """
     resume = arguments.options.get("resume")
     if resume not in (None, *RESUME):
         known = f"{', '.join(RESUME[:-1])} or {RESUME[-1]}"
@@ -107,38 +111,46 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
     )
     if "RANK" in os.environ and "run" not in arguments.options and RUN_VARIABLE not in os.environ:
         raise UsageError(
-            "several processes were started: "
-            "name the run folder with --run, so that all use the same one."
+            "several processes were started without a run folder. "
+            "Name it with --run, so that all of them use the same one."
         )
     if run.finished and resume != "auto":
         raise UsageError(
             f"{run.folder}: this run is finished. Score it with `plcli test --run {run.folder}`, "
-            "train anew in another folder (another --run, or none), or remove the folder. "
-            "`--resume auto` takes a finished run for done."
+            "train in another folder (another --run, or none), or remove the folder. "
+            "With `--resume auto` a finished run is not an error."
         )
     if run.config.exists() and not fragments:
         fragments = [entered(str(run.config), load_yaml(run.config))]
     last = run.checkpoints / "last.ckpt"
     checkpoint, damaged = atomic_files.first_whole([last, run.checkpoints / "previous.ckpt"])
-    for path, said in damaged.items():
-        logger.warning("%s: is damaged (%s); %s is taken instead", path, said, checkpoint)
+    for path, reason in damaged.items():
+        logger.warning("%s: is damaged (%s); using %s instead", path, reason, checkpoint)
     if resume == "must" and checkpoint is None:
-        raise UsageError(f"--resume must: {last} is not there to go on from.")
+        raise UsageError(
+            f"--resume must: there is no checkpoint to resume from at {last}. Check --run, or use "
+            "--resume auto to start a new run."
+        )
     if resume == "never" and run.config.exists() and RUN_VARIABLE not in os.environ:
         raise UsageError(
-            f"--resume never: a run stands in {run.folder}. "
+            f"--resume never: {run.folder} already contains a run. "
             "Name another folder with --run, or remove it."
         )
     return Plan(arguments, fragments, run=run, checkpoint=checkpoint)
 
 
 def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
-    """Find the run whose weights validate, test or predict use."""
+    """Find the run whose weights validate, test or predict use.
+
+    Raises:
+        UsageError: if no run is named, or the config names other weights than the run has.
+        ModelError: if the run or its artefact cannot be used.
+    """
     folder = arguments.options.get("run")
     if folder is None and not fragments:
         raise UsageError(
-            f"which model? Name a run: `plcli {arguments.command} --run runs/...`, or a config "
-            "with --config."
+            f"no model given. Name a run with `plcli {arguments.command} --run runs/...`, or a "
+            "config with --config."
         )
     if "output" in arguments.options:
         check_output(Path(arguments.options["output"]))
@@ -158,9 +170,9 @@ def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
 
 
 def _saved(run: Run, artefact: Artefact | None) -> Fragment:
-    """Return what a run says of model and data.
+    """Return the model and data sections saved with a run.
 
-    Of its trainer only the precision, as the machine may be another.
+    Of the trainer section only the precision is kept, as this may be a different machine.
     """
     if run.config.exists():
         values = load_yaml(run.config)
@@ -173,7 +185,9 @@ def _saved(run: Run, artefact: Artefact | None) -> Fragment:
     assert artefact is not None
     card = artefact.card
     if not card.get("model"):
-        raise ModelError(f"{run.model}: its plcli.json names no model. Copy the folder again.")
+        raise ModelError(
+            f"{run.model}: its plcli.json does not name a model. Copy the folder again."
+        )
     return entered(str(run.model), {key: card[key] for key in ("model", "data") if card.get(key)})
 
 
@@ -194,6 +208,6 @@ def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:
         if key.startswith(decisive) and not same:
             assert plan.run is not None
             raise UsageError(
-                f"model.{key}: {value} is asked for, but the weights of {plan.run.folder} "
-                f"are of {stored.get(key, 'none')}. Leave the key away, or train another run."
+                f"model.{key}: got {value}, but the weights of {plan.run.folder} were trained with "
+                f"{stored.get(key, 'none')}. Remove the key, or train another run."
             )

@@ -1,4 +1,4 @@
-"""plcli predict: which rows are predicted, and where the predictions go."""
+"""plcli predict: selects the rows to predict and the destination of the predictions."""
 
 import logging
 import sys
@@ -19,15 +19,15 @@ logger = logging.getLogger(__name__)
 
 
 def take_input(arguments: Arguments, init_args: Namespace, class_path: str) -> None:
-    """Let --input, or the test split where nothing else is named, be the rows to predict.
+    """Set the rows to predict: --input, or the test split if nothing else is given.
 
     Args:
-        arguments: the command line; standard input becomes its texts.
-        init_args: of the data class, changed in place.
-        class_path: of the data class, for messages.
+        arguments: the command line; the lines of standard input become its texts.
+        init_args: the arguments of the data class, changed in place.
+        class_path: the path of the data class, for messages.
 
     Raises:
-        UsageError: if nothing is named, or two things are.
+        UsageError: if there is no input, or both a file and texts are given.
     """
     source = arguments.options.get("input")
     if source is not None and arguments.texts:
@@ -41,13 +41,13 @@ def take_input(arguments: Arguments, init_args: Namespace, class_path: str) -> N
             raise UsageError("--input -: standard input is empty.")
     elif source is not None:
         if "predict" not in init_args:
-            raise UsageError(f"--input {source}: {class_path} takes no input.")
+            raise UsageError(f"--input {source}: {class_path} does not accept an input file.")
         init_args.predict = source
     elif not arguments.texts and init_args.get("predict") is None and "predict" in init_args:
         init_args.predict = init_args.get("test")
         if init_args.predict is None:
-            raise UsageError("what is to be predicted? Give --input FILE, --input - or a text.")
-        logger.info("predicting the test split; --input FILE names another file")
+            raise UsageError("nothing to predict. Give --input FILE, --input - or a text.")
+        logger.info("predicting the test split; use --input FILE to predict another file")
 
 
 def predict(
@@ -67,12 +67,12 @@ def predict(
 
 
 def output_of(arguments: Arguments, run: Run | None, source: Any) -> Sink | Lines:
-    """Return what takes the predictions.
+    """Return the destination of the predictions.
 
     Args:
-        arguments: the command line: a file that it names, or standard output for its texts.
-        run: the run whose predictions folder takes them else.
-        source: of the rows; the next free file there is named after it.
+        arguments: the command line. With --output it is that file, for texts standard output.
+        run: the run, whose predictions/ folder is used otherwise.
+        source: the source of the rows, which names the file in that folder.
     """
     output = arguments.options.get("output")
     if output is not None:

@@ -1,4 +1,4 @@
-"""Before a fit trains: the run folder is made, or that of the run that is resumed is checked."""
+"""Creates the run folder before training, or checks the run to resume."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,8 @@ from plcli.training.state import RunRecord
 
 logger = logging.getLogger(__name__)
 
-STATES = 3  # of the weights' size: the weights and AdamW's two means
-COPIES = 2  # of a state at least: the one that stands, and the next one
+STATES = 3  # size of a checkpoint in weights: the weights and the two moments of AdamW
+COPIES = 2  # minimum number of checkpoints: the current one, and the next while it is written
 
 
 def resume(
@@ -28,28 +28,28 @@ def resume(
     config: Mapping[str, Any],
     allows_changes: bool,
 ) -> list[str]:
-    """Check that a run that is resumed has the same data, and take its metrics over.
+    """Check that the data of a resumed run are unchanged, and restore its metrics.csv.
 
     Args:
         run: the run folder.
-        checkpoint: what is resumed from.
-        record: what the data are now.
-        facts: what they tell the model now.
+        checkpoint: the checkpoint to resume from.
+        record: the record of the run with the current data fingerprints.
+        facts: the current facts.
         config: the resolved config.
-        allows_changes: whether the data may be others.
+        allows_changes: whether the data may have changed.
 
     Returns:
-        What has changed, where that is allowed.
+        The differences of data, facts and config since the run started.
 
     Raises:
-        UsageError: if the data have changed and may not.
+        UsageError: if the data have changed and this is not allowed.
         ModelError: if best.ckpt is damaged, or metrics.csv has lost lines.
     """
     best = run.checkpoints / "best.ckpt"
-    if best.exists() and (said := atomic_files.damage(best)) is not None:
+    if best.exists() and (reason := atomic_files.damage(best)) is not None:
         raise ModelError(
-            f"{best}: cannot be loaded as a checkpoint ({said}). Remove it: the run then goes "
-            "on, and keeps the best of the epochs that follow."
+            f"{best}: cannot be loaded as a checkpoint ({reason}). Remove it to resume the run, "
+            "which then saves the best of the remaining epochs."
         )
     before = checkpoint_io.load(checkpoint)["plcli"]
     changed = [
@@ -58,8 +58,8 @@ def resume(
     ]
     if changed and not allows_changes:
         raise UsageError(
-            f"{run.folder}: the data are others than when this run began. Give the same data, "
-            f"another --run, or --resume allow-changes.{below(changed)}"
+            f"{run.folder}: the data have changed since this run started. Use the same data, "
+            f"another --run or --resume allow-changes.{below(changed)}"
         )
     assert record.metrics_csv is not None
     record.metrics_csv.resume(before["metrics_csv"])
@@ -67,20 +67,20 @@ def resume(
 
 
 def make_folder(run: Run, *, weights: int) -> None:
-    """Make the run folder, and check that its disk has room for checkpoints.
+    """Create the run folder, and check that its disk has enough space for checkpoints.
 
     Args:
         run: the run folder.
-        weights: bytes of the weights.
+        weights: size of the weights in bytes.
 
     Raises:
-        MachineError: if it cannot be made, or there is no room.
+        MachineError: if it cannot be created, or there is not enough space.
     """
     try:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MachineError(
-            f"--run {run.folder}: cannot be made ({error.strerror}). Name another folder."
+            f"--run {run.folder}: cannot be created ({error.strerror}). Name another folder."
         ) from None
     atomic_files.sweep(run.folder, run.checkpoints)
     needed = weights * STATES * COPIES + checkpoint_io.ROOM
@@ -91,31 +91,31 @@ def make_folder(run: Run, *, weights: int) -> None:
 def announce(
     run: Run, checkpoint: Path | None, *, again: bool, changed: Sequence[str], times: str
 ) -> None:
-    """Say where the run stands, what it is resumed from, and what it keeps.
+    """Log the run folder, the checkpoint to resume from, and which checkpoints are saved.
 
     Args:
         run: the run folder.
-        checkpoint: what is resumed from.
-        again: whether a run without a checkpoint stood there.
-        changed: what has changed since it began.
-        times: when it saves.
+        checkpoint: the checkpoint to resume from.
+        again: whether the folder already contains a run, without a checkpoint.
+        changed: the differences since the run started.
+        times: when last.ckpt is saved, in words.
     """
     logger.info("run folder: %s", run.folder)
     if checkpoint is not None:
-        logger.info("%s: goes on from checkpoints/%s", run.folder, checkpoint.name)
+        logger.info("%s: resuming from checkpoints/%s", run.folder, checkpoint.name)
     elif again:
-        logger.info("%s: starts again, no checkpoint was saved", run.folder)
+        logger.info("%s: starting over, as no checkpoint was saved", run.folder)
     for difference in changed:
-        logger.warning("changed since this run began: %s", difference)
+        logger.warning("changed since this run started: %s", difference)
     logger.info(
-        "keeps in %s: best.ckpt, last.ckpt (%s) and, until the run is finished, the one before it",
+        "checkpoints in %s: best.ckpt, last.ckpt (%s) and, while training, previous.ckpt",
         run.checkpoints,
         times,
     )
 
 
 def _changes(what: str, before: Any, now: Any) -> list[str]:
-    """Return `what.key: before -> now` for every key that differs, values shortened."""
+    """Return `what.key: before -> now` with shortened values for every key that differs."""
     return [
         f"{what}.{key}: {_short(before.get(key))} -> {_short(now.get(key))}"
         for key in sorted(before.keys() | now.keys())

@@ -1,4 +1,4 @@
-"""Class names without dots: those of the tasks, and of torch's optimizers."""
+"""Completes class names without dots: the classes of tasks, and the optimizers of torch."""
 
 import importlib
 import inspect
@@ -31,9 +31,9 @@ def task_class_path(name: str) -> str:
 
 
 def optimizer_class_path(name: str) -> str:
-    """Return the dotted path of an optimizer of torch; other names are left as they are.
+    """Return the dotted path of a torch optimizer; other names are returned unchanged.
 
-    Other packages that are installed have optimizers of the same names.
+    Only torch is searched, as other installed packages have optimizers with the same names.
     """
     import torch
 

@@ -104,7 +104,7 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_it_is_used(
     damaged(stopped, run, content[: int(len(content) * part)])
     ended = fork(*FIT, run, folder=stopped.parent)
     assert f"{run}/checkpoints/last.ckpt: is damaged (" in ended.said
-    assert f"{run}: goes on from checkpoints/previous.ckpt" in ended.said
+    assert f"{run}: resuming from checkpoints/previous.ckpt" in ended.said
     assert result_of(stopped.parent / run) == result_of(stopped.parent / "whole")
 
 

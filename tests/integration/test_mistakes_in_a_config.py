@@ -32,11 +32,12 @@ COMMAND_LINES = {
     ),
     "test without a run": (
         ["test"],
-        "which model? Name a run: `plcli test --run runs/...`, or a config with --config.",
+        "no model given. Name a run with `plcli test --run runs/...`, or a config with --config.",
     ),
     "predict without a run": (
         ["predict", "where is my parcel"],
-        "which model? Name a run: `plcli predict --run runs/...`, or a config with --config.",
+        "no model given. Name a run with `plcli predict --run runs/...`, or a config with "
+        "--config.",
     ),
     "a run that is not there": (
         ["test", "--run", "nowhere"],

@@ -36,14 +36,14 @@ USES = {
     "another model class": (
         ("test", "--model", "SimpleLinearModel"),
         2,
-        f"model.class_path: {LINEAR}.SimpleLinearModel is asked for, but the weights of run are of "
-        f"{TEXT}.TextClassifier. Leave the key away, or train another run.",
+        f"model.class_path: got {LINEAR}.SimpleLinearModel, but the weights of run were "
+        f"trained with {TEXT}.TextClassifier. Remove the key, or train another run.",
     ),
     "another architecture": (
         ("test", "--model.architecture.hidden_size", "64"),
         2,
-        "model.init_args.architecture.hidden_size: 64 is asked for, but the weights of run are of "
-        "32. Leave the key away, or train another run.",
+        "model.init_args.architecture.hidden_size: got 64, but the weights of run were trained "
+        "with 32. Remove the key, or train another run.",
     ),
     "data of another task": (
         ("test", "--data", "TableData"),
@@ -112,8 +112,8 @@ def test_other_pretrained_weights_than_those_of_the_run_are_refused(
     result = plcli("test", "--run", "tuned", "--model.pretrained", "bert-base-uncased")
     assert (result.code, message(result)) == (
         2,
-        "plcli: model.init_args.pretrained: bert-base-uncased is asked for, but the weights of "
-        f"tuned are of {start}. Leave the key away, or train another run.\n",
+        "plcli: model.init_args.pretrained: got bert-base-uncased, but the weights of "
+        f"tuned were trained with {start}. Remove the key, or train another run.\n",
     )
 
 

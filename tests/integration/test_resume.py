@@ -77,7 +77,7 @@ def test_an_unfinished_run_goes_on_and_says_so(
     plcli: Command, linear_run: FinishedRun, unfinished: Path
 ) -> None:
     result = plcli("fit", "-c", linear_run.config, "--run", "here")
-    assert "here: goes on from checkpoints/last.ckpt\n" in result.err
+    assert "here: resuming from checkpoints/last.ckpt\n" in result.err
 
 
 def test_an_unfinished_run_is_finished_then(
@@ -88,7 +88,7 @@ def test_an_unfinished_run_is_finished_then(
 
 
 def test_an_unfinished_run_needs_no_config_to_go_on(plcli: Command, unfinished: Path) -> None:
-    assert "goes on" in plcli("fit", "--run", "here").err
+    assert "resuming from" in plcli("fit", "--run", "here").err
 
 
 def test_the_saved_config_may_be_given_to_go_on(plcli: Command, unfinished: Path) -> None:
@@ -97,7 +97,7 @@ def test_the_saved_config_may_be_given_to_go_on(plcli: Command, unfinished: Path
 
 def test_the_log_file_says_that_a_run_goes_on(plcli: Command, unfinished: Path) -> None:
     plcli("fit", "--run", "here")
-    assert "goes on from" in (unfinished / "train.log").read_text()
+    assert "resuming from" in (unfinished / "train.log").read_text()
 
 
 def test_the_log_file_keeps_the_lines_from_before(plcli: Command, unfinished: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_run_that_was_stopped_in_its_first_epoch_starts_again_and_says_so(
     stop(0, KeyboardInterrupt)
     plcli("fit", "-c", linear_config, "--run", "here")
     result = plcli("fit", "-c", linear_config, "--run", "here")
-    assert "here: starts again, no checkpoint was saved\n" in result.err
+    assert "here: starting over, as no checkpoint was saved\n" in result.err
 
 
 def test_a_run_goes_on_after_a_bug_in_an_epoch(
@@ -170,7 +170,7 @@ def test_a_run_goes_on_after_a_bug_in_an_epoch(
     stop(1, ZeroDivisionError)
     with pytest.raises(ZeroDivisionError):
         plcli("fit", "-c", linear_config, "--run", "here")
-    assert "goes on" in plcli("fit", "-c", linear_config, "--run", "here").err
+    assert "resuming from" in plcli("fit", "-c", linear_config, "--run", "here").err
 
 
 def test_a_run_that_goes_on_takes_the_best_epoch_of_before(
@@ -194,8 +194,8 @@ def test_another_config_is_refused_with_the_difference(
     result = plcli("fit", "-c", linear_run.config, "--run", "here", *words)
     assert (result.code, message(result)) == (
         2,
-        "plcli: here: holds an unfinished run of another config; give the same one or another "
-        "--run, or --resume allow-changes.\n"
+        "plcli: here: contains an unfinished run with a different config. Use the same config, "
+        "another --run or --resume allow-changes.\n"
         "  data.init_args.batch_size: 32 -> 7\n"
         "  trainer.max_epochs: 2 -> 5\n",
     )
@@ -255,8 +255,8 @@ def test_resume_never_refuses_an_unfinished_run(plcli: Command, unfinished: Path
     result = plcli("fit", "--run", "here", "--resume", "never")
     assert (result.code, message(result)) == (
         2,
-        "plcli: --resume never: a run stands in here. Name another folder with --run, or remove "
-        "it.\n",
+        "plcli: --resume never: here already contains a run. Name another folder with --run, or "
+        "remove it.\n",
     )
 
 
@@ -269,16 +269,17 @@ def test_resume_must_refuses_a_new_folder(plcli: Command, linear_config: Path) -
     result = plcli("fit", "-c", linear_config, "--run", "here", "--resume", "must")
     assert (result.code, message(result)) == (
         2,
-        "plcli: --resume must: here/checkpoints/last.ckpt is not there to go on from.\n",
+        "plcli: --resume must: there is no checkpoint to resume from at "
+        "here/checkpoints/last.ckpt. Check --run, or use --resume auto to start a new run.\n",
     )
 
 
 def test_resume_must_goes_on(plcli: Command, unfinished: Path) -> None:
-    assert "goes on" in plcli("fit", "--run", "here", "--resume", "must").err
+    assert "resuming from" in plcli("fit", "--run", "here", "--resume", "must").err
 
 
 def test_resume_auto_goes_on(plcli: Command, unfinished: Path) -> None:
-    assert "goes on" in plcli("fit", "--run", "here", "--resume", "auto").err
+    assert "resuming from" in plcli("fit", "--run", "here", "--resume", "auto").err
 
 
 def test_resume_auto_starts_in_a_new_folder(plcli: Command, linear_config: Path) -> None:
@@ -349,7 +350,7 @@ def test_a_run_goes_on_after_sigterm(plcli: Command, linear_config: Path, stop: 
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     stop(1, terminate)
     plcli("fit", "-c", linear_config, "--run", "here")
-    assert "goes on" in plcli("fit", "-c", linear_config, "--run", "here").err
+    assert "resuming from" in plcli("fit", "-c", linear_config, "--run", "here").err
 
 
 def test_a_stopped_run_leaves_no_model(plcli: Command, linear_config: Path, stop: Stop) -> None:

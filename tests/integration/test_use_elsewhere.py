@@ -151,7 +151,7 @@ def test_a_model_folder_without_anything_to_predict_says_so(
     result = plcli("predict", "--run", linear_model)
     assert (result.code, message(result)) == (
         2,
-        "plcli: what is to be predicted? Give --input FILE, --input - or a text.\n",
+        "plcli: nothing to predict. Give --input FILE, --input - or a text.\n",
     )
 
 
