@@ -117,15 +117,14 @@ def test_the_bytes_of_a_conversation_are_those_of_its_text() -> None:
 
 
 def test_an_answer_that_cannot_be_found_is_refused() -> None:
-    with pytest.raises(
-        DataError, match=r"here, row 1: the chat template changes the text before"
-    ):
+    with pytest.raises(DataError, match=r"here, row 1: the chat template changes the text before"):
         encoded(TALK, FORGETFUL)
 
 
 def test_what_a_template_refuses_is_told_with_its_words() -> None:
     with pytest.raises(
-        DataError, match=r"row 1: the chat template does not accept it: Conversations begin with a us"
+        DataError,
+        match=r"row 1: the chat template does not accept it: Conversations begin with a us",
     ):
         encoded(TALK, STRICT)
 
@@ -144,7 +143,10 @@ def test_a_tokenizer_without_a_template_is_refused() -> None:
         ([{"content": "hello"}], r"message 1: needs a role and a content, but has content"),
         ([{"role": "user", "content": 7}], r"message 1: its content is 7, not text"),
         ([{"role": "user"}], r"message 1: its content is None, not text"),
-        (TALK[:1], r"row 1: no message has the role 'assistant', so that there is nothing to train"),
+        (
+            TALK[:1],
+            r"row 1: no message has the role 'assistant', so that there is nothing to train",
+        ),
     ],
 )
 def test_what_is_no_conversation_is_refused(messages: Any, said: str) -> None:
