@@ -390,13 +390,13 @@ class TextData(SplitData):
         return self._blocks[split]
 
     def describe(self, split: str) -> str:
-        """Rows, their blocks, and how many of them are cut; tasks add their classes."""
+        """Return the number of rows or blocks, with the truncated and empty ones."""
         rows, blocks = self.split(split).row_numbers, self.blocks(split)
         cut = int(self.encoded(split).truncated[rows].sum()) if blocks is None else blocks.num_cut
         empty = len(self.empty(split))
-        said = f", {cut} cut to {self.limit}" if cut else ""
-        said += f", {empty} with an empty text (data.empty_text)" if empty else ""
-        return (super().describe(split) if blocks is None else f"{split}: {blocks}") + said
+        notes = f", {cut} cut to {self.limit}" if cut else ""
+        notes += f", {empty} with an empty text (data.empty_text)" if empty else ""
+        return (super().describe(split) if blocks is None else f"{split}: {blocks}") + notes
 
     def save_pretrained(self, folder: Path) -> None:
         """Save what a reader of the artefact needs of the data: the tokenizer."""

@@ -49,7 +49,7 @@ class Encoded:
     """
 
     def __init__(self, file: ArrowFile, *, tokenizer: Any, rows: int) -> None:
-        self._file, self._taken, table = file, 0, file.table
+        self._file, self._num_read, table = file, 0, file.table
         self._ragged = {
             field.name: _Ragged(table.column(field.name))
             for field in table.schema
@@ -89,8 +89,8 @@ class Encoded:
     def flat(self, name: str, rows: npt.NDArray[np.int64] | None) -> npt.NDArray[Any]:
         """Return the concatenated values of a list column for some entries, or for all."""
         column = self._file.table.column(name)
-        taken = column if rows is None else column.take(pa.array(rows))
-        values: npt.NDArray[Any] = pc.list_flatten(taken).to_numpy()
+        selected = column if rows is None else column.take(pa.array(rows))
+        values: npt.NDArray[Any] = pc.list_flatten(selected).to_numpy()
         return values
 
     def entries(
@@ -131,10 +131,10 @@ class Encoded:
             )
         return batch
 
-    def _count(self, taken: int) -> None:
-        self._taken += taken
-        if self._taken >= BATCH_ROWS:
-            self._taken = 0
+    def _count(self, num_entries: int) -> None:
+        self._num_read += num_entries
+        if self._num_read >= BATCH_ROWS:
+            self._num_read = 0
             self._file.release()
 
     def padded(

@@ -325,7 +325,7 @@ def test_another_template_is_encoded_anew(tmp_path: Path) -> None:
 
 
 def test_a_template_that_is_broken_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"data\.text: '\{message' has a '\{' alone"):
+    with pytest.raises(UsageError, match=r"data\.text: '\{message' has an unpaired '\{'"):
         TextClassificationData(train="x.csv", text="{message")
 
 

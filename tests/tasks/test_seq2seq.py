@@ -671,7 +671,7 @@ def test_a_model_that_does_not_fit_is_refused(settings: dict[str, Any], message:
     [
         ({"source": "a", "template": "{b}"}, r"data\.source and data\.template: both define"),
         ({"target": "source"}, r"data\.target: the column 'source' is also an i"),
-        ({"template": "{source"}, r"data\.template: '\{source' has a '\{' alone"),
+        ({"template": "{source"}, r"data\.template: '\{source' has an unpaired '\{'"),
         ({"target_max_length": 1}, r"data\.target_max_length: got 1, expected 2 or more\."),
     ],
 )
