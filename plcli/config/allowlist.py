@@ -1,8 +1,8 @@
-"""What a config, an artefact or an environment variable may name to be imported, and what not.
+"""The allowlist for class paths in configs, artefacts and environment variables.
 
-A config may come from a stranger, so that its class paths are checked before anything is imported:
-they have to stand in a few packages, and outside their parts that load or run code. More packages
-are let in by `--allow-import` on the command line alone.
+A config may come from a stranger, so its class paths are checked before anything is imported. They
+must be inside a few packages, and outside the parts of these packages that load or run code. Only
+`--allow-import` on the command line allows more packages.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from typing import Any
 from plcli.errors import UsageError, did_you_mean
 
 PACKAGES = ("plcli", "lightning", "torch", "torchmetrics", "transformers")
-DENIED = (  # parts of them that run commands, load code or unpickle, and hold nothing to train with
+DENIED = (  # parts that run commands, load code or unpickle, and contain nothing to train with
     "lightning.app",
     "lightning.data",
     "lightning.fabric.cli",
@@ -47,20 +47,20 @@ _more: tuple[str, ...] = ()
 
 
 def allow(packages: Iterable[str]) -> None:
-    """Let the class paths of more packages in, for this command.
+    """Allow class paths of more packages, for this command.
 
     Raises:
-        UsageError: if a name is none that Python could import, or would undo the check.
+        UsageError: if a name is not a valid package name, or would disable the check.
     """
     global _more
     packages = tuple(packages)
     for package in packages:
         if not all(part.isidentifier() for part in package.split(".")):
             raise UsageError(
-                f"--allow-import {package}: is no name of a package. Give it as in `import NAME`."
+                f"--allow-import {package}: is not a package name. Write it as in `import NAME`."
             )
         if package.split(".")[0] == "jsonargparse":
-            raise UsageError(f"--allow-import {package}: would undo this very check. Leave it out.")
+            raise UsageError(f"--allow-import {package}: would disable this check. Remove it.")
     _more = packages
 
 
@@ -70,10 +70,14 @@ def allowed() -> tuple[str, ...]:
 
 
 def check(path: str, key: str) -> None:
-    """Check that a dotted path may be imported; `key` says in messages where it stands.
+    """Check that a dotted path may be imported.
+
+    Args:
+        path: the dotted path.
+        key: the key that contains it, for messages.
 
     Raises:
-        UsageError: if it may not, with the option that lets it.
+        UsageError: if it may not be imported; the message names the option that allows it.
     """
     if not is_shipped(path):
         return
@@ -87,11 +91,11 @@ def check(path: str, key: str) -> None:
         )
     private = any(part.startswith("_") for part in path.split("."))
     if private or any(_inside(path, part) for part in DENIED):
-        raise UsageError(f"{key}: '{path}' is not for a config to name. {remedy}")
+        raise UsageError(f"{key}: '{path}' may not be named in a config. {remedy}")
 
 
 def is_shipped(path: str) -> bool:
-    """Whether a path is not let in by the command line, so that it is held to every rule."""
+    """Whether a path is not covered by --allow-import, so that all rules apply to it."""
     return not any(_inside(path, package) for package in _more)
 
 
@@ -99,7 +103,7 @@ def check_all(values: Any, where: str) -> None:
     """Check every class path in nested values.
 
     Raises:
-        UsageError: for the first that may not be imported.
+        UsageError: for the first one that may not be imported.
     """
     for key, path in class_paths(values):
         if isinstance(path, str) and "." in path:
@@ -124,9 +128,9 @@ def _inside(path: str, package: str) -> bool:
 
 
 def parsing_settings() -> dict[str, Any]:
-    """Return the same rule for jsonargparse, which imports what is named in other ways."""
+    """Return the same rules as settings for jsonargparse, which has more ways to import a class."""
     return {
         "import_path_denylist": ["*", *DENIED],
         "import_path_allowlist": list(allowed()),
-        "instantiate_subclass_spec_in_any": False,  # where anything goes, nothing is made
+        "instantiate_subclass_spec_in_any": False,  # never instantiate where any type is accepted
     }

@@ -1,6 +1,7 @@
-"""Every key of a config checked against the constructors of the classes that it names.
+"""Checks every key of a config against the constructors of the classes that it names.
 
-It stands here because jsonargparse explains misspelt names in fifty lines."""
+jsonargparse would report a misspelt name in fifty lines.
+"""
 
 import difflib
 import importlib
@@ -28,9 +29,9 @@ def check_keys(
 
     Args:
         values: the file's values.
-        merged: the values of all files, where class paths are found that this file leaves out.
-        source: the file's name for messages.
-        classes: the fixed classes of sections such as trainer.
+        merged: the merged values of all files, for class paths that this file does not contain.
+        source: the name of the file, for messages.
+        classes: the fixed class of each section such as trainer.
 
     Raises:
         UsageError: for the first unknown key or class, with the nearest valid name.
@@ -91,15 +92,15 @@ def _check_names(cls: type, values: Any, where: str, key: str, merged: Any) -> N
 
 
 def _names_class(key: str) -> bool:
-    """Whether a key is `class_path` or `init_args`, or nearly so."""
+    """Whether a key is `class_path` or `init_args`, or a misspelling of one."""
     return bool(difflib.get_close_matches(key, CLASS_KEYS, cutoff=0.8))
 
 
 def check_all(values: Any) -> None:
-    """Check every class of a parsed config, as deep as it stands, before one is made.
+    """Check every class of a parsed config, at any depth, before one is instantiated.
 
     Raises:
-        UsageError: if one is none, or may not be imported.
+        UsageError: if one does not exist, or may not be imported.
     """
     for key, path in allowlist.class_paths(values):
         if isinstance(path, str) and "." in path:
@@ -107,10 +108,10 @@ def check_all(values: Any) -> None:
 
 
 def check_pair(merged: Mapping[str, Any]) -> None:
-    """Check that model and data are for one task, as far as their classes say which.
+    """Check that model and data are for the same task, if their classes name one.
 
     Raises:
-        UsageError: if they are not, with the data class that fits the model.
+        UsageError: if they are not; the message names the data class that fits the model.
     """
     classes = {
         section: import_class(value["class_path"], f"{section}.class_path")
@@ -119,19 +120,19 @@ def check_pair(merged: Mapping[str, Any]) -> None:
         and isinstance(value, Mapping)
         and "." in str(value.get("class_path"))
     }
-    asked, given = (getattr(classes.get(section), "task", None) for section in ("model", "data"))
-    if asked is None or given is None or asked == given:
+    expected, got = (getattr(classes.get(section), "task", None) for section in ("model", "data"))
+    if expected is None or got is None or expected == got:
         return
     model, data = classes["model"], classes["data"]
     fitting = [
         name
         for name, value in vars(importlib.import_module(model.__module__)).items()
         if inspect.isclass(value) and value.__module__ == model.__module__ and value is not model
-        if getattr(value, "task", None) == asked
+        if getattr(value, "task", None) == expected
     ]
     use = f" Use data.class_path {model.__module__}.{fitting[0]}." if fitting else ""
     raise UsageError(
-        f"{model.__name__} is for {asked}, but {data.__name__} gives data for {given}.{use}"
+        f"{model.__name__} is for {expected}, but {data.__name__} provides data for {got}.{use}"
     )
 
 

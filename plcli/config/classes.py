@@ -1,4 +1,4 @@
-"""Classes that a config names: found, imported, and the parameters of their constructors."""
+"""Imports the classes that a config names, and reads the parameters of their constructors."""
 
 import importlib
 import inspect
@@ -11,7 +11,11 @@ from plcli.errors import UsageError, did_you_mean
 
 
 def import_class(class_path: str, key: str) -> type:
-    """Import a class by its dotted path; `key` says in messages where the path stands.
+    """Import a class by its dotted path.
+
+    Args:
+        class_path: the dotted path.
+        key: the key that contains it, for messages.
 
     Raises:
         UsageError: if it may not be imported, or there is no such module or class.
@@ -22,7 +26,7 @@ def import_class(class_path: str, key: str) -> type:
         module = importlib.import_module(module_name) if module_name else None
     except ModuleNotFoundError as error:
         if error.name and not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there; something that it imports is not
+            raise  # the module exists, but something that it imports does not
         parent = module_name.rpartition(".")[0]
         near = _modules_below(parent) if parent else []
         raise UsageError(
@@ -40,7 +44,7 @@ def import_class(class_path: str, key: str) -> type:
         )
     if not inspect.isclass(value) and allowlist.is_shipped(class_path):
         raise UsageError(f"{key}: '{class_path}' is a function. Name a class.")
-    return value  # type: ignore[no-any-return]  # a class, or a function that makes one
+    return value  # type: ignore[no-any-return]  # a class, or a function that returns one
 
 
 def _modules_below(package: str) -> list[str]:
@@ -63,14 +67,14 @@ def parameters(cls: type) -> dict[str, inspect.Parameter]:
 
 
 def nested(parameter: inspect.Parameter) -> type | None:
-    """Return the dataclass whose fields a parameter's value has; None where it has none."""
+    """Return the dataclass in a parameter's annotation; None if there is none."""
     annotation = parameter.annotation
     choices = (annotation, *typing.get_args(annotation))
     return next((each for each in choices if inspect.isclass(each) and is_dataclass(each)), None)
 
 
 def takes_any(cls: type) -> bool:
-    """Whether a constructor takes **kwargs, so that its names cannot be checked here."""
+    """Whether a constructor takes **kwargs, so that names cannot be checked here."""
     return any(
         p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(cls).parameters.values()
     )

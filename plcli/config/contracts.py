@@ -1,9 +1,8 @@
-"""What plcli asks of the classes that a config names, beside what Lightning asks.
+"""The members that plcli uses of a user's classes, in addition to those that Lightning requires.
 
-Every part is optional: `module_contract` and `data_contract` give a class's own member where it has
-one of the form that is written here, and else the default, so that nobody else has to look. A
-member of that name and another form is the user's own business: it is left alone, and a line says
-so once.
+Every member is optional. `module_contract` and `data_contract` return the class's own member if it
+has the form that is defined here, and the default otherwise. A member with the same name and
+another form is not used, and this is logged once.
 """
 
 import inspect
@@ -19,16 +18,16 @@ SPLITS = {"train": "train", "validation": "val", "test": "test", "predict": "pre
 
 
 class ModuleContract(Protocol):
-    """What plcli asks of a LightningModule.
+    """The members that plcli uses of a LightningModule.
 
     Attributes:
-        task: what it is for; a data module of another task is refused. None fits any.
-        monitor: the validation metric that chooses the best epoch, and its direction; None takes
-            val_loss where it is logged.
-        results: the numbers and tables of the last evaluation of `val` and `test`; without them the
-            logged metrics are taken.
-        adapter_base: what a model that is saved as an adapter stands on; None where it is whole.
-        parts: the parts of its network by depth, for gradual unfreezing; None where there are none.
+        task: its task; a data module of another task is refused. None fits any task.
+        monitor: the validation metric that determines the best epoch, and its direction; None uses
+            val_loss if it is logged.
+        results: the numbers and tables of the last evaluation of `val` and `test`; the logged
+            metrics are used if there are none.
+        adapter_base: the base model of an adapter; None if the whole model is saved.
+        parts: the parts of its network by depth, for gradual unfreezing; None if it has none.
     """
 
     task: str | None
@@ -38,31 +37,31 @@ class ModuleContract(Protocol):
     parts: Any
 
     def offers(self, part: str) -> bool:
-        """Whether the module has a part of its own."""
+        """Whether the module defines a member itself."""
 
     def artefact_facts(self) -> Mapping[str, Any]:
-        """Return what else the artefact's plcli.json says of the model."""
+        """Return additional entries for the artefact's plcli.json."""
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the weights and what others need to load them; else the state is saved."""
+        """Write the weights and the files needed to load them; by default the state is saved."""
 
     def use_gradient_norm(self, norm: Any) -> None:
-        """Take the norm of this step's gradient, a scalar tensor, before it is clipped."""
+        """Receive the norm of this step's gradient, a scalar tensor, before it is clipped."""
 
     def use_tokenizer(self, tokenizer: Any) -> None:
-        """Take the data's tokenizer, before anything is generated."""
+        """Receive the tokenizer of the data, before anything is generated."""
 
     def use_seed(self, seed: int) -> None:
-        """Take the run's seed, for what is drawn while predicting or generating."""
+        """Receive the seed of the run, for sampling in prediction and generation."""
 
 
 class DataContract(Protocol):
-    """What plcli asks of a LightningDataModule.
+    """The members that plcli uses of a LightningDataModule.
 
     Attributes:
-        task: what it has rows for; None fits any model.
-        shares_rows_out: whether it shares rows out among processes itself.
-        loaded_tokenizer: its tokenizer, which the model is given; None where it has none.
+        task: the task of its rows; None fits any model.
+        shares_rows_out: whether it distributes the rows over processes itself.
+        loaded_tokenizer: its tokenizer, which is passed to the model; None if it has none.
     """
 
     task: str | None
@@ -70,38 +69,38 @@ class DataContract(Protocol):
     loaded_tokenizer: Any
 
     def offers(self, part: str) -> bool:
-        """Whether the data module has a part of its own."""
+        """Whether the data module defines a member itself."""
 
     def facts(self) -> Mapping[str, Any]:
-        """Return plain values by the names of the model's constructor arguments."""
+        """Return plain values, keyed by the names of constructor arguments of the model."""
 
     def has(self, split: str) -> bool:
         """Whether there is a train, validation, test or predict split."""
 
     def columns(self, split: str) -> Mapping[str, Any]:
-        """Return the columns of a split; those to predict are the inputs."""
+        """Return the columns of a split; those of the predict split are the inputs."""
 
     def fingerprints(self) -> Mapping[str, str]:
         """Return a fingerprint of the source of each split that was read."""
 
     def predict_values(self, texts: Sequence[str], *, source: str) -> None:
-        """Predict texts that were typed, or JSON objects, instead of a file."""
+        """Use texts or JSON objects from the command line as the rows to predict."""
 
     def first_batch(self, split: str) -> Any:
-        """Return a batch of a split's first rows, to try it."""
+        """Return a batch of the first rows of a split, for a check before training."""
 
     def describe(self, split: str) -> str:
-        """Return a line on a split for the log."""
+        """Return a description of a split, one line for the log."""
 
     def leaks(self) -> Sequence[str]:
-        """Return warnings about rows that stand in several splits."""
+        """Return warnings about rows that are in several splits."""
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write what belongs to the artefact, such as a tokenizer."""
+        """Write the files of the data that belong to the artefact, such as a tokenizer."""
 
 
 class _Missing:
-    """Stands for a part that a class does not have."""
+    """Sentinel for a member that a class does not have."""
 
 
 def _plain(kind: type | tuple[type, ...]) -> Callable[[Any], bool]:
@@ -128,7 +127,7 @@ def _are_results(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(each, dict) for each in value.values())
 
 
-MODULE_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {  # the form, and the default
+MODULE_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {  # check of the form, and default
     "task": (_plain(str), None),
     "monitor": (_is_monitor, None),
     "results": (_are_results, {}),
@@ -154,11 +153,11 @@ DATA_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {
     "leaks": (_method(), list),
     "save_pretrained": (_method(Path()), lambda folder: None),
 }
-_told: set[tuple[str, str]] = set()
+_logged: set[tuple[str, str]] = set()
 
 
 class _Filled:
-    """A module or data module whose missing parts are filled with the defaults."""
+    """A module or data module with defaults for its missing members."""
 
     def __init__(
         self, owner: Any, forms: Mapping[str, tuple[Callable[[Any], bool], Any]], **defaults: Any
@@ -170,10 +169,10 @@ class _Filled:
         if value is _Missing or self._forms[part][0](value):
             return value
         owner = self._owner if isinstance(self._owner, type) else type(self._owner)
-        if (owner.__qualname__, part) not in _told:
-            _told.add((owner.__qualname__, part))
+        if (owner.__qualname__, part) not in _logged:
+            _logged.add((owner.__qualname__, part))
             logger.info(
-                "%s.%s is not of the form that plcli would use, so that it is left alone",
+                "%s.%s does not have the form that plcli expects, so it is not used",
                 owner.__qualname__,
                 part,
             )
@@ -192,15 +191,15 @@ class _Filled:
 
 
 def module_contract(module: Any) -> ModuleContract:
-    """Return a LightningModule, or a class of one, by what plcli asks of it."""
+    """Return the contract of a LightningModule or of its class, with defaults filled in."""
     return cast(ModuleContract, _Filled(module, MODULE_FORMS))
 
 
 def data_contract(data: Any, module: Any = None) -> DataContract:
-    """Return a LightningDataModule, or a class of one, by what plcli asks of it.
+    """Return the contract of a LightningDataModule or of its class, with defaults filled in.
 
     Args:
-        data: the data module; None where the module brings its own data.
+        data: the data module; None if the module has its own data.
         module: the LightningModule.
     """
     owner = module if data is None else data

@@ -1,8 +1,8 @@
-"""Config files: read as YAML 1.2 core values, inheritance and `fit:` blocks opened, keys checked.
+"""Reads config files as YAML 1.2 core values, resolves `config:` and `fit:` blocks, checks keys.
 
-The parser proper is jsonargparse's. What stands here is what it lets pass or explains badly:
-duplicate keys, words such as `no` and `12:30` that YAML 1.1 takes for something else, and misspelt
-names: every key is checked against its class.
+jsonargparse parses the merged config. This module handles what jsonargparse accepts or reports
+badly: duplicate keys, words such as `no` and `12:30` that YAML 1.1 does not read as text, and
+misspelt keys.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,8 +17,8 @@ from plcli.config.yaml_core import Loader
 from plcli.errors import UsageError, did_you_mean, listed
 
 MOST_BYTES = 1_000_000  # of a config file
-MOST_NODES = 100_000  # of a config: far more than anybody writes, far less than an alias bomb
-DEEPEST = 50  # levels of a config
+MOST_NODES = 100_000  # of a config: far above any real config, far below an alias bomb
+DEEPEST = 50  # levels of nesting in a config
 
 
 @dataclass(frozen=True)
@@ -34,29 +34,29 @@ def read(path: str, command: str) -> list[Fragment]:
 
     Args:
         path: the file.
-        command: fit, validate, test or predict: whose block to open in a file with such blocks.
+        command: fit, validate, test or predict; selects the block in a file with such blocks.
 
     Raises:
-        UsageError: if it cannot be read, is no mapping, or inherits from itself.
+        UsageError: if it cannot be read, is not a mapping, or inherits from itself.
     """
     return _read(Path(path), command, seen=())
 
 
 def _read(path: Path, command: str, seen: tuple[Path, ...]) -> list[Fragment]:
     if path.resolve() in seen:
-        raise UsageError(f"{path}: inherits from itself through 'config:'. Take that line out.")
+        raise UsageError(f"{path}: inherits from itself through 'config:'. Remove that line.")
     values = load_yaml(path)
     bases = values.pop("config", [])
     if any(name in values for name in BLOCKS):
         block = values.get(command) or {}
         if not isinstance(block, dict):
-            raise UsageError(f"{path}: '{command}' holds {block!r}, not a mapping of keys.")
+            raise UsageError(f"{path}: '{command}' is {block!r}, not a mapping of keys.")
         flat = {key: value for key, value in values.items() if key not in BLOCKS}
         values = merge([flat, block])
     check_sections(values, f"{path}: ")
     fragments = []
     if not isinstance(bases, (str, list)) or not all(isinstance(base, str) for base in bases):
-        raise UsageError(f"{path}: 'config' holds {bases!r}, not the name of a config file.")
+        raise UsageError(f"{path}: 'config' is {bases!r}, not the name of a config file.")
     for base in [bases] if isinstance(bases, str) else bases:
         fragments += _read(path.parent / base, command, (*seen, path.resolve()))
     return [
@@ -66,7 +66,7 @@ def _read(path: Path, command: str, seen: tuple[Path, ...]) -> list[Fragment]:
 
 
 def check_sections(values: Mapping[str, Any], where: str) -> None:
-    """Check the outermost keys of a config.
+    """Check the top-level keys of a config.
 
     Raises:
         UsageError: for the first unknown one, with the nearest valid name.
@@ -74,8 +74,8 @@ def check_sections(values: Mapping[str, Any], where: str) -> None:
     for section in values:
         if section.replace("-", "_") == "allow_import":
             raise UsageError(
-                f"{where}{section} stands in a config. "
-                "Give it on the command line alone: --allow-import PACKAGE."
+                f"{where}{section} is not allowed in a config. "
+                "Give it on the command line: --allow-import PACKAGE."
             )
         if section not in SECTIONS:
             near = did_you_mean(section, (*SECTIONS, "config", *BLOCKS))
@@ -100,8 +100,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
             return {}
         if _size(node, {}) > MOST_NODES:
             raise UsageError(
-                f"{path}: holds more than {MOST_NODES:,} values, aliases counted out. "
-                "Take its aliases (*name) out."
+                f"{path}: contains more than {MOST_NODES:,} values after its aliases are expanded. "
+                "Remove its aliases (*name)."
             )
         values = loader.construct_document(node)
     except RecursionError:
@@ -114,8 +114,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
             f"{path}{line}: is not YAML: {error.problem}.{_remedy(str(error.problem))}"
         ) from None
     except yaml.YAMLError as error:
-        said = str(error).splitlines()[0]
-        raise UsageError(f"{path}: is not YAML: {said}. Take that character out.") from None
+        problem = str(error).splitlines()[0]
+        raise UsageError(f"{path}: is not YAML: {problem}. Remove that character.") from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -123,7 +123,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise UsageError(
-            f"{path}: holds a {type(values).__name__}, "
+            f"{path}: contains a {type(values).__name__}, "
             "not a mapping with keys such as model and data. Write them as `key: value`."
         )
     return values
@@ -146,7 +146,8 @@ def _read_text(path: Path) -> str:
         raise UsageError(f"{path}: cannot be read ({error.strerror}). Name another file.") from None
     if len(content) > MOST_BYTES:
         raise UsageError(
-            f"{path}: is larger than {MOST_BYTES:,} bytes, so no config. Is it a data file?"
+            f"{path}: is larger than {MOST_BYTES:,} bytes, too large for a config. "
+            "Is it a data file?"
         )
     try:
         return content.decode("utf-8-sig")
@@ -155,18 +156,18 @@ def _read_text(path: Path) -> str:
 
 
 def _remedy(problem: str) -> str:
-    """Return what to do about a problem that PyYAML names."""
+    """Return the advice for a problem that PyYAML reports."""
     if "'\\t'" in problem:
         return " Indent with spaces."
     if "constructor for the tag" in problem:
-        return " Take the tag away; a config holds plain values."
-    return " Mend that line."
+        return " Remove the tag; a config contains plain values only."
+    return " Correct that line."
 
 
 def _size(node: yaml.Node, known: dict[int, int], depth: int = 0) -> int:
-    """Count the values below a node as if every alias were written out, without doing so."""
+    """Count the values below a node after alias expansion, without expanding them."""
     if depth > DEEPEST:
-        raise RecursionError  # an alias that holds itself, too
+        raise RecursionError  # also for an alias that contains itself
     if id(node) not in known:
         children = []
         if isinstance(node, yaml.MappingNode):
@@ -178,7 +179,7 @@ def _size(node: yaml.Node, known: dict[int, int], depth: int = 0) -> int:
 
 
 def _with_init_args(section: str, value: Any) -> Any:
-    """Let `data: {train: x}` in an overlay stand for `data: {init_args: {train: x}}`."""
+    """Read `data: {train: x}` in an overlay as `data: {init_args: {train: x}}`."""
     if (
         section in ("model", "data")
         and isinstance(value, dict)
@@ -189,9 +190,9 @@ def _with_init_args(section: str, value: Any) -> Any:
 
 
 def merge(fragments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Merge mappings, the later over the earlier.
+    """Merge mappings; later ones take precedence.
 
-    Arguments of a class that is replaced are dropped.
+    If a class is replaced, the arguments of the old class are dropped.
     """
     merged: dict[str, Any] = {}
     for values in fragments:

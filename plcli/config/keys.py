@@ -1,4 +1,4 @@
-"""The names that a config may have outermost."""
+"""The top-level keys of a config."""
 
 SECTIONS = (
     "model",
@@ -10,4 +10,4 @@ SECTIONS = (
     "threads",
     "interop_threads",
 )
-BLOCKS = ("fit", "validate", "test", "predict")  # a file may hold one of each, in place of sections
+BLOCKS = ("fit", "validate", "test", "predict")  # a file may have these instead of sections

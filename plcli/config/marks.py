@@ -1,21 +1,21 @@
-"""What a config's keys mean: the marks that stand on the field of a key.
+"""Marks: what each key of a config means for artefacts, checkpoints and resuming.
 
-A class says what its constructor arguments mean by the metadata of its dataclass fields:
+A class marks its constructor arguments in the metadata of its dataclass fields:
 
     labels: list[str] | None = field(default=None, metadata=FACT)
 
 The marks are
 
-- fact: data tell it, so that an artefact or a checkpoint may set it;
-- weights: the weights depend on it, so that a run's may not be used with another value;
-- path: a place, which is saved as an absolute one;
-- local: holds on this machine or for these rows alone, so that an artefact does not keep it;
-- use: says nothing of how a model was trained, so that a run is found whatever it is;
+- fact: the value comes from the data, so an artefact or a checkpoint may set it;
+- weights: the weights depend on the value, so a run's weights cannot be used with another one;
+- path: the value is a path, which is saved as an absolute path;
+- local: the value is specific to this machine or to these rows, so it is not saved in an artefact;
+- use: the value does not affect how a model was trained, so it is ignored when a run is looked up;
 - free: a run may be resumed with another value;
-- renamed_to: the key's new name; the old name is still accepted.
+- renamed_to: the new name of the key; the old name is still accepted.
 
-Arguments without marks of a class outside of plcli are taken by their names (CONVENTIONS); those of
-other names may be facts.
+Unmarked arguments of classes outside plcli are marked by name (CONVENTIONS); all other unmarked
+arguments of such classes may be facts.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ CONVENTIONS: dict[str, Marks] = {
 
 
 def marks(cls: type | None) -> dict[str, Marks]:
-    """Return the marks of a class's constructor arguments by name; none where there is no class."""
+    """Return the marks of a class's constructor arguments by name; empty without a class."""
     if cls is None:
         return {}
     own = {field.name: field.metadata for field in fields(cls)} if is_dataclass(cls) else {}
@@ -81,7 +81,7 @@ def renamed_to(name: str) -> Marks:
 
 
 def with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config whose keys with a new name have that name, so that configs compare equal."""
+    """Return a config in which renamed keys have their new names, so that configs compare equal."""
     renamed = dict(values)
     for section in ("model", "data"):
         part = values.get(section)
@@ -99,13 +99,13 @@ def with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_ours(cls: type, name: str) -> bool:
-    """Whether an argument is declared by a class of plcli, whose unmarked fields mean nothing."""
+    """Whether an argument is declared by a class of plcli, whose unmarked fields have no mark."""
     owners = [base for base in cls.__mro__ if name in vars(base).get("__annotations__", {})]
     return bool(owners) and owners[0].__module__.split(".")[0] == "plcli"
 
 
 def class_of(section: Any) -> type | None:
-    """Return the class that a section of a saved config names; None where it has none."""
+    """Return the class that a section of a saved config names; None if it names none."""
     from plcli.config.classes import import_class
 
     path = section.get("class_path") if isinstance(section, Mapping) else None

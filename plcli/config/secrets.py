@@ -1,4 +1,4 @@
-"""Secrets in a config or a command line: hidden where they are saved, and asked for again."""
+"""Hides secrets where a config or a command line is saved, and finds the hidden values again."""
 
 import json
 import re
@@ -7,14 +7,14 @@ from typing import Any
 
 from plcli.config.yaml_core import parse_value
 
-HIDDEN = "***"  # stands for a secret where a config is saved
+HIDDEN = "***"  # replaces a secret where a config is saved
 SECRET = re.compile(r"(^|_)(token|password|passwd|secret|key|apikey|credentials?)$")
-SPECIAL = re.compile(r"^(pad|eos|bos|unk|sep|cls|mask)_token$")  # of a vocabulary, no secrets
+SPECIAL = re.compile(r"^(pad|eos|bos|unk|sep|cls|mask)_token$")  # special tokens, not secrets
 IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)")  # user:password of a URL
 
 
 def hide(values: Any) -> Any:
-    """Return a config with its secrets hidden: keys such as token, and passwords of addresses."""
+    """Return a config with its secrets hidden: values of keys such as token, passwords in URLs."""
     if isinstance(values, Mapping):
         return {
             key: HIDDEN if isinstance(value, str) and value and is_secret(str(key)) else hide(value)
@@ -26,7 +26,7 @@ def hide(values: Any) -> Any:
 
 
 def is_secret(key: str) -> bool:
-    """Whether a key's name says that its value is a secret."""
+    """Whether the name of a key suggests that its value is a secret."""
     name = key.rpartition(".")[2].lower()
     return bool(SECRET.search(name)) and not SPECIAL.search(name)
 
@@ -52,7 +52,7 @@ def hide_words(words: Sequence[str]) -> list[str]:
 
 
 def hidden_key(values: Any, key: str = "") -> str | None:
-    """Return the dotted key of a value that was hidden when its config was saved."""
+    """Return the dotted key of the first value that was hidden when the config was saved."""
     if isinstance(values, Mapping):
         found = (hidden_key(value, f"{key}.{name}") for name, value in values.items())
         return next((each for each in found if each), None)

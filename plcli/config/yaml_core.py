@@ -1,6 +1,6 @@
-"""YAML with the values of its 1.2 core schema and unique keys, read and written.
+"""Reads and writes YAML with the core schema of YAML 1.2 and unique keys.
 
-jsonargparse reads YAML 1.1, which takes words such as `no` and `12:30` for other values than text.
+jsonargparse reads YAML 1.1, in which words such as `no` and `12:30` are not text.
 """
 
 import re
@@ -13,7 +13,7 @@ from plcli.errors import UsageError
 
 
 class Loader(yaml.SafeLoader):
-    """SafeLoader with the core schema of YAML 1.2, unique keys only.
+    """SafeLoader with the core schema of YAML 1.2; duplicate keys are an error.
 
     https://yaml.org/spec/1.2.2/#103-core-schema
     """
@@ -21,7 +21,7 @@ class Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Construct a mapping; a key that stands twice is an error."""
+        """Construct a mapping; a duplicate key is an error."""
         seen = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -31,7 +31,7 @@ class Loader(yaml.SafeLoader):
             if key_node.value in seen:
                 raise UsageError(
                     f"{self.name}, line {key_node.start_mark.line + 1}: "
-                    f"the key '{key_node.value}' stands twice. Keep one of them."
+                    f"duplicate key '{key_node.value}'. Keep one of them."
                 )
             seen.add(key_node.value)
         self.flatten_mapping(node)
@@ -43,18 +43,18 @@ class Loader(yaml.SafeLoader):
         return mapping
 
     def construct_int(self, node: yaml.ScalarNode) -> int:
-        """Construct a whole number; a leading zero means nothing, as in the core schema."""
+        """Construct an integer; a leading zero is ignored, as in the core schema."""
         text = str(self.construct_scalar(node))
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
         try:
             return int(text, base)
         except ValueError:
             raise yaml.constructor.ConstructorError(
-                None, None, f"'{text[:40]}' is no whole number that can be read", node.start_mark
+                None, None, f"'{text[:40]}' is not a valid integer", node.start_mark
             ) from None
 
     def construct_number(self, node: yaml.ScalarNode) -> float:
-        """Construct a number."""
+        """Construct a float."""
         text = (
             str(self.construct_scalar(node)).lower().replace(".inf", "inf").replace(".nan", "nan")
         )
@@ -62,21 +62,21 @@ class Loader(yaml.SafeLoader):
             return float(text)
         except ValueError:
             raise yaml.constructor.ConstructorError(
-                None, None, f"'{text[:40]}' is no number", node.start_mark
+                None, None, f"'{text[:40]}' is not a number", node.start_mark
             ) from None
 
 
 class Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes what Loader would take for something else than text."""
+    """SafeDumper that quotes text which Loader would read as another type."""
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
-        """Represent text; where it holds a rare line break, escaped, as YAML turns it into \\n."""
+        """Represent text; rare line breaks are escaped, because YAML turns them into \\n."""
         style = '"' if set(text) & set("\x85\u2028\u2029") else None
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 Dumper.add_representer(str, Dumper.represent_text)
-# only what the core schema has: dates, sets, binary and the rest are text or refused
+# the core schema only: dates, sets, binary and other types are read as text or refused
 Loader.yaml_constructors = {
     tag: construct
     for tag, construct in yaml.SafeLoader.yaml_constructors.items()
@@ -103,7 +103,7 @@ for _tag, _pattern, _first in (
 
 
 def parse_value(text: str) -> Any:
-    """Parse a value of the command line as a config file's value is; what is no YAML is text."""
+    """Parse a command-line value like a value of a config file; invalid YAML is read as text."""
     try:
         return yaml.load(text, Loader=Loader)  # a SafeLoader
     except yaml.YAMLError:
@@ -111,10 +111,10 @@ def parse_value(text: str) -> Any:
 
 
 def resolvers() -> dict[str, Any]:
-    """Return PyYAML's table of patterns that stand for something else than text."""
+    """Return PyYAML's table of patterns for plain scalars that are not text."""
     return Loader.yaml_implicit_resolvers
 
 
 def dump(values: Mapping[str, Any]) -> str:
-    """Write values as YAML that `load_yaml` reads back equal."""
+    """Write values as YAML; `load_yaml` reads back equal values."""
     return yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True)

@@ -77,7 +77,7 @@ def test_it_is_said_once_that_an_attribute_is_left_alone(
     for _ in range(2):
         assert module_contract(Another()).monitor is None
     assert len(said) == 1
-    assert "Another.monitor is not of the form that plcli would use" in said[0]
+    assert "Another.monitor does not have the form that plcli expects" in said[0]
 
 
 def test_a_data_module_has_the_splits_whose_loaders_it_defines() -> None:

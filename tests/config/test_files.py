@@ -73,7 +73,7 @@ def test_a_file_that_inherits_from_itself_is_refused(plcli: Command) -> None:
     result = plcli("fit", "-c", config)
     assert (result.code, message(result)) == (
         2,
-        "plcli: loop.yaml: inherits from itself through 'config:'. Take that line out.\n",
+        "plcli: loop.yaml: inherits from itself through 'config:'. Remove that line.\n",
     )
 
 
@@ -234,7 +234,7 @@ def test_text_beyond_ascii_survives_in_the_saved_config(
 BROKEN = {
     "a key that stands twice": (
         b"trainer:\n  max_epochs: 1\n  max_epochs: 2\n",
-        "broken.yaml, line 3: the key 'max_epochs' stands twice. Keep one of them.",
+        "broken.yaml, line 3: duplicate key 'max_epochs'. Keep one of them.",
     ),
     "a tab": (
         b"trainer:\n\tmax_epochs: 1\n",
@@ -247,27 +247,27 @@ BROKEN = {
     ),
     "a list": (
         b"- model\n- data\n",
-        "broken.yaml: holds a list, not a mapping with keys such as model and data. "
+        "broken.yaml: contains a list, not a mapping with keys such as model and data. "
         "Write them as `key: value`.",
     ),
     "a word": (
         b"hello\n",
-        "broken.yaml: holds a str, not a mapping with keys such as model and data. "
+        "broken.yaml: contains a str, not a mapping with keys such as model and data. "
         "Write them as `key: value`.",
     ),
     "two documents": (
         b"trainer: {}\n---\ntrainer: {}\n",
-        "broken.yaml, line 2: is not YAML: but found another document. Mend that line.",
+        "broken.yaml, line 2: is not YAML: but found another document. Correct that line.",
     ),
     "a tag that runs code": (
         b"trainer: !!python/object/apply:os.system [id]\n",
         "broken.yaml, line 1: is not YAML: could not determine a constructor for the tag "
         "'tag:yaml.org,2002:python/object/apply:os.system'. "
-        "Take the tag away; a config holds plain values.",
+        "Remove the tag; a config contains plain values only.",
     ),
     "an anchor that is not there": (
         b"trainer: *nowhere\n",
-        "broken.yaml, line 1: is not YAML: found undefined alias 'nowhere'. Mend that line.",
+        "broken.yaml, line 1: is not YAML: found undefined alias 'nowhere'. Correct that line.",
     ),
 }
 

@@ -191,7 +191,7 @@ def test_a_name_that_only_begins_alike_is_refused(path: str) -> None:
 
 
 def test_the_allowlist_itself_cannot_be_opened() -> None:
-    with pytest.raises(UsageError, match="would undo this very check"):
+    with pytest.raises(UsageError, match="would disable this check"):
         allowlist.allow(["jsonargparse"])
 
 

@@ -312,7 +312,7 @@ for _name, _lines in (("an alias bomb", _bomb), ("a bomb of merges", _merge)):
     _first = "a0: &a0 [x]\n" if _lines is _bomb else "a0: &a0 {x: 1}\n"
     _content = _first + "".join(_lines)
     CASES[f"config: {_name}"] = Case(
-        ("fit", "-c", "bad.yaml"), {"bad.yaml": _content}, 2, "bad.yaml: holds more than"
+        ("fit", "-c", "bad.yaml"), {"bad.yaml": _content}, 2, "bad.yaml: contains more than"
     )
 
 # tables of numbers

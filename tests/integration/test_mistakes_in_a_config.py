@@ -167,12 +167,12 @@ OVERRIDES = {
     ),
     "data of another task": (
         ["--data", "TextClassificationData"],
-        "SimpleLinearModel is for linear-regression, but TextClassificationData gives data for "
+        "SimpleLinearModel is for linear-regression, but TextClassificationData provides data for "
         f"text-classification. Use data.class_path {LINEAR}.TableData.",
     ),
     "a classifier with a table": (
         ["--model", "TextClassifier"],
-        "TextClassifier is for text-classification, but TableData gives data for "
+        "TextClassifier is for text-classification, but TableData provides data for "
         f"linear-regression. Use data.class_path {TEXT}.TextClassificationData.",
     ),
     "a fact that contradicts the data": (

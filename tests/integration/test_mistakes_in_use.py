@@ -48,7 +48,7 @@ USES = {
     "data of another task": (
         ("test", "--data", "TableData"),
         2,
-        "TextClassifier is for text-classification, but TableData gives data for "
+        "TextClassifier is for text-classification, but TableData provides data for "
         f"linear-regression. Use data.class_path {TEXT}.TextClassificationData.",
     ),
     "an input and a text": (
