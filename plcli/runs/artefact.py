@@ -1,14 +1,13 @@
-"""The artefact: the `model/` folder that a run leaves.
+"""The artefact: the `model/` folder of a finished run.
 
-It needs neither the config, nor the data, nor the network.
+It can be used without the config, the training data and the network.
 
     config.json, model.safetensors,   as `save_pretrained` writes them; transformers loads them
     tokenizer files
-    plcli.json                        what plcli knows besides: task, columns, labels, metrics,
-                                      sha256
+    plcli.json                        what plcli adds: task, columns, labels, metrics, sha256
 
-An adapter has adapter_model.safetensors and adapter_config.json instead of model.safetensors.
-A module that has no `save_pretrained` leaves its state as model.safetensors instead.
+An adapter has adapter_model.safetensors and adapter_config.json instead of model.safetensors. For
+a module without `save_pretrained`, model.safetensors contains its state dict.
 """
 
 import json
@@ -29,7 +28,7 @@ from plcli.runs import atomic_files
 from plcli.runs.atomic_files import sha256
 
 CARD = "plcli.json"
-UNSAFE = {  # endings of files that run code when they are loaded
+UNSAFE = {  # extensions of files that can run code when they are loaded
     *(".bin", ".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pt2"),
     *(".pth", ".py", ".pyc", ".pyd", ".so", ".h5", ".keras", ".mar", ".nemo"),
 }
@@ -42,7 +41,7 @@ class Artefact:
     """A verified artefact.
 
     Attributes:
-        folder: where it stands.
+        folder: its folder.
         card: the content of plcli.json.
     """
 
@@ -51,21 +50,21 @@ class Artefact:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the data told the model, by the names of the model's constructor."""
+        """The facts, keyed by the names of constructor arguments of the model."""
         facts: dict[str, Any] = self.card["facts"]
         return facts
 
     @property
     def loads_by_pretrained(self) -> bool:
-        """Whether the model's `pretrained` argument takes the folder.
+        """Whether the folder can be passed to the model's `pretrained` argument.
 
-        Else the state is loaded into the module.
+        Otherwise the state is loaded into the module.
         """
         return (self.folder / "config.json").exists()
 
 
 def exists(folder: Path) -> bool:
-    """Whether a folder holds an artefact."""
+    """Whether a folder contains an artefact."""
     return (folder / CARD).is_file()
 
 
@@ -73,10 +72,10 @@ def load(folder: Path) -> Artefact:
     """Open an artefact and verify its weights.
 
     Raises:
-        ModelError: if it is no artefact, or its weights are not those that were written.
+        ModelError: if it is not an artefact, or its weights have changed since it was written.
     """
     if not exists(folder):
-        raise ModelError(f"{folder}: holds no {CARD}, so no model of plcli.")
+        raise ModelError(f"{folder}: is not a model of plcli; it contains no {CARD}.")
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         facts, expected = card["facts"], card["sha256"]
@@ -86,31 +85,31 @@ def load(folder: Path) -> Artefact:
     unsafe = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in UNSAFE)
     if unsafe:
         raise ModelError(
-            f"{folder}: holds {unsafe[0]}, a kind of file that can run code when it is loaded; "
-            f"an artefact of plcli has its weights in {WEIGHTS} alone. "
-            "Remove the file, or take the folder from its source again."
+            f"{folder}: contains {unsafe[0]}, a type of file that can run code when it is loaded; "
+            f"an artefact of plcli only has weights in {WEIGHTS}. "
+            "Remove the file, or get the folder from its source again."
         )
     weights = _weights(folder)
     if not weights.is_file():
-        raise ModelError(f"{folder}: holds no {WEIGHTS}. Copy the folder again, whole.")
+        raise ModelError(f"{folder}: contains no {WEIGHTS}. Copy the complete folder again.")
     if sha256(weights) != expected:
         raise ModelError(
-            f"{weights}: is not the file that was written (its sha256 differs). "
+            f"{weights}: has changed since it was written (its sha256 differs). "
             "Copy the folder again."
         )
     return Artefact(folder, card)
 
 
 def _weights(folder: Path) -> Path:
-    """Return the file of the weights, or of what was learnt beside others."""
+    """Return the file of the weights, or of the adapter's weights."""
     return folder / (ADAPTER if (folder / ADAPTER).is_file() else WEIGHTS)
 
 
 def check_facts(facts: Any, where: str) -> None:
-    """Check that facts are plain values, and of the kind that data tell a model.
+    """Check that facts are a mapping and name no class.
 
     Raises:
-        ModelError: if they would choose code, weights or files instead.
+        ModelError: if they are not a mapping, or contain a class path.
     """
     if not isinstance(facts, Mapping):
         raise ModelError(f"{where}: its facts are damaged. Copy it again.")
@@ -118,26 +117,26 @@ def check_facts(facts: Any, where: str) -> None:
 
 
 def refuse_facts(names: Iterable[str], where: str) -> None:
-    """Refuse names that no data tell a model; which they are is for the classes to say.
+    """Refuse names that are not facts, as determined by the caller.
 
     Raises:
         ModelError: if there is one.
     """
     if named := sorted(names):
         raise ModelError(
-            f"{where}: its facts hold '{named[0]}', which no data tell a model. "
-            "Take the file from its source again, and do not trust this one."
+            f"{where}: its facts contain '{named[0]}', which cannot come from data. "
+            "Do not trust this file; get it from its source again."
         )
 
 
 def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> None:
-    """Write an artefact beside its place and rename it there, so that it is whole or absent.
+    """Write an artefact to a temporary folder and rename it, so that it is whole or absent.
 
     Args:
-        folder: the place; what stands there is replaced.
+        folder: the destination; an existing folder is replaced.
         model: the LightningModule.
         data: the LightningDataModule, or None.
-        card: what plcli.json is to say.
+        card: the content of plcli.json.
 
     Raises:
         MachineError: if it cannot be written.
@@ -185,7 +184,8 @@ def load_state(artefact: Artefact, model: Any) -> None:
         load_model(model, artefact.folder / WEIGHTS)
     except SafetensorError as error:
         raise ModelError(
-            f"{artefact.folder / WEIGHTS}: is no safetensors file ({error}). Copy the folder again."
+            f"{artefact.folder / WEIGHTS}: is not a safetensors file ({error}). "
+            "Copy the folder again."
         ) from None
     except RuntimeError as error:
         raise ModelError(
@@ -195,7 +195,7 @@ def load_state(artefact: Artefact, model: Any) -> None:
 
 
 def to_json(values: Any) -> str:
-    """Write values as JSON; a number that is none, such as a constant's correlation, as null."""
+    """Write values as JSON; NaN and infinity, such as a constant's correlation, become null."""
     return json.dumps(_finite(values), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""Files that are whole or absent, whatever ends the process or the machine.
+"""Files that are whole or absent, even if the process or the machine is killed.
 
-A file is written beside its place, made durable, and renamed there. One that is sealed ends with
-the sha256 of what stands before, so that a torn or altered one is told from a whole one.
+A file is written to a temporary file in the same folder, flushed to disk and renamed. A checksummed
+file ends with the sha256 of its content, so that a truncated or changed file is recognized.
 """
 
 import contextlib
@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 from plcli.errors import MachineError, ModelError
 
 MARK = b"\nplcli sha256 "
-SEAL = len(MARK) + 64 + 1  # the mark, the digest in hexadecimal, a line end
-PREFIX = ".tmp-"  # of files that are being written; what a killed process left of them is swept
-MACHINE_ERRORS = {  # of the disk, not of the program
+CHECKSUM_BYTES = len(MARK) + 64 + 1  # the mark, the digest in hexadecimal, a newline
+PREFIX = ".tmp-"  # of files that are being written; `sweep` removes those of killed processes
+MACHINE_ERRORS = {  # errors of the disk, not of the program
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,
@@ -32,10 +32,10 @@ MACHINE_ERRORS = {  # of the disk, not of the program
 }
 
 
-class _Sealing:
-    """A file that keeps the sha256 of what is written, and the first error of the disk.
+class _Checksumming:
+    """A file that computes the sha256 of what is written, and keeps the first error of the disk.
 
-    torch turns an error of the file into one of its own.
+    The error is kept because torch replaces it with an error of its own.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -55,55 +55,55 @@ class _Sealing:
         self.file.flush()
 
 
-def write_sealed(
-    path: Path, write: Callable[[Any], None], *, before_it_is_replaced: Callable[[], None]
+def write_checksummed(
+    path: Path, write: Callable[[Any], None], *, before_replacing: Callable[[], None]
 ) -> None:
-    """Write a sealed file; what stood in its place stays there until the new one is whole.
+    """Write a checksummed file; an existing file is kept until the new one is whole.
 
     Args:
         path: the file.
         write: writes the content to an open file.
-        before_it_is_replaced: called once the new file is durable.
+        before_replacing: called when the new file is on disk, before it is renamed.
 
     Raises:
         MachineError: if it cannot be written.
     """
     temporary: str | None = None
-    sealing: _Sealing | None = None
+    summed: _Checksumming | None = None
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=PREFIX)
         with os.fdopen(handle, "wb") as file:
-            sealing = _Sealing(file)
-            write(sealing)
-            file.write(MARK + sealing.digest.hexdigest().encode() + b"\n")
+            summed = _Checksumming(file)
+            write(summed)
+            file.write(MARK + summed.digest.hexdigest().encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        before_it_is_replaced()
+        before_replacing()
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except BaseException as error:  # a signal too must leave no temporary file
+    except BaseException as error:  # after a signal too, no temporary file may remain
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        cause = error if isinstance(error, OSError) else sealing.error if sealing else None
+        cause = error if isinstance(error, OSError) else summed.error if summed else None
         if cause is None:
             raise
         raise cannot_be_written(path, cause) from error
 
 
 def cannot_be_written(path: Path, error: OSError) -> MachineError:
-    """Return the error for a file that the disk does not take."""
+    """Return the error for a file that cannot be written to the disk."""
     return MachineError(
-        f"{path}: cannot be written ({error.strerror or error}). What stood there before is whole; "
-        "mend the disk and give the same command again."
+        f"{path}: cannot be written ({error.strerror or error}). Any earlier version is intact. "
+        "Check the disk and run the same command again."
     )
 
 
 def damage(path: Path) -> str | None:
-    """Say what is wrong with a sealed file; None where it is whole."""
+    """Return what is wrong with a checksummed file; None if it is whole."""
     try:
         with open(path, "rb") as file:
-            rest = os.fstat(file.fileno()).st_size - SEAL
+            rest = os.fstat(file.fileno()).st_size - CHECKSUM_BYTES
             digest = hashlib.sha256()
             while rest > 0 and (block := file.read(min(rest, 1 << 20))):
                 digest.update(block)
@@ -119,38 +119,38 @@ def damage(path: Path) -> str | None:
 
 
 def first_whole(paths: list[Path]) -> tuple[Path | None, dict[Path, str]]:
-    """Return the first of some files that is whole, and what is wrong with those before it.
+    """Return the first file that is whole, and what is wrong with the files before it.
 
-    Files that are not there are passed over.
+    Files that do not exist are skipped.
 
     Raises:
-        ModelError: if there are some and none is whole.
+        ModelError: if some files exist and none is whole.
     """
     damaged: dict[Path, str] = {}
     for path in paths:
         if not path.exists():
             continue
-        said = damage(path)
-        if said is None:
+        problem = damage(path)
+        if problem is None:
             return path, damaged
-        damaged[path] = said
+        damaged[path] = problem
     if damaged:
-        said = "; ".join(
+        problems = "; ".join(
             f"{path}: cannot be loaded as a checkpoint ({damaged[path]})" for path in damaged
         )
-        raise ModelError(f"{said}. Train anew with another --run, or remove the folder.")
+        raise ModelError(f"{problems}. Train again with another --run, or remove the folder.")
     return None, damaged
 
 
 def keep_as(path: Path, kept: Path) -> None:
-    """Give a file a second name, in the place of what had it; without the file nothing is done."""
+    """Give a file a second name, replacing what had that name; do nothing if it does not exist."""
     if not path.exists():
         return
     temporary = kept.with_name(f"{PREFIX}{kept.name}")
     temporary.unlink(missing_ok=True)
     try:
         os.link(path, temporary)
-    except OSError:  # a file system without second names: for a moment only the kept one is there
+    except OSError:  # no hard links on this file system: for a moment, only `kept` exists
         os.replace(path, kept)
     else:
         os.replace(temporary, kept)
@@ -166,7 +166,7 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:  # a signal too must leave no temporary file
+    except BaseException:  # after a signal too, no temporary file may remain
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
@@ -183,13 +183,13 @@ def sha256(path: Path) -> str:
 
 
 def sync_file(path: Path) -> None:
-    """Make a file's content durable."""
+    """Flush the content of a file to disk."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Flush the entries of a folder to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -198,7 +198,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(*folders: Path) -> None:
-    """Remove what killed processes left of files and folders that they were writing."""
+    """Remove temporary files and folders of killed processes."""
     for folder in folders:
         for path in folder.glob(f"{PREFIX}*"):
             if path.is_dir():
@@ -208,15 +208,15 @@ def sweep(*folders: Path) -> None:
 
 
 def check_space(folder: Path, needed: int, *, purpose: str) -> None:
-    """Check that a disk has room.
+    """Check that a disk has enough free space.
 
     Args:
-        folder: on the disk.
-        needed: bytes.
-        purpose: what they are for, for the message.
+        folder: a folder on the disk.
+        needed: the number of bytes.
+        purpose: what needs them, for the message.
 
     Raises:
-        MachineError: if it has less.
+        MachineError: if there is less free space.
     """
     try:
         free = shutil.disk_usage(folder).free
@@ -225,16 +225,16 @@ def check_space(folder: Path, needed: int, *, purpose: str) -> None:
     if free < needed:
         raise MachineError(
             f"{folder}: {free / 1e6:,.0f} MB are free, and {purpose} needs {needed / 1e6:,.0f} MB. "
-            "Make room, or name a folder on another disk with --run."
+            "Free some space, or use a folder on another disk with --run."
         )
 
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """Turn what the disk refuses into one message.
+    """Turn errors of the disk into one message.
 
     Raises:
-        MachineError: if the disk is full, read-only or gone.
+        MachineError: if the disk is full, read-only or missing.
     """
     try:
         yield
@@ -243,6 +243,6 @@ def told() -> Iterator[None]:
             raise
         where = f"{error.filename}: " if error.filename else ""
         raise MachineError(
-            f"{where}cannot be written ({error.strerror}). Checkpoints are whole; mend the disk "
-            "and give the same command again."
+            f"{where}cannot be written ({error.strerror}). Checkpoints are intact. Check the disk "
+            "and run the same command again."
         ) from error

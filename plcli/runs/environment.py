@@ -1,4 +1,4 @@
-"""environment.json: what was true when a run began."""
+"""environment.json: versions, machine, git state and data at the start of a run."""
 
 import importlib.metadata
 import os

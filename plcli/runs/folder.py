@@ -1,4 +1,4 @@
-"""The run folder: its layout, its name, whether its run is finished."""
+"""The run folder: its layout, its name, and whether the run is finished."""
 
 import glob
 import os
@@ -13,8 +13,8 @@ from plcli.errors import ModelError, UsageError
 from plcli.runs import artefact
 
 ROOT = Path("runs")
-# keys that are no class's own, in which a resumed run may differ: they change neither the weights
-# nor the numbers; a class marks its own (plcli.config.marks)
+# keys that may differ when a run is resumed, as they change neither weights nor results; classes
+# mark such arguments of their own (plcli.config.marks)
 NO_MATTER = {
     "trainer.callbacks",
     "trainer.enable_checkpointing",
@@ -49,15 +49,15 @@ class Run:
 
     @property
     def model(self) -> Path:
-        """The artefact; it is written last, so that it stands for a finished run.
+        """The artefact. It is written last, so it exists only if the run is finished.
 
-        It may be the folder itself.
+        It may be the run folder itself.
         """
         return self.folder if artefact.exists(self.folder) else self.folder / "model"
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run is finished."""
         return artefact.exists(self.model)
 
     def checkpoint(self, name: str) -> Path:
@@ -69,7 +69,7 @@ class Run:
         path = self.checkpoints / f"{name}.ckpt" if name in ("best", "last") else Path(name)
         if not path.is_file():
             raise ModelError(
-                f"{path}: no such checkpoint. Give best, last or a file with --ckpt_path."
+                f"{path}: no such checkpoint. Use --ckpt_path with best, last or a file."
             )
         return path
 
@@ -116,22 +116,22 @@ def all_runs() -> Iterator[Run]:
 
 
 def newest_finished(values: Mapping[str, Any]) -> Run:
-    """Return the newest finished run whose model and data are those of a config.
+    """Return the newest finished run with the model and data of a config.
 
     Raises:
-        ModelError: if there is none: random weights are never scored.
+        ModelError: if there is none, as random weights are never evaluated.
     """
     for run in reversed(list(all_runs())):
         if run.finished and not _contradictions(load_yaml(run.config), values):
             return run
     raise ModelError(
-        "no finished run of this config stands below runs/, and random weights are not scored. "
+        "no finished run of this config in runs/, and random weights are not evaluated. "
         "Train it with `plcli fit`, or name a run with --run."
     )
 
 
 def _contradictions(saved: Any, values: Any) -> bool:
-    """Whether a config's model or training data say something else than a saved config's."""
+    """Whether model or training data of a config differ from those of a saved config."""
     saved, values = with_new_names(saved), with_new_names(values)
     for section in ("model", "data"):
         wanted, stored = values.get(section) or {}, saved.get(section) or {}
@@ -146,7 +146,7 @@ def _contradictions(saved: Any, values: Any) -> bool:
 
 
 def _within(part: Any, whole: Any) -> bool:
-    """Whether every value of one mapping stands in another."""
+    """Whether a mapping contains every value of another one."""
     if isinstance(part, Mapping):
         return isinstance(whole, Mapping) and all(
             key in whole and _within(value, whole[key]) for key, value in part.items()
@@ -164,7 +164,7 @@ def absolute(source: Any) -> Any:
 
 
 def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Return `key: old -> new` for every key that matters and differs."""
+    """Return `key: old -> new` for every relevant key that differs."""
     old, new = dict(flat(with_new_names(saved))), dict(flat(with_new_names(wanted)))
     free = {
         f"{section}.init_args.{name}"

@@ -1,6 +1,6 @@
-"""Prediction rows -> a csv, jsonl or parquet file, or JSON lines on a stream.
+"""Writes prediction rows to a csv, jsonl or parquet file, or as JSON lines to a stream.
 
-They are written as they come, whole or not at all.
+Rows are written as they arrive. The file is whole or absent.
 """
 
 import csv
@@ -20,33 +20,33 @@ from plcli.errors import MachineError, UsageError
 ENDINGS = (".csv", ".jsonl", ".parquet")
 PARQUET_ROWS = 8192
 NAMES = pa.list_(pa.string())
-EMPTY = pa.list_(pa.null())  # of a column whose lists are all empty; it is taken for one of names
+EMPTY = pa.list_(pa.null())  # the type if all lists of a column are empty; it becomes NAMES
 
 
 def check_output(path: Path) -> None:
-    """Check that a file can be written as predictions.
+    """Check that a file can be written for predictions.
 
     Raises:
-        UsageError: if its ending is not known, or it exists.
+        UsageError: if its extension is not known, or it exists.
     """
     if path.suffix not in ENDINGS:
         raise UsageError(
-            f"--output {path}: the ending '{path.suffix}' is none of {', '.join(ENDINGS)}."
+            f"--output {path}: the extension '{path.suffix}' is not one of {', '.join(ENDINGS)}."
         )
     if path.exists():
-        raise UsageError(f"--output {path}: exists already. Remove it or name another file.")
+        raise UsageError(f"--output {path}: already exists. Remove it or name another file.")
 
 
 class Sink:
-    """Takes prediction rows one by one.
+    """Writes prediction rows to a file, one by one.
 
     Args:
-        path: a .csv, .jsonl or .parquet file; the rows stand in a temporary file beside it until
-            `close`. A parquet file is made of JSON lines then, when the type of every column is
-            known: lists may be empty in many rows.
+        path: a .csv, .jsonl or .parquet file. Until `close`, the rows are in a temporary file in
+            the same folder. A parquet file is converted from JSON lines in `close`: only then are
+            the types of all columns known, as lists may be empty in many rows.
 
     Raises:
-        UsageError: if the ending is none of these, or the file exists.
+        UsageError: if the extension is not one of these, or the file exists.
         MachineError: if the folder cannot be written.
     """
 
@@ -67,7 +67,7 @@ class Sink:
         self._csv: csv.DictWriter[str] | None = None
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Take one row."""
+        """Write one row."""
         if self.path.suffix == ".csv":
             flat = {key: _cell(value) for key, value in flatten(row).items()}
             if self._csv is None:
@@ -79,7 +79,7 @@ class Sink:
             self._file.write(json.dumps(whole, ensure_ascii=False) + "\n")
 
     def _write_parquet(self) -> None:
-        """Put a parquet file in the place of the JSON lines."""
+        """Convert the JSON lines to a parquet file."""
         lines = self._temporary
         found = [pa.schema([]), *(table.schema for table in _tables(lines))]
         schema = pa.schema(
@@ -97,7 +97,7 @@ class Sink:
             lines.unlink()
 
     def close(self) -> None:
-        """Put the file in its place."""
+        """Finish the file and rename it to its final name."""
         self._file.close()
         if self.path.suffix == ".parquet":
             self._write_parquet()
@@ -105,13 +105,13 @@ class Sink:
         os.replace(self._temporary, self.path)
 
     def abandon(self) -> None:
-        """Leave no file."""
+        """Remove the temporary file."""
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 
 
 class Lines:
-    """Takes prediction rows and prints them as JSON lines."""
+    """Prints prediction rows as JSON lines."""
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
@@ -125,11 +125,11 @@ class Lines:
         self.stream.flush()
 
     def abandon(self) -> None:
-        """Leave what was printed."""
+        """Do nothing; printed rows cannot be removed."""
 
 
 def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a row's mappings columns of their own: `probability.billing`."""
+    """Expand mappings in a row into columns such as `probability.billing`."""
     flat: dict[str, Any] = {}
     for key, value in row.items():
         if isinstance(value, Mapping):
@@ -140,9 +140,9 @@ def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
-    """Write a list into a csv cell: names with commas between them, anything else as JSON text.
+    """Format a list for a csv cell: names separated by commas, anything else as JSON.
 
-    An empty list is an empty cell, as nothing says what it is a list of.
+    An empty list is an empty cell, because the type of its items is not known.
     """
     if not isinstance(value, list):
         return value

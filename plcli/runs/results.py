@@ -1,4 +1,4 @@
-"""What came out of a run: its numbers, the artefact's card, and the table on the screen."""
+"""The results of a run: its metrics, the artefact's card, and the table of metrics."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,11 +11,11 @@ from plcli.config.marks import class_of, marked
 
 
 def results(model: Any, logged: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return the numbers of an evaluation.
+    """Return the results of an evaluation.
 
     Args:
-        model: its `results[prefix]` are taken where it has them: plain numbers and tables.
-        logged: the logged metrics, taken else.
+        model: the module; its `results[prefix]`, numbers and tables, are used if it has them.
+        logged: the logged metrics, used otherwise.
         prefix: `val` or `test`.
     """
     own = module_contract(model).results.get(prefix)
@@ -38,14 +38,14 @@ def card(
     facts: Mapping[str, Any],
     metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return what plcli.json says of a model.
+    """Return the content of plcli.json.
 
     Args:
         model: the LightningModule.
         data: the LightningDataModule, or None.
         config: the resolved config.
-        facts: what the data told the model.
-        metrics: the numbers of each split.
+        facts: the facts of the data.
+        metrics: the metrics of each split.
     """
     own, rows = module_contract(model), data_contract(data, model)
     columns = {}
@@ -69,7 +69,7 @@ def card(
 
 
 def _portable(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Return class path and arguments without sources and weights: what holds anywhere."""
+    """Return class path and arguments, without those that are specific to this machine."""
     local = marked(class_of(section), "local")
     arguments = {
         key: value for key, value in section.get("init_args", {}).items() if key not in local
@@ -78,7 +78,7 @@ def _portable(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def show(console: Console, splits: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the plain numbers of each split."""
+    """Print a table with the scalar metrics of each split."""
     plain = {
         split: {name: value for name, value in values.items() if isinstance(value, float)}
         for split, values in splits.items()

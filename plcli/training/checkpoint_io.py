@@ -1,4 +1,4 @@
-"""Checkpoints as files: sealed, loaded without executing anything, the last good one kept."""
+"""Writes and reads checkpoint files: checksummed, safe to load, with the previous one kept."""
 
 import pickle
 from pathlib import Path
@@ -10,23 +10,23 @@ from lightning.fabric.plugins import CheckpointIO
 from plcli.errors import ModelError
 from plcli.runs import atomic_files
 
-REMEDY = "Name another with --ckpt_path, or remove it."
-ROOM = 1 << 20  # bytes beside the tensors of a checkpoint
+REMEDY = "Use another checkpoint with --ckpt_path, or remove this one."
+ROOM = 1 << 20  # bytes of a checkpoint in addition to its tensors
 
 
 class WholeCheckpoints(CheckpointIO):
     """Writes and reads checkpoints for Lightning.
 
-    last.ckpt becomes previous.ckpt once a newer one is whole.
+    When a new last.ckpt is complete, the old one is kept as previous.ckpt.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        """Write a checkpoint, whole or not at all.
+        """Write a checkpoint atomically.
 
         Raises:
-            MachineError: if the disk has no room or does not take it.
+            MachineError: if the disk is full or the file cannot be written.
         """
         path = Path(path)
         atomic_files.check_space(path.parent, num_bytes(checkpoint) + ROOM, purpose=path.name)
@@ -35,14 +35,14 @@ class WholeCheckpoints(CheckpointIO):
             if path.name == "last.ckpt":
                 atomic_files.keep_as(path, path.with_name("previous.ckpt"))
 
-        atomic_files.write_sealed(
-            path, lambda file: torch.save(checkpoint, file), before_it_is_replaced=keep
+        atomic_files.write_checksummed(
+            path, lambda file: torch.save(checkpoint, file), before_replacing=keep
         )
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint; only tensors and plain values, whatever is asked for."""
+        """Read a checkpoint; always with weights_only=True, whatever the caller passes."""
         return load(Path(path), map_location=map_location or "cpu")
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -56,24 +56,26 @@ def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
     Raises:
         ModelError: if the file is not a whole checkpoint.
     """
-    said = atomic_files.damage(path)
+    problem = atomic_files.damage(path)
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
         if not all(isinstance(checkpoint.get(key, {}), dict) for key in ("state_dict", "plcli")):
-            raise TypeError("its state is no mapping")
+            raise TypeError("its state is not a mapping")
         checkpoint["state_dict"]
     except Exception as error:  # torch raises many kinds for a damaged file
-        said = said or str(error).splitlines()[0][:120]
+        problem = problem or str(error).splitlines()[0][:120]
         if isinstance(error, pickle.UnpicklingError):
-            said = "it holds more than tensors and plain values, or is no checkpoint at all"
-        raise ModelError(f"{path}: cannot be loaded as a checkpoint ({said}). {REMEDY}") from error
-    if said is not None and "plcli" in checkpoint:  # one of other tools has no seal
-        raise ModelError(f"{path}: cannot be loaded as a checkpoint ({said}). {REMEDY}")
+            problem = "it contains more than tensors and plain values, or is not a checkpoint"
+        raise ModelError(
+            f"{path}: cannot be loaded as a checkpoint ({problem}). {REMEDY}"
+        ) from error
+    if problem is not None and "plcli" in checkpoint:  # files of other tools have no checksum
+        raise ModelError(f"{path}: cannot be loaded as a checkpoint ({problem}). {REMEDY}")
     return checkpoint
 
 
 def num_bytes(values: Any) -> int:
-    """Return the bytes of all tensors in nested values."""
+    """Return the size in bytes of all tensors in nested values."""
     if isinstance(values, torch.Tensor):
         return values.numel() * values.element_size()
     if isinstance(values, dict):

@@ -133,7 +133,7 @@ def test_two_damaged_checkpoints_are_named(stopped: Path) -> None:
         4,
         "plcli: both/checkpoints/last.ckpt: cannot be loaded as a checkpoint (its end is missing); "
         "both/checkpoints/previous.ckpt: cannot be loaded as a checkpoint (its end is missing). "
-        "Train anew with another --run, or remove the folder.\n",
+        "Train again with another --run, or remove the folder.\n",
     )
 
 
@@ -166,8 +166,8 @@ def test_a_disk_without_room_is_told_before_the_start(
     result = plcli("fit", "-c", linear_config, "--run", "here")
     assert (result.code, message(result)) == (
         5,
-        "plcli: here: 0 MB are free, and training with its checkpoints needs 1 MB. Make room, or "
-        "name a folder on another disk with --run.\n",
+        "plcli: here: 0 MB are free, and training with its checkpoints needs 1 MB. Free some "
+        "space, or use a folder on another disk with --run.\n",
     )
 
 

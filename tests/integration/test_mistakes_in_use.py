@@ -19,7 +19,7 @@ USES = {
     "a checkpoint that is not there": (
         ("test", "--ckpt_path", "nowhere.ckpt"),
         4,
-        "nowhere.ckpt: no such checkpoint. Give best, last or a file with --ckpt_path.",
+        "nowhere.ckpt: no such checkpoint. Use --ckpt_path with best, last or a file.",
     ),
     "other labels": (
         ("test", "--data.labels", "[a, b]"),
@@ -64,12 +64,12 @@ USES = {
     "an output of an unknown ending": (
         ("predict", "where", "--output", "out.txt"),
         2,
-        "--output out.txt: the ending '.txt' is none of .csv, .jsonl, .parquet.",
+        "--output out.txt: the extension '.txt' is not one of .csv, .jsonl, .parquet.",
     ),
     "an output that exists": (
         ("predict", "where", "--output", "taken.csv"),
         2,
-        "--output taken.csv: exists already. Remove it or name another file.",
+        "--output taken.csv: already exists. Remove it or name another file.",
     ),
     "an output that cannot be written": (
         ("predict", "where", "--output", "/proc/out.csv"),
@@ -152,7 +152,7 @@ def test_altered_weights_are_refused(plcli: Command, damaged: Path) -> None:
     result = plcli("test", "--run", "run")
     assert (result.code, message(result)) == (
         4,
-        "plcli: run/model/model.safetensors: is not the file that was written "
+        "plcli: run/model/model.safetensors: has changed since it was written "
         "(its sha256 differs). Copy the folder again.\n",
     )
 
@@ -162,7 +162,7 @@ def test_weights_that_are_gone_are_told(plcli: Command, damaged: Path) -> None:
     result = plcli("test", "--run", "run")
     assert (result.code, message(result)) == (
         4,
-        "plcli: run/model: holds no model.safetensors. Copy the folder again, whole.\n",
+        "plcli: run/model: contains no model.safetensors. Copy the complete folder again.\n",
     )
 
 

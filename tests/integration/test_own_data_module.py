@@ -92,7 +92,10 @@ def test_facts_that_no_data_tell_are_refused(
     values["facts"][name] = 3 if name == "batch_size" else "y"
     card.write_text(json.dumps(values), encoding="utf-8")
     result = plcli("predict", "--run", folder)
-    assert (result.code, f"its facts hold '{name}', which no data tell a model" in result.err) == (
+    assert (
+        result.code,
+        f"its facts contain '{name}', which cannot come from data" in result.err,
+    ) == (
         4,
         True,
     )

@@ -375,8 +375,8 @@ def test_a_run_without_a_checkpoint_cannot_be_tested(
     result = plcli("test", "--run", "here")
     assert (result.code, message(result)) == (
         4,
-        "plcli: here/checkpoints/best.ckpt: no such checkpoint. Give best, last or a file with "
-        "--ckpt_path.\n",
+        "plcli: here/checkpoints/best.ckpt: no such checkpoint. Use --ckpt_path with best, "
+        "last or a file.\n",
     )
 
 

@@ -93,8 +93,8 @@ def test_a_config_does_not_mean_a_run_of_another_config(
     result = plcli("test", "-c", text_run.config)
     assert (result.code, message(result)) == (
         4,
-        "plcli: no finished run of this config stands below runs/, and random weights are not "
-        "scored. Train it with `plcli fit`, or name a run with --run.\n",
+        "plcli: no finished run of this config in runs/, and random weights are not "
+        "evaluated. Train it with `plcli fit`, or name a run with --run.\n",
     )
 
 

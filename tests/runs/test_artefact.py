@@ -253,7 +253,7 @@ def test_altered_weights_are_refused(model: Path) -> None:
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(ModelError, match=r"is not the file that was written \(its sha256 differs"):
+    with pytest.raises(ModelError, match=r"has changed since it was written \(its sha256 differs"):
         artefact.load(model)
 
 
@@ -265,7 +265,7 @@ def test_altered_weights_end_a_prediction_with_4(model: Path) -> None:
 
 def test_missing_weights_are_refused(model: Path) -> None:
     (model / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"elsewhere: holds no model\.safetensors\."):
+    with pytest.raises(ModelError, match=r"elsewhere: contains no model\.safetensors\."):
         artefact.load(model)
 
 
@@ -288,7 +288,7 @@ def test_a_card_without_facts_is_refused_with_a_message(model: Path) -> None:
 
 
 def test_a_folder_without_a_card_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"holds no plcli\.json, so no model of plcli\."):
+    with pytest.raises(ModelError, match=r"is not a model of plcli; it contains no plcli\.json\."):
         artefact.load(tmp_path)
 
 
