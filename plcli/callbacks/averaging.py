@@ -1,8 +1,8 @@
-"""Mean weights: what is validated is what is saved as best.ckpt and model/.
+"""Averaging of weights, in which the validated weights are those saved as best.ckpt and model/.
 
-Lightning's WeightAveraging and EMAWeightAveraging do so; what they lack stands here. Its
-StochasticWeightAveraging puts the mean in after the last validation, so that it is never scored nor
-kept: `EpochAveraging` is there instead.
+Lightning's WeightAveraging and EMAWeightAveraging work this way; this module adds what they lack.
+Lightning's StochasticWeightAveraging only applies the mean after the last validation, so the mean
+is neither validated nor saved. `EpochAveraging` replaces it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,68 +16,67 @@ from plcli.errors import UsageError
 
 
 class EpochAveraging(WeightAveraging):
-    """The mean of the weights at the validations from some epoch on (Izmailov et al. 2018, SWA).
+    """Averages the weights of all validations from some epoch on (Izmailov et al. 2018, SWA).
 
-    A validation scores, and best.ckpt keeps, the mean with the weights of its own moment. The
-    learning rate is `model.schedule`'s; a constant one keeps the weights apart.
+    Each validation evaluates, and best.ckpt contains, the mean that includes the current weights.
+    The learning rate follows `model.schedule`; a constant one gives more diverse weights.
 
     Args:
-        start_epoch: the first epoch, from 0, whose validations belong to the mean; before it each
-            scores the weights as they are.
+        start_epoch: the first epoch, counted from 0, whose weights are averaged; earlier
+            validations evaluate the current weights.
     """
 
     def __init__(self, start_epoch: int = 0) -> None:
         if start_epoch < 0:
             raise UsageError(f"EpochAveraging.start_epoch: got {start_epoch}, expected 0 or more.")
-        super().__init__()  # torch's own mean: each weighs as much as another
+        super().__init__()  # torch's default: all weights count equally
         self.start_epoch = start_epoch
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """Add nothing but at validations."""
+        """Never update after a step or an epoch, only at validations."""
         return False
 
     def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Add the weights, and put the mean in their place."""
+        """Add the current weights to the mean, and swap the mean in."""
         average, step = self._average_model, trainer.global_step
-        # a validation that a signal broke off is repeated, and has added the weights already
+        # a validation that was interrupted by a signal is repeated; its weights are already added
         if average is not None and not trainer.sanity_checking and step > self._latest_update_step:
             average.update_parameters(pl_module)
             self._latest_update_step = step
             if trainer.current_epoch < self.start_epoch:
-                average.n_averaged.zero_()  # so that the next weights take the place of these
+                average.n_averaged.zero_()  # the next weights replace these
         super().on_validation_epoch_start(trainer, pl_module)
 
 
 def check(values: Mapping[str, Any]) -> None:
-    """Check the callbacks of a trainer's config, before it is read any further.
+    """Check the callbacks in a trainer config, before anything is instantiated.
 
     Raises:
-        UsageError: for one whose mean is neither validated nor saved.
+        UsageError: for a callback whose mean weights are neither validated nor saved.
     """
     for key, path in allowlist.class_paths(values, "trainer"):
         if str(path).endswith("StochasticWeightAveraging"):
             raise UsageError(
-                f"{key}: StochasticWeightAveraging puts the mean weights in after the last "
-                "validation, so that what is scored and saved is not the mean. Use "
+                f"{key}: StochasticWeightAveraging applies the mean weights after the last "
+                "validation, so the mean is neither validated nor saved. Use "
                 "plcli.callbacks.averaging.EpochAveraging (start_epoch), or "
                 "lightning.pytorch.callbacks.EMAWeightAveraging."
             )
 
 
 def prepare(callbacks: Sequence[Callback]) -> None:
-    """Let the callbacks that make mean weights leave whole numbers alone.
+    """Make callbacks that average weights skip integer tensors.
 
-    A mean of whole numbers, such as the positions that a network keeps, may be cut to the next
-    lower one.
+    The mean of an integer tensor, such as a buffer of position ids, may be rounded down.
     """
     for callback in callbacks:
         if isinstance(callback, WeightAveraging) and "multi_avg_fn" not in callback._kwargs:
             mean = callback._kwargs.get("avg_fn") or get_swa_avg_fn()  # type: ignore[no-untyped-call]  # torch's own
-            callback._kwargs["avg_fn"] = _of_numbers(mean)
+            callback._kwargs["avg_fn"] = _floats_only(mean)
 
 
-def _of_numbers(mean: Any) -> Any:
-    def of_numbers(average: Any, now: Any, count: Any) -> Any:
-        return mean(average, now, count) if average.is_floating_point() else now
+def _floats_only(mean: Any) -> Any:
+    def average_floats(average: Any, current: Any, count: Any) -> Any:
+        return mean(average, current, count) if average.is_floating_point() else current
 
-    return of_numbers
+    return average_floats

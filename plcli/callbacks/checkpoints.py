@@ -1,4 +1,4 @@
-"""best.ckpt and last.ckpt: which epoch is the best, and when the state of training is saved."""
+"""Saves best.ckpt and last.ckpt: decides which epoch is best, and when to save."""
 
 import logging
 import math
@@ -19,12 +19,12 @@ from plcli.training.state import LoopState, RankState, RunRecord
 logger = logging.getLogger(__name__)
 
 
-class Wish(NamedTuple):
-    """What a process wants at the end of a batch.
+class Request(NamedTuple):
+    """What a process requests at the end of a batch.
 
     Attributes:
         save: whether a checkpoint is due.
-        signal: the number of a signal that ends the fit; 0 without one.
+        signal: the number of the signal that ends the fit; 0 if there is none.
     """
 
     save: bool
@@ -32,17 +32,17 @@ class Wish(NamedTuple):
 
 
 class Checkpoints(Checkpoint):
-    """Keeps the whole training state of the best epoch and of the last moment that was saved.
+    """Saves the complete training state, of the best epoch and of the most recent state.
 
-    last.ckpt is written at every epoch's end, after a signal, and now and then between; the one
-    before it stays as previous.ckpt until the run is finished.
+    last.ckpt is written at the end of every epoch, after a signal, and at intervals within an
+    epoch. The one before it is kept as previous.ckpt until the run is finished.
 
     Args:
-        monitor: the validation metric that chooses the best epoch; by default the one that the
-            model names.
-        mode: whether the smallest or the largest is best; goes with monitor.
-        every_minutes: between two saves inside an epoch; 0 saves at the epochs' ends only.
-        every_n_steps: saves after so many optimizer steps as well.
+        monitor: the validation metric that determines the best epoch; by default the metric that
+            the model names.
+        mode: whether the smallest or the largest value is best; required with monitor.
+        every_minutes: minutes between saves within an epoch; 0 only saves at the end of an epoch.
+        every_n_steps: also save every n optimizer steps.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class Checkpoints(Checkpoint):
     ) -> None:
         if (monitor is None) != (mode is None):
             raise UsageError(
-                "checkpoint: monitor and mode (min or max) go together; give both or neither."
+                "checkpoint: monitor requires mode (min or max), and mode requires monitor; "
+                "give both or neither."
             )
         if every_minutes < 0:
             raise UsageError(f"checkpoint.every_minutes: got {every_minutes}, expected 0 or more.")
@@ -64,7 +65,7 @@ class Checkpoints(Checkpoint):
         self.every_minutes, self.every_n_steps = every_minutes, every_n_steps
         self.record: RunRecord | None = None
         self.facts: dict[str, Any] = {}
-        self.chosen = monitor is not None
+        self.configured = monitor is not None
         self.best_value: float | None = None
         self.best_epoch = -1
         self.best_results: dict[str, Any] = {}
@@ -75,30 +76,30 @@ class Checkpoints(Checkpoint):
         self._common_batches = 0.0
 
     def keep(self, record: RunRecord) -> None:
-        """Keep checkpoints from now on.
+        """Save checkpoints from now on.
 
         Args:
-            record: where, and what they say of the data.
+            record: where they are saved, and the data fingerprints that they contain.
         """
         self.record = record
 
     @property
     def keeps(self) -> bool:
-        """Whether anything is kept."""
+        """Whether checkpoints are saved."""
         return self.record is not None
 
     @property
     def folder(self) -> Path | None:
-        """The folder of the checkpoints; None where nothing is kept."""
+        """The folder of the checkpoints; None if none are saved."""
         return None if self.record is None else self.record.folder
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Take the model's own choice where the config makes none."""
+        """Use the metric that the model names if the config names none."""
         if self.monitor is None:
             self.monitor, self.mode = module_contract(pl_module).monitor or ("val_loss", "min")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run goes on from."""
+        """Return the state for resuming."""
         return {
             "best_value": self.best_value,
             "best_epoch": self.best_epoch,
@@ -106,15 +107,15 @@ class Checkpoints(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
         self.best_results = state_dict["best_results"]
         if self.best_value is not None and self.folder and not (self.folder / "best.ckpt").exists():
-            logger.warning("best.ckpt is gone: the best epoch is chosen among those that follow")
+            logger.warning("best.ckpt is missing: the best epoch is chosen among the next ones")
             self.best_value, self.best_epoch, self.best_results = None, -1, {}
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Add the facts of the data, and what Lightning leaves out."""
+        """Add the facts of the data, and the state that Lightning does not save."""
         fingerprints = self.record.fingerprints if self.record else {}
         checkpoint["plcli"] = {"facts": self.facts, "data": fingerprints}
         if self._saving is not None:
@@ -122,22 +123,22 @@ class Checkpoints(Checkpoint):
             checkpoint["epoch"] = max(0, trainer.fit_loop.epoch_progress.current.ready - 1)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Take up what Lightning leaves out."""
+        """Read the state that Lightning does not save."""
         self.resumed = LoopState.of(checkpoint.get("plcli", {}).get("loop"))
 
     # the best epoch
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Note what a signal within the validation needs."""
+        """Record the state to save if a signal arrives during the validation."""
         if self._fitting(trainer):
             self._metrics_before_validation = loops.metrics_of(pl_module)
             self._common_batches = _least(trainer, sum(trainer.num_val_batches))
 
     def on_validation_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
-        """Leave the validation after a signal."""
+        """Leave the validation if a signal was received."""
         if not self._fitting(trainer) or self._common_batches < 1:
             return
-        self._common_batches -= 1  # some ranks may have a batch more; those do not ask the others
+        self._common_batches -= 1  # a rank with one batch more must not wait for the others
         if _agreed(trainer).signal:
             raise loops.LeaveValidation
 
@@ -145,13 +146,13 @@ class Checkpoints(Checkpoint):
         return trainer.state.fn == "fit" and not trainer.sanity_checking and self.folder is not None
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Save best.ckpt if the monitored metric is better than ever."""
+        """Save best.ckpt if the monitored metric has improved."""
         if trainer.state.fn != "fit" or self.folder is None:
             return
-        value = self._value(trainer, pl_module)  # a wrong name ends the check before training
+        value = self._value(trainer, pl_module)  # raises for a wrong name in the sanity check
         if trainer.sanity_checking:
             return
-        # a metric of one rank's own rows differs, and ranks that disagree would wait for ever
+        # a metric may differ between ranks, and ranks that disagree would wait forever
         value = trainer.strategy.broadcast(value)
         if value is None or not self._better(value):
             return
@@ -163,7 +164,7 @@ class Checkpoints(Checkpoint):
         metrics = trainer.callback_metrics
         if self.monitor in metrics:
             return float(metrics[self.monitor])
-        if not self.chosen and module_contract(pl_module).monitor is None:
+        if not self.configured and module_contract(pl_module).monitor is None:
             return None
         names = [name for name in metrics if name.startswith("val")]
         raise UsageError(
@@ -179,14 +180,14 @@ class Checkpoints(Checkpoint):
             value > self.best_value if self.mode == "max" else value < self.best_value
         )
 
-    # the last moment: called by the loops of plcli.training.loops
+    # last.ckpt: called by the loops of plcli.training.loops
 
     def batch_ends(self) -> None:
-        """Forget the metrics before an earlier validation."""
+        """Discard the metrics recorded before an earlier validation."""
         self._metrics_before_validation = None
 
     def batch_is_done(self, trainer: Any) -> None:
-        """Save if it is time to, and end the fit after a signal."""
+        """Save if a checkpoint is due, and end the fit if a signal was received."""
         if self.folder is None:
             return
         agreed = _agreed(trainer, save=self._due(trainer))
@@ -196,7 +197,7 @@ class Checkpoints(Checkpoint):
             raise self._end(agreed.signal, trainer)
 
     def times(self) -> str:
-        """Return in words when last.ckpt is saved."""
+        """Return a description of when last.ckpt is saved."""
         times = ["every epoch"]
         times += [f"every {self.every_minutes:g} minutes"] if self.every_minutes else []
         times += [f"every {self.every_n_steps} steps"] if self.every_n_steps else []
@@ -209,7 +210,7 @@ class Checkpoints(Checkpoint):
         return 0 < self.every_minutes <= minutes
 
     def epoch_is_done(self, trainer: Any) -> None:
-        """Save, and end the fit after a signal."""
+        """Save, and end the fit if a signal was received."""
         if self.folder is None:
             return
         self.save(trainer)
@@ -217,13 +218,16 @@ class Checkpoints(Checkpoint):
             raise self._end(number, trainer)
 
     def validation_was_left(self, trainer: Any) -> None:
-        """Save the state before the validation, which a resumed run repeats, and end the fit."""
+        """Save the state before the validation, and end the fit.
+
+        A resumed run repeats the validation.
+        """
         number = _agreed(trainer).signal
         self.save(trainer, within_validation=True)
         raise self._end(number, trainer)
 
     def save(self, trainer: Any, *, within_validation: bool = False) -> None:
-        """Write last.ckpt; the one before it stays as previous.ckpt."""
+        """Write last.ckpt; the one before it is kept as previous.ckpt."""
         assert self.record is not None
         loop = trainer.fit_loop
         metrics = self._metrics_before_validation if within_validation else None
@@ -246,13 +250,13 @@ class Checkpoints(Checkpoint):
     def _end(self, number: int, trainer: Any) -> Terminated:
         return Terminated(
             number,
-            f"Saved after step {trainer.global_step}; the same command, with --run "
-            f"{trainer.default_root_dir}, goes on.",
+            f"Saved after step {trainer.global_step}; to resume, run the same command with --run "
+            f"{trainer.default_root_dir}.",
         )
 
     @property
     def best_path(self) -> Path | None:
-        """best.ckpt; last.ckpt where nothing was monitored; None where nothing was saved."""
+        """best.ckpt; last.ckpt if nothing was monitored; None if nothing was saved."""
         if self.folder is None:
             return None
         return next(
@@ -261,24 +265,24 @@ class Checkpoints(Checkpoint):
         )
 
 
-def _agreed(trainer: Any, *, save: bool = False) -> Wish:
-    """Return what any of the ranks wants; each asks at the same batches, so that none waits.
+def _agreed(trainer: Any, *, save: bool = False) -> Request:
+    """Return the combined request of all ranks; every rank must call this at the same batches.
 
     Args:
         trainer: the trainer.
         save: whether a checkpoint is due on this rank.
     """
-    wish = Wish(save, signals.received or 0)
+    request = Request(save, signals.received or 0)
     if trainer.world_size == 1:
-        return wish
-    wishes = torch.tensor(wish, dtype=torch.int64, device=trainer.strategy.root_device)
-    torch.distributed.all_reduce(wishes, op=torch.distributed.ReduceOp.MAX)
-    save_any, number = wishes.tolist()
-    return Wish(bool(save_any), number)
+        return request
+    requests = torch.tensor(request, dtype=torch.int64, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(requests, op=torch.distributed.ReduceOp.MAX)
+    save_any, number = requests.tolist()
+    return Request(bool(save_any), number)
 
 
 def _least(trainer: Any, number: float) -> float:
-    """Return the least of the ranks' numbers; none where one of them is not known."""
+    """Return the minimum of a number over all ranks; 0 if it is not finite."""
     if trainer.world_size > 1:
         numbers = torch.tensor(float(number), device=trainer.strategy.root_device)
         torch.distributed.all_reduce(numbers, op=torch.distributed.ReduceOp.MIN)

@@ -1,4 +1,4 @@
-"""Losses and gradients that are no numbers end a fit, or their step is left out."""
+"""Ends a fit, or skips the optimizer step, if a loss or gradient is not finite."""
 
 import logging
 import math
@@ -15,11 +15,11 @@ from plcli.training import loops
 logger = logging.getLogger(__name__)
 
 
-class _Answer:
-    """A number that comes from a GPU while that goes on working.
+class _PendingNumber:
+    """A number that is copied from a GPU without waiting for it.
 
     Args:
-        number: a scalar.
+        number: a scalar tensor.
     """
 
     def __init__(self, number: torch.Tensor) -> None:
@@ -31,19 +31,19 @@ class _Answer:
             self.event.record()
 
     def read(self) -> float:
-        """Return the number; wait for it if need be."""
+        """Return the number, waiting for the copy if necessary."""
         if self.event is not None:
             self.event.synchronize()
         return float(self.number)
 
 
 class FiniteNumbers(Callback):
-    """Looks at every loss and gradient.
+    """Checks that every loss and gradient is finite.
 
     Args:
-        on_nan: stop ends the fit at a loss or gradient that is not finite; skip leaves the
-            optimizer step out.
-        limit: steps that are left out before the fit ends all the same.
+        on_nan: stop ends the fit if a loss or gradient is NaN or infinite; skip skips the
+            optimizer step.
+        limit: number of steps to skip before the fit is ended after all.
     """
 
     def __init__(self, on_nan: Literal["stop", "skip"] = "stop", limit: int = 10) -> None:
@@ -52,14 +52,14 @@ class FiniteNumbers(Callback):
         self.on_nan, self.limit = on_nan, limit
         self.skipped = 0
         self._losses: list[torch.Tensor] = []
-        self._waiting: tuple[_Answer, int, int, range] | None = None
+        self._pending: tuple[_PendingNumber, int, int, range] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how many steps were left out."""
+        """Return the number of skipped steps."""
         return {"skipped": self.skipped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the number of skipped steps."""
         self.skipped = state_dict["skipped"]
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: torch.Tensor) -> None:
@@ -67,11 +67,11 @@ class FiniteNumbers(Callback):
         self._losses.append(loss.detach())
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        """Look at the losses and gradients of a step.
+        """Check the losses and gradients of a step.
 
-        On a GPU the answer is read a step later, when it has long arrived; only `skip` waits.
+        On a GPU the result is read one step later, so that nothing waits for it; only `skip` waits.
         """
-        self._answer(trainer)
+        self._check_pending(trainer)
         sums = self._sums(trainer, optimizer)
         loop = trainer.fit_loop.epoch_loop
         done = loop.batch_progress.current.ready
@@ -81,21 +81,21 @@ class FiniteNumbers(Callback):
             return
         if trainer.world_size > 1:  # a loss may be finite on one rank alone
             torch.distributed.all_reduce(sums)
-        self._waiting = _Answer(sums), trainer.global_step, trainer.current_epoch, batches
+        self._pending = _PendingNumber(sums), trainer.global_step, trainer.current_epoch, batches
         if sums.device.type == "cpu" or self.on_nan == "skip":
-            self._answer(trainer, optimizer)
+            self._check_pending(trainer, optimizer)
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Let no weights be saved that are no numbers."""
+        """Check the last step, so that no weights are saved that are not finite."""
         if trainer.state.fn == "fit":
-            self._answer(trainer)
+            self._check_pending(trainer)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Read the last step's answer."""
-        self._answer(trainer)
+        """Check the last step."""
+        self._check_pending(trainer)
 
     def _sums(self, trainer: Any, optimizer: Any) -> torch.Tensor | None:
-        """Return one number that is finite only if all losses and gradients are."""
+        """Return a scalar that is finite only if all losses and gradients are."""
         parts = list(self._losses)
         gradients = [
             parameter.grad
@@ -109,16 +109,16 @@ class FiniteNumbers(Callback):
                 parts.append(norm)
             module, whole = trainer.lightning_module, (SingleDeviceStrategy, DDPStrategy)
             if isinstance(trainer.strategy, whole):
-                module_contract(module).use_gradient_norm(norm)  # for clipping, which needs it, too
+                module_contract(module).use_gradient_norm(norm)  # clipping needs it too
         if not parts:
             return None
         return torch.stack([part.detach().float().reshape(()) for part in parts]).sum()
 
-    def _answer(self, trainer: Any, optimizer: Any = None) -> None:
-        if self._waiting is None:
+    def _check_pending(self, trainer: Any, optimizer: Any = None) -> None:
+        if self._pending is None:
             return
-        (answer, step, epoch, batches), self._waiting = self._waiting, None
-        if math.isfinite(answer.read()):
+        (number, step, epoch, batches), self._pending = self._pending, None
+        if math.isfinite(number.read()):
             return
         where = f"step {step + 1} (epoch {epoch + 1}, batch {batches[-1] + 1})"
         rows = loops.rows_of(trainer.fit_loop, epoch=epoch, batches=batches)
@@ -127,16 +127,15 @@ class FiniteNumbers(Callback):
         )
         if self.on_nan == "skip" and self.skipped < self.limit:
             self.skipped += 1
-            optimizer.zero_grad(set_to_none=True)  # so that no parameter is moved
+            optimizer.zero_grad(set_to_none=True)  # so that no parameter changes
             logger.warning(
-                "%s%s: the loss or its gradient is not a finite number; the step is left out "
-                "(%d of %d)",
+                "%s%s: the loss or its gradient is not finite; the step is skipped (%d of %d)",
                 where, of_rows, self.skipped, self.limit,
             )  # fmt: skip
             return
-        after = f" after {self.limit} steps that were left out" if self.on_nan == "skip" else ""
+        after = f" after {self.limit} skipped steps" if self.on_nan == "skip" else ""
         raise DataError(
-            f"{where}{of_rows}: the loss or its gradient is not a finite number{after}. The last "
-            "checkpoint is kept. Look at these rows (counted from 0), lower the learning rate, or "
-            "leave such steps out with --numbers.on_nan skip."
+            f"{where}{of_rows}: the loss or its gradient is not finite{after}. The last "
+            "checkpoint is kept. Check these rows (counted from 0), lower the learning rate, or "
+            "skip such steps with --numbers.on_nan skip."
         )

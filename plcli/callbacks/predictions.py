@@ -1,4 +1,4 @@
-"""Writes what `predict_step` returns, in the order of the input."""
+"""Writes the rows that `predict_step` returns, in the order of the input."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,12 +9,12 @@ from plcli.runs.predictions import Lines, Sink
 
 
 class PredictionWriter(Callback):
-    """Puts rows back in input order and hands them to a sink.
+    """Restores the input order of rows and writes them to a sink.
 
-    Batches come in length order, so a few are held back.
+    Batches arrive sorted by length, so some rows are held back until their turn.
 
     Args:
-        sink: takes rows.
+        sink: the destination of the rows.
     """
 
     def __init__(self, sink: Sink | Lines) -> None:
@@ -32,7 +32,7 @@ class PredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write the rows whose turn it is."""
+        """Write the rows that are next in the input order."""
         rows = (
             outputs
             if isinstance(outputs, list)
@@ -55,11 +55,11 @@ class PredictionWriter(Callback):
         self.count += 1
 
     def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
-        """Write what is left where batches were left out, and put the file in its place."""
+        """Write the remaining rows, if batches were skipped, and close the sink."""
         for index in sorted(self._waiting):
             self._write(index)
         self.sink.close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Leave no half of a file."""
+        """Discard an incomplete file."""
         self.sink.abandon()

@@ -1,4 +1,4 @@
-"""What a run says while it runs: a line an epoch, and lines between where no bar can be drawn."""
+"""Reports progress: one line per epoch, and lines in between without a progress bar."""
 
 import logging
 import math
@@ -13,35 +13,35 @@ from plcli.models import optimization
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 10.0  # between two lines inside an epoch
+SECONDS = 10.0  # between two lines within an epoch
 DRAWING_SECONDS = 0.25
 
 
 class LiveBar(RichProgressBar):
-    """A live view on a terminal's standard error, drawn a few times a second; epochs count from 1.
+    """A progress bar on standard error, updated a few times per second; epochs count from 1.
 
-    Lightning's own draws, and reads the loss from the device, at every batch.
+    Lightning's own bar is redrawn, and reads the loss from the device, at every batch.
     """
 
     def __init__(self) -> None:
         super().__init__(console_kwargs={"stderr": True})
-        self._drawn = -math.inf
+        self._last_drawn = -math.inf
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Show how far it is and the loss, now and then."""
+        """Update the progress and the loss, if an update is due."""
         if self._due() or trainer.is_last_batch:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def refresh(self, hard: bool = False) -> None:
-        """Draw, if the last time is long enough ago."""
+        """Draw the bar, if an update is due."""
         if hard or self._due():
-            self._drawn = time.monotonic()
+            self._last_drawn = time.monotonic()
             super().refresh(hard)
 
     def _due(self) -> bool:
-        return time.monotonic() - self._drawn >= DRAWING_SECONDS
+        return time.monotonic() - self._last_drawn >= DRAWING_SECONDS
 
     def _get_train_description(self, current_epoch: int) -> str:
         return f"epoch {current_epoch + 1}{_total(self.trainer)}"
@@ -56,22 +56,22 @@ def _duration(seconds: float) -> str:
 
 
 class ProgressLines(Callback):
-    """Logs the start, the epochs and, without a progress bar, the steps."""
+    """Logs the start of training, the epochs and, without a progress bar, the steps."""
 
     def __init__(self) -> None:
         self._last = self._epoch_start = 0.0
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Say how many rows are cut or empty, if any."""
+        """Log the number of truncated or empty rows, if any."""
         if trainer.state.fn == "validate":
             self._describe(trainer, "validation", always=False)
 
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:
-        """Say how many rows are cut or empty, if any."""
+        """Log the number of truncated or empty rows, if any."""
         self._describe(trainer, "test", always=False)
 
     def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
-        """Say how many rows are cut or empty, if any."""
+        """Log the number of truncated or empty rows, if any."""
         self._describe(trainer, "predict", always=False)
 
     def _describe(self, trainer: Any, split: str, *, always: bool = True) -> None:
@@ -82,7 +82,7 @@ class ProgressLines(Callback):
                 logger.info("%s", said)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Say what is trained on what."""
+        """Log the data, the number of trained parameters and the optimizer's settings."""
         for split in ("train", "validation"):
             self._describe(trainer, split)
         if trainer.is_global_zero and not trainer.global_step:
@@ -101,7 +101,7 @@ class ProgressLines(Callback):
         for optimizer in trainer.optimizers:
             for line in optimization.describe_groups(optimizer):
                 logger.info("%s", line)
-        self._last = self._epoch_start = time.monotonic()  # of an epoch that is gone on with
+        self._last = self._epoch_start = time.monotonic()  # for an epoch that is resumed
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the epoch's clock."""
@@ -110,19 +110,19 @@ class ProgressLines(Callback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log a line now and then."""
+        """Log the step and the loss every SECONDS seconds, without a progress bar."""
         now = time.monotonic()
         if trainer.progress_bar_callback is not None or now - self._last < SECONDS:
             return
         self._last = now
         loss = trainer.callback_metrics.get("train_loss")
-        said = "" if loss is None else f", train_loss {float(loss):.4f}"
+        loss_part = "" if loss is None else f", train_loss {float(loss):.4f}"
         logger.info(
             "epoch %d, step %d of %s%s",
             trainer.current_epoch + 1,
             batch_idx + 1,
             trainer.num_training_batches,
-            said,
+            loss_part,
         )
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:

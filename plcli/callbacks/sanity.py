@@ -1,4 +1,4 @@
-"""What would fail after hours is tried before the first epoch: monitors, a batch of each split."""
+"""Checks before the first epoch, for errors that would otherwise only occur hours later."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,28 +15,28 @@ from plcli.errors import UsageError, did_you_mean, listed
 
 
 class Rehearsal(Callback):
-    """Takes one batch of training and test, scores that of test, and looks for what is monitored.
+    """Loads a training batch, runs a test batch, and checks that monitored metrics are logged.
 
-    Validation is tried by Lightning itself (`num_sanity_val_steps`). Nothing is kept of it: no
-    gradient, no logged number, no random number drawn, and the metrics are reset.
+    Lightning itself checks validation (`num_sanity_val_steps`). The checks have no side effects:
+    gradients, logged values and the random state do not change, and metrics are reset.
     """
 
     def __init__(self) -> None:
         self._validated: list[str] = []
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Note what validation logs."""
+        """Record the names that validation logs."""
         if trainer.sanity_checking:
             self._validated = list(trainer.callback_metrics)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Try what Lightning does not try.
+        """Check what Lightning does not check.
 
         Raises:
-            UsageError: if a callback or a schedule monitors what is not logged.
+            UsageError: if a callback or a schedule monitors a metric that is not logged.
         """
         if trainer.global_step:
-            return  # a run that goes on has been tried
+            return  # a resumed run has been checked
         self._try_batches(trainer, pl_module)
         missing = set(_monitors(trainer)) - set(self._validated)
         if self._validated and missing:
@@ -56,9 +56,9 @@ class Rehearsal(Callback):
         module_contract(pl_module).results.pop("test", None)
 
     def _check_monitors(self, trainer: Any, pl_module: Any) -> None:
-        """Compare monitors with what validation and a training step log."""
+        """Compare the monitored metrics with those logged by validation and a training step."""
         with _without_traces(pl_module) as logged:
-            if pl_module.automatic_optimization:  # else a step would change the weights
+            if pl_module.automatic_optimization:  # a step with manual optimization changes weights
                 batch = next(iter(trainer.train_dataloader))
                 batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
                 trainer.strategy.training_step(batch, 0)
@@ -66,13 +66,16 @@ class Rehearsal(Callback):
         for monitor in _monitors(trainer):
             if monitor not in names and pl_module.automatic_optimization:
                 raise UsageError(
-                    f"trainer.callbacks: no metric '{monitor}' is logged to monitor."
+                    f"trainer.callbacks: the monitored metric '{monitor}' is not logged."
                     f"{did_you_mean(monitor, names)} There are: {listed(names)}."
                 )
 
 
 def _monitors(trainer: Any) -> Sequence[str]:
-    """Return what Lightning's callbacks and schedules watch; `checkpoint` checks its own."""
+    """Return the metrics that Lightning's callbacks and schedules monitor.
+
+    The metric that `checkpoint` monitors is checked there.
+    """
     watching = [
         callback
         for callback in trainer.callbacks
@@ -85,7 +88,7 @@ def _monitors(trainer: Any) -> Sequence[str]:
 
 @contextmanager
 def _without_traces(pl_module: Any) -> Iterator[list[str]]:
-    """Run steps of a module so that none is left of them; gives the names that they log."""
+    """Run steps of a module without side effects; yields the names that they log."""
     logged: list[str] = []
 
     def log(name: str, *args: Any, **kwargs: Any) -> None:
@@ -99,7 +102,7 @@ def _without_traces(pl_module: Any) -> Iterator[list[str]]:
     pl_module.log, pl_module.log_dict = log, log_dict
     try:
         with warnings.catch_warnings(), isolate_rng(), torch.no_grad():
-            warnings.simplefilter("ignore")  # a single batch may be all alike
+            warnings.simplefilter("ignore")  # in a single batch, all targets may be equal
             pl_module.eval()
             yield logged
     finally:

@@ -1,4 +1,4 @@
-"""Gradual unfreezing: the head learns first, then from the top down one layer after the other."""
+"""Gradual unfreezing: the head is trained first, then one layer after the other is added."""
 
 import logging
 from typing import Any
@@ -12,15 +12,15 @@ logger = logging.getLogger(__name__)
 
 
 class GradualUnfreezing(Callback):
-    """Lets the layers join the training one by one (Howard and Ruder 2018, ULMFiT).
+    """Unfreezes layers one by one, from the top down (Howard and Ruder 2018, ULMFiT).
 
-    What is trained is a function of the epoch, so that a run that goes on needs no state. All
-    parameters are the optimizer's from the start; a frozen one has no gradient, and is left as it
-    is. Lightning's BaseFinetuning adds parameter groups instead, of which a schedule does not know.
+    The trained layers are a function of the epoch, so a resumed run needs no state. The optimizer
+    has all parameters from the start; frozen ones get no gradient and do not change. Lightning's
+    BaseFinetuning adds parameter groups instead, which schedules do not support.
 
     Args:
-        every_n_epochs: between one layer and the next.
-        layers: how many join at a time.
+        every_n_epochs: number of epochs between two unfreezing steps.
+        layers: number of layers to unfreeze in each step.
     """
 
     def __init__(self, every_n_epochs: int = 1, layers: int = 1) -> None:
@@ -31,27 +31,29 @@ class GradualUnfreezing(Callback):
         self._trained: set[str] = set()
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Refuse what it does not work with."""
+        """Refuse unsupported modules and settings."""
         if module_contract(pl_module).parts is None:
             raise UsageError(
-                f"GradualUnfreezing: {type(pl_module).__name__} is no transformer of plcli, whose "
-                "layers could be told apart. Leave the callback away."
+                f"GradualUnfreezing: {type(pl_module).__name__} is not a transformer module of "
+                "plcli, so its layers are not known. Remove the callback."
             )
         if pl_module.freeze is not None or pl_module.lora is not None:
-            raise UsageError("GradualUnfreezing: goes with neither model.freeze nor model.lora.")
+            raise UsageError(
+                "GradualUnfreezing: cannot be combined with model.freeze or model.lora."
+            )
         if trainer.world_size > 1:
             raise UsageError(
-                "GradualUnfreezing: works in one process; of several each would wait for gradients "
-                "that do not come. Use model.freeze, or one device."
+                "GradualUnfreezing: only works in one process, as several would wait for gradients "
+                "of frozen layers. Use model.freeze, or one device."
             )
         self._trained = {n for n, p in pl_module.model.named_parameters() if p.requires_grad}
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Freeze what does not learn yet, in an epoch that is gone on with, too."""
+        """Freeze the layers that are not trained yet, also when an epoch is resumed."""
         self._set(trainer.current_epoch, pl_module)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Let the next layers join."""
+        """Unfreeze the next layers."""
         self._set(trainer.current_epoch, pl_module)
 
     def _set(self, epoch: int, pl_module: Any) -> None:
@@ -59,16 +61,16 @@ class GradualUnfreezing(Callback):
         lowest = max(0, len(parts.names) - 1 - self.layers * (epoch // self.every_n_epochs))
         changed = False
         for name, parameter in pl_module.model.named_parameters():
-            learns = parts.depths[name] >= lowest and name in self._trained
-            changed = changed or parameter.requires_grad != learns
-            parameter.requires_grad_(learns)
-            if not learns:
+            trained = parts.depths[name] >= lowest and name in self._trained
+            changed = changed or parameter.requires_grad != trained
+            parameter.requires_grad_(trained)
+            if not trained:
                 parameter.grad = None
         if changed:
-            said = ", ".join(reversed(parts.names[lowest:]))
-            logger.info("epoch %d: %s learn", epoch + 1, said)
+            names = ", ".join(reversed(parts.names[lowest:]))
+            logger.info("epoch %d: training %s", epoch + 1, names)
         if not any(parameter.requires_grad for parameter in pl_module.model.parameters()):
             raise UsageError(
-                f"GradualUnfreezing: {type(pl_module.model).__name__} has no head of its own to "
-                "begin with. Leave the callback away."
+                f"GradualUnfreezing: {type(pl_module.model).__name__} has no separate head to "
+                "train first. Remove the callback."
             )

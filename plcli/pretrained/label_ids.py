@@ -1,3 +1,3 @@
-"""Label ids that mean the same to data, losses and transformers' own models."""
+"""Label ids with a special meaning for data, losses and the models of transformers."""
 
-IGNORED = -100  # left out by torch's losses
+IGNORED = -100  # ignored by torch's losses

@@ -1,6 +1,8 @@
-"""Where a pretrained model is: a hub id, a folder, or a folder inside an installed package.
+"""Resolves the location of a pretrained model: a hub id, a folder, or a folder in a package.
 
-A folder is looked at before anything is loaded from it: what could run code is refused."""
+The settings in a folder are checked before anything is loaded from it, and refused if they could
+run code.
+"""
 
 import json
 from collections.abc import Mapping
@@ -13,18 +15,18 @@ from plcli.packages import package_path
 UNSAFE_KEYS = ("auto_map", "custom_pipelines", "attn_implementation", "experts_implementation")
 KNOWN_PRIVATE = (
     *("_name_or_path", "_commit_hash", "_num_labels", "_attn_implementation_autoset"),
-    "_from_model_config",  # what transformers writes into the generation_config.json of a new model
+    "_from_model_config",  # transformers writes it into generation_config.json of new models
 )
 
 
 def check_settings(values: Any, where: str) -> None:
-    """Check that a model's config.json, or its tokenizer's, names no code.
+    """Check that the settings of a model or a tokenizer name no code.
 
-    `auto_map` and `custom_pipelines` name Python files, `attn_implementation` may name a kernel of
-    the hub, and keys that begin with an underscore reach into transformers' own state.
+    `auto_map` and `custom_pipelines` name Python files, `attn_implementation` may name a kernel on
+    the hub, and keys with a leading underscore set internal state of transformers.
 
     Raises:
-        ModelError: if it does.
+        ModelError: if they do.
     """
     if isinstance(values, list):
         for value in values:
@@ -35,8 +37,8 @@ def check_settings(values: Any, where: str) -> None:
         name = str(key)
         if name in UNSAFE_KEYS or (name.startswith("_") and name not in KNOWN_PRIVATE):
             raise ModelError(
-                f"{where}: holds the key '{name}', which can make transformers run code that comes "
-                "with the model. Remove the key, or use another model."
+                f"{where}: contains the key '{name}', which can make transformers run code from "
+                "the model. Remove the key, or use another model."
             )
         check_settings(value, where)
 
@@ -49,23 +51,23 @@ def _check_folder(folder: Path) -> None:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
-            said = str(error).splitlines()[0][:120]
+            problem = str(error).splitlines()[0][:120]
             raise ModelError(
-                f"pretrained: {path} is damaged ({said}). Copy the folder again."
+                f"pretrained: {path} is damaged ({problem}). Copy the folder again."
             ) from None
         if not isinstance(values, dict):
             raise ModelError(
-                f"pretrained: {path} holds a {type(values).__name__}, not an object. "
+                f"pretrained: {path} contains a {type(values).__name__}, not an object. "
                 "Copy the folder again."
             )
         check_settings(values, f"pretrained: {path}")
 
 
 def resolve(name: str) -> str:
-    """Return the folder that `package:NAME/PATH` or a path means; a hub id stays as it is.
+    """Return the folder for a path or `package:NAME/PATH`; a hub id is returned unchanged.
 
     Raises:
-        ModelError: if a package or a folder is not there, or the folder holds no model.
+        ModelError: if a package or a folder does not exist, or the folder contains no model.
     """
     if name.startswith("package:"):
         try:
@@ -76,8 +78,8 @@ def resolve(name: str) -> str:
     if path.is_dir():
         if not (path / "config.json").exists():
             raise ModelError(
-                f"pretrained: the folder {name} holds no config.json, so no model. "
-                "Name the folder that has one."
+                f"pretrained: the folder {name} is not a model; it contains no config.json. "
+                "Name a folder that does."
             )
         _check_folder(path)
         return str(path)

@@ -1,7 +1,7 @@
-"""The files that make a folder of transformers one of sentence-transformers, read and written.
+"""Reads and writes the additional files of a sentence-transformers model.
 
-A sentence-transformers model is a transformer, a pooling of its tokens' vectors and, in some,
-their normalisation; modules.json names these parts. Nothing that it names is imported here.
+A sentence-transformers model is a transformer, a pooling of its token vectors and, optionally,
+their normalization. modules.json names these parts. None of the classes it names is imported.
 """
 
 import json
@@ -22,13 +22,13 @@ OLD_KEYS = {  # before sentence-transformers 5
 
 
 def read(name: str) -> tuple[str | None, bool | None]:
-    """Return the pooling of a pretrained model and whether it normalises; None where unsaid.
+    """Return the pooling of a pretrained model and whether it normalizes; None if not specified.
 
     Args:
         name: a folder, or a hub id.
 
     Raises:
-        ModelError: if it has parts that plcli has not, or is damaged.
+        ModelError: if it has parts that plcli does not support, or is damaged.
     """
     parts = _json(name, "modules.json")
     if parts is None:
@@ -41,7 +41,7 @@ def read(name: str) -> tuple[str | None, bool | None]:
         ) from None
     if other := sorted(kinds.keys() - {"Transformer", "Pooling", "Normalize"}):
         raise ModelError(
-            f"pretrained: {name} has a part '{other[0]}' of sentence-transformers; plcli knows "
+            f"pretrained: {name} has a sentence-transformers module '{other[0]}'; plcli supports "
             "Transformer, Pooling and Normalize. Name another model."
         )
     settings: dict[str, Any] = {}
@@ -53,7 +53,7 @@ def read(name: str) -> tuple[str | None, bool | None]:
 
 
 def _json(name: str, file: str) -> Any:
-    """Return the content of a file of a model, or None where there is none."""
+    """Return the content of a file of a model, or None if it does not exist."""
     path: Any = Path(name) / file
     if not Path(name).is_dir():
         from transformers.utils import cached_file
@@ -73,13 +73,13 @@ def _json(name: str, file: str) -> Any:
 
 
 def write(folder: Path, *, pooling: Any, normalize: bool, max_length: int | None) -> None:
-    """Add what `SentenceTransformer(folder)` reads beside the transformer and its tokenizer.
+    """Add the files that `SentenceTransformer(folder)` reads in addition to the transformer.
 
     Args:
-        folder: the model's.
-        pooling: sentence-transformers' module of that name.
-        normalize: whether vectors are brought to length 1.
-        max_length: tokens a text at most.
+        folder: the folder of the model.
+        pooling: the Pooling module of sentence-transformers.
+        normalize: whether vectors are normalized to length 1.
+        max_length: maximum number of tokens per text.
     """
     (folder / "1_Pooling").mkdir()
     pooling.save(str(folder / "1_Pooling"))

@@ -1,4 +1,4 @@
-"""Tokenizers of pretrained models: loaded, and told apart."""
+"""Loads and identifies the tokenizers of pretrained models."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ def load_tokenizer(name: str) -> Any:
         (Path(folder) / file).exists() for file in TOKENIZER_FILES
     ):
         raise ModelError(
-            f"pretrained: the folder {name} holds no tokenizer ({TOKENIZER_FILES[0]})."
+            f"pretrained: the folder {name} contains no tokenizer ({TOKENIZER_FILES[0]})."
         )
     with explained(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -42,16 +42,16 @@ def load_tokenizer(name: str) -> Any:
     if tokenizer.pad_token_id is None:
         raise ModelError(
             f"pretrained: the tokenizer of {name} has no padding token "
-            "and none that could serve as one. Set pad_token in its tokenizer_config.json."
+            "and no token that could be used instead. Set pad_token in its tokenizer_config.json."
         )
     return tokenizer
 
 
 def tokenizer_key(tokenizer: Any) -> str:
-    """Return a string that is equal for tokenizers that encode alike."""
+    """Return a key that is equal for tokenizers that encode texts in the same way."""
     if tokenizer.is_fast:
         content = json.loads(tokenizer.backend_tokenizer.to_str())
-        content.pop("truncation", None)  # set anew by every use
+        content.pop("truncation", None)  # set again by every use
         content.pop("padding", None)
     else:
         content = sorted(tokenizer.get_vocab().items())

@@ -1,7 +1,7 @@
-"""Pretrained models and tokenizers: a hub id, a folder, or a folder inside an installed package.
+"""Loads pretrained models from a hub id, a folder, or a folder inside an installed package.
 
-Nothing else is loaded. Loading is plain `from_pretrained`, with safetensors only and no remote
-code; what goes wrong is told in one message.
+Models are loaded with plain `from_pretrained`, with safetensors only and without remote code. Any
+failure is reported in one message.
 """
 
 import logging
@@ -15,14 +15,14 @@ from plcli.errors import MachineError, ModelError, PlcliError, did_you_mean, lis
 from plcli.pretrained.location import check_settings, resolve
 
 logger = logging.getLogger(__name__)
-UNFIT = re.compile(  # what transformers says where a model's kind does not have a task's head
+UNFIT = re.compile(  # the message of transformers if a model type has no head for a task
     r"Unrecognized configuration class <class '.*\.(\w+?)Config'> for this kind of AutoModel: (\w+)"
 )
 
 
 @contextmanager
 def explained(name: str) -> Iterator[None]:
-    """Turn what transformers raises for a missing or broken model into one message."""
+    """Turn exceptions of transformers for a missing or broken model into one message."""
     try:
         yield
     except PlcliError:
@@ -31,25 +31,25 @@ def explained(name: str) -> Iterator[None]:
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
         if unfit := UNFIT.search(first):
             raise ModelError(
-                f"pretrained: {name} is of the kind {unfit[1]}, which {unfit[2]} does not load. "
-                "Name a model of another kind."
+                f"pretrained: {name} is a {unfit[1]} model, which {unfit[2]} does not support. "
+                "Name a model of another type."
             ) from error
         if Path(name).exists():
             if "ignore_mismatched_sizes" in first:
-                first = "its weights are not of the sizes that are asked for, as for other labels"
+                first = "its weights have other sizes than the config, such as for other labels"
             raise ModelError(
                 f"pretrained: {name} cannot be loaded: {first.rstrip('.')}. "
                 "Copy the folder again, or name another."
             ) from error
         raise MachineError(
-            f"pretrained: '{name}' is not in the local cache and cannot be had from the hub "
+            f"pretrained: '{name}' is not in the local cache and cannot be downloaded from the hub "
             f"({first}). Check the name and the connection, or give a folder."
         ) from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what transformers says below an error out of the user's sight."""
+    """Hide messages of transformers below the level of an error."""
     from transformers.utils import logging as transformers_logging
 
     level = transformers_logging.get_verbosity()
@@ -65,7 +65,7 @@ def load_config(name: str) -> Any:
     """Load the config of a pretrained model in a folder.
 
     Raises:
-        ModelError: if there is none, it is damaged or names code, or its kind is not known.
+        ModelError: if it does not exist, is damaged, names code, or has an unknown model type.
     """
     from transformers import AutoConfig
 
@@ -77,21 +77,21 @@ def load_config(name: str) -> Any:
 def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
     """Load a pretrained model, in training mode.
 
-    `from_pretrained` leaves evaluation mode, so dropout would be off.
+    `from_pretrained` returns a model in evaluation mode, in which dropout is off.
 
     Args:
         auto_class: such as `transformers.AutoModelForSequenceClassification`.
         name: a hub id, a folder, or `package:NAME/FOLDER`.
-        settings: of the model's config, such as `num_labels`.
+        settings: overrides of the model's config, such as `num_labels`.
 
     Returns:
-        The model; its `fresh_names` are those of the parameters that no weights were there for.
+        The model; `fresh_names` contains the names of the parameters without pretrained weights.
 
     Raises:
         ModelError, MachineError: if there is no such model, or the hub cannot be reached.
     """
     folder = resolve(name)
-    with quiet(), explained(folder):  # no report of the fresh head's missing keys
+    with quiet(), explained(folder):  # hides the report of missing keys of a new head
         if not Path(folder).is_dir():
             from transformers import PretrainedConfig
 
@@ -102,7 +102,7 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
             output_loading_info=True,
             use_safetensors=True,
             trust_remote_code=False,
-            dtype="float32",  # weights may be stored in half; precision is the trainer's choice
+            dtype="float32",  # weights may be stored in half precision; the trainer sets precision
             **settings,
         )
         model.fresh_names = frozenset(report["missing_keys"])
@@ -110,19 +110,19 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
 
 
 def tell_of_fresh_weights(model: Any, name: str | None) -> None:
-    """Say which parts of a loaded model have random weights, where one expects none."""
+    """Warn about parts of a loaded model with random weights, where none are expected."""
     if parts := sorted({key.rpartition(".")[0] for key in getattr(model, "fresh_names", ())}):
         logger.warning(
-            "pretrained: %s holds no weights of %s; they begin at random and have to be learnt",
+            "pretrained: %s has no weights for %s; they are initialized randomly and need training",
             name,
             listed(parts),
         )
 
 
 def most_positions(model: Any) -> int | None:
-    """Return how many tokens a model can take; None where its config sets no limit.
+    """Return the maximum number of tokens of a model; None if its config sets no limit.
 
-    Models of RoBERTa's kind number positions from behind the padding id on.
+    RoBERTa and similar models number positions from the padding id + 1.
     """
     limit = getattr(model.config, "max_position_embeddings", None)
     for name, module in model.named_modules():
@@ -135,16 +135,16 @@ def most_positions(model: Any) -> int | None:
 
 
 def vocabulary(model: Any) -> int | None:
-    """Return how many token ids a model has vectors for; None where it has no such table."""
+    """Return the number of token embeddings of a model; None if it has no such table."""
     try:
         table = model.get_input_embeddings()
-    except NotImplementedError:  # what transformers raises for models of other inputs
+    except NotImplementedError:  # raised by transformers for models with other inputs
         return None
     return getattr(table, "num_embeddings", None)
 
 
 def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: Any) -> Any:
-    """Build a model of random weights from a model type and sizes, as its config class names them.
+    """Build a model with random weights from a model type and sizes, named as in its config class.
 
     Raises:
         ModelError: if the model type or a size is not known.
@@ -157,7 +157,7 @@ def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: An
         near = next((size for size in sizes if did_you_mean(size, ["model_type"])), None)
         raise ModelError(
             "architecture: needs a model_type, such as bert."
-            + (f" Did you mean 'model_type'? It holds '{near}'." if near else " Add one.")
+            + (f" Did you mean 'model_type'? It has '{near}'." if near else " Add one.")
         )
     with _explained_sizes(model_type):
         config = AutoConfig.for_model(model_type, **{**sizes, **settings})
@@ -170,7 +170,7 @@ def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: An
 
 @contextmanager
 def _explained_sizes(model_type: str) -> Iterator[None]:
-    """Turn what transformers raises for sizes that make no model into one message."""
+    """Turn exceptions of transformers for invalid sizes into one message."""
     from transformers import CONFIG_MAPPING
 
     if model_type not in CONFIG_MAPPING:
@@ -181,12 +181,12 @@ def _explained_sizes(model_type: str) -> Iterator[None]:
     except PlcliError:
         raise
     except Exception as error:  # configs and models check their sizes in many ways
-        said = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
-        if unfit := UNFIT.search(said):
+        first = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
+        if unfit := UNFIT.search(first):
             raise ModelError(
-                f"architecture: {model_type} is no kind that {unfit[2]} builds. "
+                f"architecture: {model_type} is not a model type that {unfit[2]} supports. "
                 "Choose another model_type."
             ) from error
         raise ModelError(
-            f"architecture: {model_type} cannot be built: {said.rstrip('.')}. Choose other sizes."
+            f"architecture: {model_type} cannot be built: {first.rstrip('.')}. Choose other sizes."
         ) from error

@@ -1,4 +1,4 @@
-"""metrics.csv: one line a logging step, and kept when a run goes on."""
+"""Writes metrics.csv: one line per logging step, continued when a run is resumed."""
 
 import csv
 import io
@@ -18,8 +18,8 @@ from plcli.runs import atomic_files
 class MetricsCsv(Logger):
     """Writes metrics.csv in the run folder.
 
-    Lightning's CSVLogger deletes the file of an earlier run in the same folder, so that a resumed
-    run would lose its start.
+    Lightning's CSVLogger deletes the file of an earlier run in the same folder, so a resumed run
+    would lose its earlier lines.
 
     Args:
         folder: the run folder.
@@ -35,12 +35,12 @@ class MetricsCsv(Logger):
 
     @property
     def name(self) -> str | None:
-        """None: the run folder has the name."""
+        """None: the name is that of the run folder."""
         return None
 
     @property
     def version(self) -> None:
-        """None: the run folder has the number."""
+        """None: the version is part of the name of the run folder."""
         return None
 
     @property
@@ -51,11 +51,11 @@ class MetricsCsv(Logger):
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:
-        """Do nothing: config.yaml holds them."""
+        """Do nothing: config.yaml contains them."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Keep a line; what comes for the same step joins it."""
+        """Add metrics to the line of a step."""
         step = step or 0
         if not self.lines or int(self.lines[-1]["step"]) != step:
             self.lines.append({"step": step})
@@ -63,7 +63,7 @@ class MetricsCsv(Logger):
         line |= {name: float(value) for name, value in metrics.items()}
 
     def durable(self) -> dict[str, Any]:
-        """Make all lines durable but the last, and return what a run goes on from."""
+        """Flush all lines but the last to disk, and return the state for resuming."""
         self.save()
         if self.path.exists():
             atomic_files.sync_file(self.path)
@@ -74,10 +74,10 @@ class MetricsCsv(Logger):
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Take over the lines of the run that goes on, as they were when its state was saved.
+        """Restore the lines of a resumed run, as they were when its state was saved.
 
         Raises:
-            ModelError: if the file does not hold them any more.
+            ModelError: if the file does not contain them any more.
         """
         lines: list[dict[str, Any]] = []
         if state["lines"] and self.path.exists():
@@ -88,16 +88,16 @@ class MetricsCsv(Logger):
                     )
         if len(lines) < state["lines"]:
             raise ModelError(
-                f"{self.path}: holds {len(lines)} lines, but {state['lines']} were written before "
-                "the checkpoint. Put the file back, or train anew with another --run."
+                f"{self.path}: contains {len(lines)} lines, but {state['lines']} were written "
+                "before the checkpoint. Put the file back, or train again with another --run."
             )
         self.lines = lines + ([state["open"]] if state["open"] else [])
-        self._names = []  # so that the file is written anew, without what came after the checkpoint
+        self._names = []  # rewrites the file, without lines from after the checkpoint
         self._first_names = list(state["names"])
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the lines but the last, which may still grow."""
+        """Write all lines but the last, which may still change."""
         self._write(self.lines[:-1])
 
     @rank_zero_only
@@ -106,7 +106,7 @@ class MetricsCsv(Logger):
         self._write(self.lines)
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
-        """Append new lines; where one brings a new name, write the file anew, beside its place."""
+        """Append new lines; if one contains a new name, rewrite the file atomically."""
         new = (name for line in lines[self._written :] for name in line)
         names = list(dict.fromkeys([*(self._names or self._first_names), *new]))
         if names != self._names:

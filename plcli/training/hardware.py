@@ -1,4 +1,4 @@
-"""What the machine lacks for a trainer's config, told before any data is read."""
+"""Checks that the machine supports a trainer's config, before any data is read."""
 
 import math
 import os
@@ -11,7 +11,7 @@ import torch
 
 from plcli.errors import MachineError, UsageError, did_you_mean, listed
 
-WORKER_BYTES = 8 * 10**6  # of shared memory: some batches of 32 rows of 512 tokens
+WORKER_BYTES = 8 * 10**6  # shared memory per worker: some batches of 32 rows with 512 tokens
 HALF = ("16", "16-mixed", "16-true")
 
 
@@ -23,7 +23,7 @@ def check(trainer: Mapping[str, Any]) -> None:
 
     Raises:
         UsageError: if there is no such accelerator.
-        MachineError: if the machine has not got it, or it cannot compute in that precision.
+        MachineError: if the machine does not have it, or does not support the precision.
     """
     from lightning.pytorch.accelerators import AcceleratorRegistry
 
@@ -43,7 +43,7 @@ def check(trainer: Mapping[str, Any]) -> None:
         or (wanted == "mps" and not mps)
     ):
         raise MachineError(
-            f"trainer.accelerator: {wanted} is asked for, but this machine has no such device. "
+            f"trainer.accelerator: got {wanted}, but this machine has no such device. "
             "Use auto or cpu."
         )
     on_gpu = wanted != "cpu" and (cuda or mps)
@@ -62,30 +62,30 @@ def check(trainer: Mapping[str, Any]) -> None:
     )
     if on_gpu and cuda and count > torch.cuda.device_count():
         raise MachineError(
-            f"trainer.devices: {count} are asked for, this machine has {torch.cuda.device_count()}."
+            f"trainer.devices: got {count}, but this machine only has {torch.cuda.device_count()}."
         )
 
 
 def check_shared_memory(workers: Any) -> None:
-    """Check that processes that prepare batches can hand them over.
+    """Check that there is enough shared memory for data loader workers to pass on batches.
 
-    Where /dev/shm is full they end with a bus error and not a word.
+    If /dev/shm is full, workers die with a bus error and no message.
 
     Raises:
-        MachineError: if there is too little room.
+        MachineError: if there is too little shared memory.
     """
     if not isinstance(workers, int) or workers < 1 or not os.path.isdir("/dev/shm"):
         return
     free = shutil.disk_usage("/dev/shm").free
     if free < workers * WORKER_BYTES:
         raise MachineError(
-            f"data.num_workers: {workers} processes hand batches over in /dev/shm, which has "
-            f"{free // 10**6} MB left. Use 0, or give it more (docker run --shm-size 1g)."
+            f"data.num_workers: {workers} processes pass batches through /dev/shm, which has "
+            f"{free // 10**6} MB left. Use 0, or increase it (docker run --shm-size 1g)."
         )
 
 
 def cores() -> int:
-    """Return how many cores this process may use: by its affinity and its control group's quota."""
+    """Return the number of cores that this process may use, by CPU affinity and cgroup quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:  # in a container, https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -96,15 +96,19 @@ def cores() -> int:
 
 
 def set_threads(threads: int | None, *, interop: int | None) -> None:
-    """Set how many threads torch computes with.
+    """Set the number of threads that torch uses.
 
-    By default as many as torch chooses, but no more than there are cores for this process, which
-    torch does not see in a container; and one for operations side by side, as a model's follow one
+    By default, torch chooses, up to the number of cores of this process, which torch does not
+    detect in a container. One inter-op thread is used, as a model's operations run one after
     another.
 
+    Args:
+        threads: number of threads within an operation; None uses the default.
+        interop: number of inter-op threads; None uses the default.
+
     Raises:
-        UsageError: if a number is below 1, or the operations side by side were set to another
-            number in this process.
+        UsageError: if a number is below 1, or the number of inter-op threads was already set to
+            another value in this process.
     """
     for name, value in (("threads", threads), ("interop_threads", interop)):
         if value is not None and value < 1:
@@ -115,9 +119,9 @@ def set_threads(threads: int | None, *, interop: int | None) -> None:
         return
     try:
         torch.set_num_interop_threads(wanted)
-    except RuntimeError:  # once a process, before the first such operation
+    except RuntimeError:  # can only be set once per process, before the first such operation
         if interop is not None:
             raise UsageError(
-                f"interop_threads: {wanted} are asked for, but this process has begun with "
-                f"{torch.get_num_interop_threads()}. Start a new one."
+                f"interop_threads: got {wanted}, but this process has already started with "
+                f"{torch.get_num_interop_threads()}. Start a new process."
             ) from None

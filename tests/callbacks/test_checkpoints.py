@@ -254,14 +254,14 @@ def test_an_unknown_metric_is_refused_with_a_suggestion(
 
 def test_monitor_without_mode_is_refused(plcli: Command, linear_config: Path) -> None:
     result = plcli("fit", "-c", linear_config, "--checkpoint.monitor", "val_mae")
-    assert (result.code, "checkpoint: monitor and mode (min or max) go together" in result.err) == (
+    assert (result.code, "checkpoint: monitor requires mode (min or max)" in result.err) == (
         2,
         True,
     )
 
 
 def test_mode_without_monitor_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"monitor and mode \(min or max\) go together"):
+    with pytest.raises(UsageError, match=r"monitor requires mode \(min or max\)"):
         Checkpoints(mode="min")
 
 

@@ -23,7 +23,7 @@ def test_a_monitor_that_is_not_logged_is_told_before_training(
     plcli: Command, linear_config: Path, monitor: str
 ) -> None:
     result = plcli("fit", "-c", linear_config, "--run", "here", *watching(monitor))
-    said = f"trainer.callbacks: no metric '{monitor}' is logged to monitor."
+    said = f"trainer.callbacks: the monitored metric '{monitor}' is not logged."
     assert (result.code, said in message(result), "epoch 1" in result.err) == (2, True, False)
 
 

@@ -27,7 +27,7 @@ def test_layers_join_from_the_top_down(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "said"), [({"freeze": 1}, "goes with neither model.freeze nor model.lora")]
+    ("model", "said"), [({"freeze": 1}, "cannot be combined with model.freeze or model.lora")]
 )
 def test_unfreezing_what_stays_frozen_is_refused(tmp_path: Path, model: Any, said: str) -> None:
     result = try_messages(tmp_path / "x", callbacks=[UNFREEZING], model=model)

@@ -203,7 +203,7 @@ def test_a_loss_that_is_no_number_ends_the_fit_and_names_its_rows(tmp_path: Path
 
 def test_a_step_that_is_no_number_may_be_left_out(tmp_path: Path) -> None:
     ended = poisoned(tmp_path, "--numbers.on_nan", "skip")
-    assert (ended.code, "the step is left out (1 of 10)" in ended.said) == (0, True)
+    assert (ended.code, "the step is skipped (1 of 10)" in ended.said) == (0, True)
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert all(value.isfinite().all() for value in state["state_dict"].values())
 
@@ -211,4 +211,4 @@ def test_a_step_that_is_no_number_may_be_left_out(tmp_path: Path) -> None:
 def test_only_so_many_steps_are_left_out(tmp_path: Path) -> None:
     words = ("--numbers.on_nan", "skip", "--numbers.limit", "1", "--trainer.max_epochs", "3")
     ended = poisoned(tmp_path, *words)
-    assert (ended.code, "after 1 steps that were left out" in ended.said) == (3, True)
+    assert (ended.code, "after 1 skipped steps" in ended.said) == (3, True)

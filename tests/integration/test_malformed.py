@@ -213,7 +213,7 @@ for _name, (_words, _code, _named) in {
             f"{STOP}, init_args: {{monitor: val_los}}}}",
         ),
         2,
-        "trainer.callbacks: no metric 'val_los'",
+        "trainer.callbacks: the monitored metric 'val_los'",
     ),
     "a metric of the training that no callback finds": (
         (
@@ -221,7 +221,7 @@ for _name, (_words, _code, _named) in {
             f"{STOP}, init_args: {{monitor: trn}}}}",
         ),
         2,
-        "trainer.callbacks: no metric 'trn'",
+        "trainer.callbacks: the monitored metric 'trn'",
     ),
     "a class elsewhere": (("fit", "--model", "os.system"), 2, "--model: 'os.system'"),
     "a misspelt package": (("fit", "--model", "trch.nn.Linear"), 2, "--model"),
@@ -240,7 +240,7 @@ for _name, (_words, _code, _named) in {
     "a folder without a model": (
         ("fit", "--model.architecture", "null", "--model.pretrained", "."),
         4,
-        r"folder \. holds no config.json",
+        r"folder \. is not a model; it contains no config.json",
     ),
     "the hub, switched off": (
         ("fit", "--model.architecture", "null", "--model.pretrained", "a/b"),

@@ -181,7 +181,8 @@ OVERRIDES = {
     ),
     "a metric to monitor without a direction": (
         ["--checkpoint.monitor", "val_rmse"],
-        "checkpoint: monitor and mode (min or max) go together; give both or neither.",
+        "checkpoint: monitor requires mode (min or max), and mode requires monitor; "
+        "give both or neither.",
     ),
     "a direction that is none": (
         ["--checkpoint.monitor", "val_rmse", "--checkpoint.mode", "low"],

@@ -265,7 +265,7 @@ def test_code_beside_a_run_is_refused_before_anything_asks_for_it(
 ) -> None:
     run = changed_config(model_type="own", auto_map={"AutoConfig": "own.Config"})
     with pytest.raises(
-        ModelError, match=r"^model\.init_from: .*config\.json: holds the key 'auto_ma"
+        ModelError, match=r"^model\.init_from: .*config\.json: contains the key 'auto_ma"
     ):
         classifier(init_from=str(run))
     assert "custom code" not in "".join(capfd.readouterr())

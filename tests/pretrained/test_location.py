@@ -46,7 +46,7 @@ def test_a_folder_that_a_package_does_not_hold_is_told() -> None:
 
 def test_a_folder_without_a_model_is_told() -> None:
     Path("empty").mkdir()
-    with refused("pretrained: the folder empty holds no config.json, so no model."):
+    with refused("pretrained: the folder empty is not a model; it contains no config.json."):
         location.resolve("empty")
 
 

@@ -26,7 +26,7 @@ def test_a_tokenizer_without_a_padding_token_takes_one_that_it_has(
 
 def test_a_tokenizer_with_nothing_to_pad_with_is_refused() -> None:
     name = save_tokenizer(word_tokenizer())
-    message = "the tokenizer of named has no padding token and none that could serve as one."
+    message = "the tokenizer of named has no padding token and no token that could be used instead."
     with refused(message):
         tokenizers.load_tokenizer(name)
 

@@ -89,8 +89,8 @@ def test_the_verbosity_of_transformers_is_as_before_where_nothing_was_loaded() -
 @LOADERS
 def test_a_hub_id_that_cannot_be_had_is_the_environments_error(load: Callable[[str], Any]) -> None:
     message = (
-        r"^pretrained: 'no-such/model' is not in the local cache and cannot be had from the hub "
-        r".*Check the name and the connection, or give a folder\.$"
+        r"^pretrained: 'no-such/model' is not in the local cache and cannot be downloaded from "
+        r"the hub .*Check the name and the connection, or give a folder\.$"
     )
     with pytest.raises(MachineError, match=message):
         load("no-such/model")
@@ -187,7 +187,7 @@ def test_nobody_is_asked_whether_to_run_a_models_own_code(
 
 
 def test_a_model_with_its_own_code_is_refused(remote_code: str) -> None:
-    with pytest.raises(ModelError, match="remote/config.json: holds the key 'auto_map'"):
+    with pytest.raises(ModelError, match="remote/config.json: contains the key 'auto_map'"):
         pretrained.load_model(CLASSIFIER, remote_code)
 
 
@@ -244,6 +244,6 @@ def test_sizes_that_make_no_model_are_told_as_the_architectures_fault(
 def test_a_model_type_without_such_a_head_is_told_as_the_architectures_fault() -> None:
     with pytest.raises(
         ModelError,
-        match="^architecture: vit is no kind that AutoModelForSequenceClassification builds",
+        match="^architecture: vit is not a model type that AutoModelForSequenceClassification supp",
     ):
         pretrained.build_model(CLASSIFIER, {"model_type": "vit"})

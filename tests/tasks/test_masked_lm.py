@@ -334,8 +334,8 @@ def test_a_head_of_random_weights_is_told_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     MaskedLM(pretrained=str(save_bert(tmp_path / "bert")))
-    assert "bert holds no weights of cls.predictions" in caplog.text
-    assert "they begin at random and have to be learnt" in caplog.text
+    assert "bert has no weights for cls.predictions" in caplog.text
+    assert "they are initialized randomly and need training" in caplog.text
 
 
 def test_a_head_of_learnt_weights_is_not(

@@ -533,7 +533,7 @@ def test_minilm_as_it_comes_gives_the_vectors_of_sentence_transformers(tmp_path:
         (
             "modules.json",
             '[{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}]',
-            r"has a part 'Dense' of sentence-transformers; plcli knows Transformer, Pooling and",
+            r"has a sentence-transformers module 'Dense'; plcli supports Transformer, Pooling and",
         ),
         (
             "1_Pooling/config.json",

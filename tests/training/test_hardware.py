@@ -26,7 +26,7 @@ def test_a_device_that_the_machine_lacks_is_told(
     result = plcli("fit", "-c", linear_config, "--trainer.accelerator", accelerator)
     assert (result.code, message(result)) == (
         5,
-        f"plcli: trainer.accelerator: {accelerator} is asked for, but this machine has no such "
+        f"plcli: trainer.accelerator: got {accelerator}, but this machine has no such "
         "device. Use auto or cpu.\n",
     )
 
@@ -65,7 +65,7 @@ def test_more_devices_than_the_machine_has_are_told(
     result = plcli("fit", "-c", linear_config, *words)
     assert (result.code, message(result)) == (
         5,
-        "plcli: trainer.devices: 4 are asked for, this machine has 1.\n",
+        "plcli: trainer.devices: got 4, but this machine only has 1.\n",
     )
 
 
