@@ -49,7 +49,7 @@ tokenizer = fit(
     key=texts["train"],
 )
 
-never_hidden = [id for id in tokenizer.all_special_ids if id != tokenizer.unk_token_id]
+never_hidden = [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
 
 
 def blocks(text: str) -> torch.Tensor:

@@ -32,7 +32,7 @@ def run(command: str, words: Sequence[str]) -> int:
 
     _check(plan, fixed_classes())
     signals.take()
-    with atomic_files.told():
+    with atomic_files.disk_errors_explained():
         PlCLI(plan)
     return 0
 

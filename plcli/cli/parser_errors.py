@@ -52,7 +52,8 @@ def _wrong_type(key: str, block: str, error: str) -> str:
     Args:
         key: the key of the value.
         block: the part of the error about that key.
-        error: the whole text of the error."""
+        error: the whole text of the error.
+    """
     given = re.search(r"(?:Given value|Got value|Unable to load config|path but): ?(.+)", error)
     inner = re.search(r"(?s)(.*?)(?:Given value|Got value): (.+?)(?:\. Got value|\n|$)", block)
     if inner is not None:

@@ -70,7 +70,7 @@ class Dumper(yaml.SafeDumper):
     """SafeDumper that quotes text which Loader would read as another type."""
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
-        """Represent text; rare line breaks are escaped, because YAML turns them into \\n."""
+        """Represent text; rare line breaks are escaped, because YAML reads them as a newline."""
         style = '"' if set(text) & set("\x85\u2028\u2029") else None
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

@@ -65,15 +65,15 @@ class Part:
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the location and the cells of each row."""
-        format = self.format()
-        if format in ("parquet", "arrow"):
+        ending = self.format()
+        if ending in ("parquet", "arrow"):
             yield from self._arrow_rows(columns)
-        elif format in ("csv", "tsv"):
-            yield from self._csv_rows(columns, "\t" if format == "tsv" else ",")
-        elif format == "txt":
+        elif ending in ("csv", "tsv"):
+            yield from self._csv_rows(columns, "\t" if ending == "tsv" else ",")
+        elif ending == "txt":
             yield from self._documents(columns)
         else:
-            yield from self._json_rows(format)
+            yield from self._json_rows(ending)
 
     def _documents(self, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if len(columns) > 1:
@@ -176,9 +176,9 @@ class Part:
                     f"It has {listed(header)}. Name one of these."
                 )
 
-    def _json_rows(self, format: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _json_rows(self, ending: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         with self._text() as file:
-            values = self._json_values(file) if format == "json" else self._json_lines(file)
+            values = self._json_values(file) if ending == "json" else self._json_lines(file)
             for number, row in enumerate(values, start=1):
                 if not isinstance(row, dict):
                     raise DataError(
@@ -266,9 +266,9 @@ def _json_limit(error: Exception) -> str:
     return f"is not JSON that can be read: {reason}. Correct or remove the row."
 
 
-def _arrow_batches(file: Any, format: str) -> tuple[list[str], Iterator[pa.RecordBatch]]:
+def _arrow_batches(file: Any, ending: str) -> tuple[list[str], Iterator[pa.RecordBatch]]:
     """Return the column names and batches of an open parquet file, Arrow file or Arrow stream."""
-    if format == "parquet":
+    if ending == "parquet":
         parquet = pa.parquet.ParquetFile(file)
         return parquet.schema_arrow.names, parquet.iter_batches(batch_size=BATCH_ROWS)
     is_stream = file.read(6) != b"ARROW1"

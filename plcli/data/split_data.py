@@ -107,7 +107,7 @@ class SplitData(LightningDataModule):
         *,
         sources: dict[str, Source | None],
         inputs: list[str],
-        id: str | None,
+        id: str | None,  # noqa: A002  # the config key
         batch_size: int,
         validation_fraction: float,
         num_workers: int,

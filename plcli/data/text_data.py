@@ -92,7 +92,7 @@ class TextData(SplitData):
     # joins columns to one text; a task sets it, or has a key of this name
     fits: ClassVar[fitted_tokenizers.Kind] = "wordpiece"  # the kind of a fitted tokenizer
     # the default of bucket_batches; None depends on the number of batches: docs/batches.md
-    usual_window: ClassVar[int | None] = None
+    default_bucket_batches: ClassVar[int | None] = None
 
     train: Source | None = field(default=None, metadata=TRAIN)
     validation: Source | None = field(default=None, metadata=VALIDATION)
@@ -141,7 +141,7 @@ class TextData(SplitData):
             num_workers=self.num_workers,
             seed=self.seed,
             tokens_per_batch=self.tokens_per_batch,
-            bucket_batches=self.bucket_batches or self.usual_window,
+            bucket_batches=self.bucket_batches or self.default_bucket_batches,
             pieces=self.pieces,
             encoding=self.encoding,
         )

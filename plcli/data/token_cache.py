@@ -29,7 +29,7 @@ from plcli.pretrained.label_ids import IGNORED
 from plcli.pretrained.tokenizers import tokenizer_key
 
 logger = logging.getLogger(__name__)
-VERSION = 2  # of the layout of cache files
+VERSION = 3  # of the layout of cache files
 WORTH_A_LINE = 20_000  # rows, which take about a second
 
 

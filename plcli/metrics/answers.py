@@ -38,19 +38,19 @@ def answered(
         start_logits: [windows, tokens].
         end_logits: [windows, tokens].
         batch: attention_mask; char_starts and char_ends, int64 [windows, tokens], the characters of
-            tokens in the context, or -1 for other tokens; owners, int64 [windows], the row index of
-            each window; contexts, the text of each row.
+            tokens in the context, or -1 for other tokens; row_index, int64 [windows], the row
+            index of each window; contexts, the text of each row.
         n_best: maximum number of spans per row.
         max_answer: maximum number of tokens per span.
         no_answer_threshold: a row has no answer if the score of no answer exceeds that of the best
             span by more than this; None if every row has an answer.
     """
     logits, contexts = (start_logits.float(), end_logits.float()), batch["contexts"]
-    places = {name: batch[name] for name in ("char_starts", "char_ends", "owners")}
+    places = {name: batch[name] for name in ("char_starts", "char_ends", "row_index")}
     spans = best_spans(*logits, **places, contexts=contexts, n_best=n_best, max_answer=max_answer)
     none: Sequence[float | None] = [None] * len(contexts)
     if no_answer_threshold is not None:
-        masks = {name: batch[name] for name in ("attention_mask", "owners")}
+        masks = {name: batch[name] for name in ("attention_mask", "row_index")}
         none = no_answer_scores(*logits, **masks, rows=len(contexts))
     return [
         choose(*row, threshold=no_answer_threshold or 0.0)
@@ -64,7 +64,7 @@ def best_spans(
     *,
     char_starts: torch.Tensor,
     char_ends: torch.Tensor,
-    owners: torch.Tensor,
+    row_index: torch.Tensor,
     contexts: Sequence[str],
     n_best: int,
     max_answer: int,
@@ -81,7 +81,7 @@ def best_spans(
     last = (first + places % longest).clamp(max=width - 1)
     found: list[dict[tuple[int, int], float]] = [{} for _ in contexts]
     columns = (scores, char_starts.gather(1, first), char_ends.gather(1, last))
-    for row, *window in zip(owners.tolist(), *(each.tolist() for each in columns), strict=True):
+    for row, *window in zip(row_index.tolist(), *(each.tolist() for each in columns), strict=True):
         for score, start, end in zip(*window, strict=True):
             if not math.isfinite(score):
                 continue
@@ -104,7 +104,7 @@ def no_answer_scores(
     end_logits: torch.Tensor,
     *,
     attention_mask: torch.Tensor,
-    owners: torch.Tensor,
+    row_index: torch.Tensor,
     rows: int,
 ) -> list[float]:
     """Return the score of no answer of each row: the sum of the logits of the first token, [CLS].
@@ -114,7 +114,7 @@ def no_answer_scores(
     first = attention_mask.argmax(1, keepdim=True)  # padding may be on the left
     scores = (start_logits + end_logits).gather(1, first).squeeze(1)
     lowest = torch.full((rows,), math.inf, device=scores.device)
-    found: list[float] = lowest.scatter_reduce(0, owners, scores, "amin").tolist()
+    found: list[float] = lowest.scatter_reduce(0, row_index, scores, "amin").tolist()
     return found
 
 

@@ -161,10 +161,10 @@ def continued(
     ends = settled.eos_token_id
     ends = set(ends if isinstance(ends, list) else [ends])
     rows = []
-    for id, tokens in zip(batch["id"], written[:, width:].tolist(), strict=True):
+    for row_id, tokens in zip(batch["id"], written[:, width:].tolist(), strict=True):
         stop = next((at for at, token in enumerate(tokens) if token in ends), None)
         text = tokenizer.decode(tokens[:stop], skip_special_tokens=True)
-        rows.append({"id": id, "text": text, "finished": stop is not None})
+        rows.append({"id": row_id, "text": text, "finished": stop is not None})
     return rows
 
 
@@ -178,7 +178,7 @@ def _with_room(
         return tensors
     room = limit - max_new_tokens
     lengths = tensors["attention_mask"].sum(1).tolist()
-    cut = [id for id, length in zip(batch["id"], lengths, strict=True) if length > room]
+    cut = [row_id for row_id, length in zip(batch["id"], lengths, strict=True) if length > room]
     logger.warning(
         "prompts truncated on the left to %d tokens, so that model.max_new_tokens: %d fits "
         "into the model's %d positions: %d, the first has the id %s",

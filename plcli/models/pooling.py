@@ -7,17 +7,17 @@ import torch
 Pooling = Literal["mean", "max", "first"]
 
 
-def pooled(logits: torch.Tensor, owners: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+def pooled(logits: torch.Tensor, row_index: torch.Tensor, pooling: Pooling) -> torch.Tensor:
     """Return the logits of rows, [rows, labels], from those of their windows, [windows, labels].
 
     Args:
         logits: the logits of the windows.
-        owners: the row index of each window, int64 [windows]; every row has a window.
+        row_index: the row index of each window, int64 [windows]; every row has a window.
         pooling: mean, max, or first, for which there is one window per row already.
     """
     if pooling == "first":
         return logits
-    rows = logits.new_zeros(int(owners[-1]) + 1, logits.shape[1])
-    index = owners[:, None].expand_as(logits)
+    rows = logits.new_zeros(int(row_index[-1]) + 1, logits.shape[1])
+    index = row_index[:, None].expand_as(logits)
     how = "amax" if pooling == "max" else "mean"
     return rows.scatter_reduce(0, index, logits, how, include_self=False)

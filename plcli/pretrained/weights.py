@@ -109,7 +109,7 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
     return model.train()
 
 
-def tell_of_fresh_weights(model: Any, name: str | None) -> None:
+def warn_of_random_weights(model: Any, name: str | None) -> None:
     """Warn about parts of a loaded model with random weights, where none are expected."""
     if parts := sorted({key.rpartition(".")[0] for key in getattr(model, "fresh_names", ())}):
         logger.warning(

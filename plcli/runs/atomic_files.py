@@ -230,7 +230,7 @@ def check_space(folder: Path, needed: int, *, purpose: str) -> None:
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def disk_errors_explained() -> Iterator[None]:
     """Turn errors of the disk into one message.
 
     Raises:

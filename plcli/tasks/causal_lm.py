@@ -77,7 +77,7 @@ class CausalLM(TransformerModule):
                 "model.do_sample: false and temperature and top_p: null."
             )
         super().__post_init__()
-        weights.tell_of_fresh_weights(self.model, self.pretrained)
+        weights.warn_of_random_weights(self.model, self.pretrained)
         self._check_direction()
         limit = weights.most_positions(self.model)
         if limit is not None and self.max_new_tokens >= limit:
@@ -181,7 +181,7 @@ class CausalLMData(TextData):
     """
 
     task = "text-generation"
-    usual_window = 1  # the loss is a mean over tokens
+    default_bucket_batches = 1  # the loss is a mean over tokens
     fits = "bytes"
 
     text: str | None = None
@@ -256,9 +256,9 @@ class CausalLMData(TextData):
             joined=self.cross_documents,
             whole=self._has_answers,
             least=2,  # nothing is predicted in a block of one token
-            learnt=encoded.flat("learnt", rows) if self._has_answers else None,
+            in_loss=encoded.flat("in_loss", rows) if self._has_answers else None,
         )
-        if blocks.num_unlearnt and not len(blocks):
+        if blocks.num_without_targets and not len(blocks):
             raise DataError(
                 f"{self.rows(split).source}: in the {split} split, no answer begins within the "
                 f"first {self.longest} tokens, so there is nothing to train on. "
@@ -269,11 +269,12 @@ class CausalLMData(TextData):
     def describe(self, split: str) -> str:
         """Rows, their blocks, and what is left out of training."""
         description, blocks = super().describe(split), self.blocks(split)
-        if blocks is None or not blocks.num_unlearnt:
+        if blocks is None or not blocks.num_without_targets:
             return description
         if self.cross_documents:
-            return f"{description}, {blocks.num_unlearnt} blocks without an answer left out"
-        return f"{description}, {blocks.num_unlearnt} whose whole answer is cut (data.max_length)"
+            return f"{description}, {blocks.num_without_targets} blocks without an answer left out"
+        cut = f"{blocks.num_without_targets} whose whole answer is cut (data.max_length)"
+        return f"{description}, {cut}"
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
         """Make a batch of blocks, or of prompts that are padded on the left."""
@@ -289,7 +290,7 @@ class CausalLMData(TextData):
             ids.append(blocks.take(encoded, "input_ids", block))
             in_loss = np.ones(len(ids[-1]), bool)
             if self._has_answers:
-                in_loss = blocks.take(encoded, "learnt", block).astype(bool)
+                in_loss = blocks.take(encoded, "in_loss", block).astype(bool)
             in_loss[0] = False
             labels.append(np.where(in_loss, ids[-1], IGNORED))
             counts.append(int(blocks.take(encoded, "bytes", block)[in_loss].sum()))

@@ -139,8 +139,8 @@ class SimpleLinearModel(LightningModule):
         """Return one plain dict per row: its id and every predicted target."""
         values = self(batch["features"]).tolist()
         return [
-            {"id": id, **dict(zip(self.target_names, row, strict=True))}
-            for id, row in zip(batch["id"], values, strict=True)
+            {"id": row_id, **dict(zip(self.target_names, row, strict=True))}
+            for row_id, row in zip(batch["id"], values, strict=True)
         ]
 
     def configure_optimizers(self) -> Any:

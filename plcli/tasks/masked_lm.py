@@ -50,7 +50,7 @@ class MaskedLM(TransformerModule):
         if self.candidates < 1:
             raise UsageError(f"model.candidates: got {self.candidates}, expected 1 or more.")
         super().__post_init__()
-        weights.tell_of_fresh_weights(self.model, self.pretrained)
+        weights.warn_of_random_weights(self.model, self.pretrained)
 
     def metrics(self) -> MetricCollection:
         """The accuracy on masked tokens."""
@@ -73,7 +73,7 @@ class MaskedLM(TransformerModule):
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Each text with its masks filled independently, and the candidates for each mask."""
         tokenizer, rows = self.tokenizer, []
-        for number, (id, text) in enumerate(zip(batch["id"], batch["text"], strict=True)):
+        for number, (row_id, text) in enumerate(zip(batch["id"], batch["text"], strict=True)):
             masks = batch["input_ids"][number] == tokenizer.mask_token_id
             probabilities = outputs.logits[number][masks].float().softmax(-1)
             best = probabilities.topk(min(self.candidates, probabilities.shape[-1]))
@@ -89,7 +89,7 @@ class MaskedLM(TransformerModule):
                 for tokens, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)
             ]
             filled = fill_in(tokenizer, text, [fill["token"].strip() for fill in fills])
-            rows.append({"id": id, "text": filled, "fills": fills})
+            rows.append({"id": row_id, "text": filled, "fills": fills})
         return rows
 
 
@@ -110,7 +110,7 @@ class MaskedLMData(TextData):
     """
 
     task = "fill-mask"
-    usual_window = 1  # the loss is a mean over tokens
+    default_bucket_batches = 1  # the loss is a mean over tokens
 
     text: str = "text"
     mask_probability: float = 0.15
@@ -129,13 +129,13 @@ class MaskedLMData(TextData):
 
     @property
     def _mask_id(self) -> int:
-        id: int | None = self.loaded_tokenizer.mask_token_id
-        if id is None:
+        mask_id: int | None = self.loaded_tokenizer.mask_token_id
+        if mask_id is None:
             raise ModelError(
                 "data.tokenizer: has no mask token. Use a masked language model, such as BERT, or "
                 "the task causal_lm."
             )
-        return id
+        return mask_id
 
     @cached_property
     def _around(self) -> tuple[list[int], list[int]]:

@@ -48,10 +48,10 @@ class MultipleChoiceModel(TransformerModule):
         The network gets every choice as a row of its own.
         """
         scores = outputs.logits.float().squeeze(1)
-        owners, places = batch["owners"], batch["places"]
-        shape = int(owners[-1]) + 1, int(places.max()) + 1
+        row_index, places = batch["row_index"], batch["places"]
+        shape = int(row_index[-1]) + 1, int(places.max()) + 1
         table: torch.Tensor = scores.new_full(shape, -torch.inf)
-        return table.index_put((owners, places), scores)
+        return table.index_put((row_index, places), scores)
 
     def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the mean cross-entropy of the rows, each over its own choices."""
@@ -70,12 +70,12 @@ class MultipleChoiceModel(TransformerModule):
         """The choice, its index and score, and the probability of each choice."""
         rows = []
         probabilities = self.logits(outputs, batch).softmax(1).tolist()
-        for id, choices, row in zip(batch["id"], batch["choices"], probabilities, strict=True):
+        for row_id, choices, row in zip(batch["id"], batch["choices"], probabilities, strict=True):
             probability = row[: len(choices)]
             score = max(probability)
             index = probability.index(score)
             rows.append(
-                {"id": id, "choice": choices[index], "index": index, "score": score}
+                {"id": row_id, "choice": choices[index], "index": index, "score": score}
                 | {"probability": probability}
             )
         return rows
@@ -174,13 +174,13 @@ class MultipleChoiceData(TextData):
         """Make a batch of all choices of some rows.
 
         The token tensors, such as input_ids, are int64 [choices, 1, tokens], because the network
-        gets every choice as a row of its own. owners, int64 [choices], is the row index of each
+        gets every choice as a row of its own. row_index, int64 [choices], is the row index of each
         choice, and places, int64 [choices], its index within the row.
         """
-        entries, owners = encoded.entries(indices)
+        entries, row_index = encoded.entries(indices)
         batch: Batch = {name: value[:, None] for name, value in encoded.batch(entries).items()}
-        batch["owners"] = torch.from_numpy(owners)
-        batch["places"] = torch.from_numpy(entries - encoded.first[indices][owners])
+        batch["row_index"] = torch.from_numpy(row_index)
+        batch["places"] = torch.from_numpy(entries - encoded.first[indices][row_index])
         if split == "predict":
             table = self.rows(split).table
             columns = [table.column(name).take(indices).to_pylist() for name in self.chosen]

@@ -90,7 +90,7 @@ class QuestionAnswerer(TransformerModule):
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The answer, its character range in the context, its probability, and the best spans."""
         rows = self.answered(outputs, batch)
-        return [{"id": id, **row} for id, row in zip(batch["id"], rows, strict=True)]
+        return [{"id": row_id, **row} for row_id, row in zip(batch["id"], rows, strict=True)]
 
     def answered(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the answer and the best spans of each row."""
@@ -192,10 +192,10 @@ class QuestionAnsweringData(TextData):
         """Make a batch of all windows of some rows.
 
         The labels are start_positions and end_positions, int64 [windows]. For finding answers, the
-        batch has char_starts and char_ends, int64 [windows, tokens]; owners, int64 [windows], the
-        row index of each window; contexts and the texts of the correct answers, lists [rows].
+        batch has char_starts and char_ends, int64 [windows, tokens]; row_index, int64 [windows],
+        the row index of each window; contexts and the texts of the correct answers, lists [rows].
         """
-        entries, owners = encoded.entries(indices)
+        entries, row_index = encoded.entries(indices)
         batch: Batch = dict(encoded.batch(entries))
         if split != "predict":
             padding = batch["attention_mask"].argmax(1)  # number of padding tokens on the left
@@ -204,7 +204,7 @@ class QuestionAnsweringData(TextData):
                 batch[f"{name}_positions"] = labels + padding
         if split != "train":
             table = self.rows(split).table
-            batch["owners"] = torch.from_numpy(owners)
+            batch["row_index"] = torch.from_numpy(row_index)
             batch["contexts"] = table.column(self.context).take(indices).to_pylist()
             for name in ("char_starts", "char_ends"):
                 batch[name] = encoded.padded(name, entries, fill=-1)

@@ -193,7 +193,9 @@ class SentenceEmbedder(TransformerModule):
             name, values = "embedding", vectors[:, 0].tolist()
         else:
             name, values = "score", cosine_of_pairs(vectors[:, 0], vectors[:, 1]).tolist()
-        return [{"id": id, name: value} for id, value in zip(batch["id"], values, strict=True)]
+        return [
+            {"id": row_id, name: value} for row_id, value in zip(batch["id"], values, strict=True)
+        ]
 
     def save_pretrained(self, folder: Any) -> None:
         """Save the network, and the other files that SentenceTransformer needs."""

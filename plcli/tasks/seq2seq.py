@@ -156,8 +156,8 @@ class Seq2SeqModel(TransformerModule):
         """
         scores = self.mean_log_probabilities(outputs, batch).tolist()
         return [
-            {"id": id, "text": text, "score": score}
-            for id, text, score in zip(batch["id"], self._texts(outputs), scores, strict=True)
+            {"id": row_id, "text": text, "score": score}
+            for row_id, text, score in zip(batch["id"], self._texts(outputs), scores, strict=True)
         ]
 
     def generate(self, batch: Mapping[str, Any]) -> torch.Tensor:
@@ -196,7 +196,7 @@ class Seq2SeqData(TextData):
     """
 
     task = "seq2seq"
-    usual_window = 1  # the loss is a mean over tokens
+    default_bucket_batches = 1  # the loss is a mean over tokens
     fits = "bytes-ended"
 
     source: str | None = None

@@ -123,17 +123,20 @@ class TextClassifier(TransformerModule):
     def forward(self, batch: Mapping[str, Any]) -> Any:
         """Run the network on a batch, and pool the logits of windows.
 
-        A batch of windows has owners, int64 [windows], the row index of each window, ascending.
+        A batch of windows has row_index, int64 [windows], the row index of each window, ascending.
         """
-        if "owners" not in batch:
+        if "row_index" not in batch:
             return super().forward(batch)
-        inputs, owners = {key: batch[key] for key in batch if key != "labels"}, batch["owners"]
+        inputs, row_index = (
+            {key: batch[key] for key in batch if key != "labels"},
+            batch["row_index"],
+        )
         if self.pooling == "first":
-            first = owners.diff(prepend=owners.new_tensor([-1])) > 0
+            first = row_index.diff(prepend=row_index.new_tensor([-1])) > 0
             inputs = {key: v[first] for key, v in inputs.items() if isinstance(v, torch.Tensor)}
-            owners = owners[first]
+            row_index = row_index[first]
         outputs = super().forward(inputs)
-        outputs.logits = pooled(outputs.logits, owners, self.pooling)
+        outputs.logits = pooled(outputs.logits, row_index, self.pooling)
         return outputs
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
@@ -159,13 +162,18 @@ class TextClassifier(TransformerModule):
         if self.problem == "regression":
             scores = logits.squeeze(-1).tolist()
             return [
-                {"id": id, "score": score} for id, score in zip(batch["id"], scores, strict=True)
+                {"id": row_id, "score": score}
+                for row_id, score in zip(batch["id"], scores, strict=True)
             ]
         single = self.problem == "single_label"
         probabilities = (logits.softmax(-1) if single else logits.sigmoid()).tolist()
         return [
-            {"id": id, **self._chosen(row), "probability": dict(zip(self.names, row, strict=True))}
-            for id, row in zip(batch["id"], probabilities, strict=True)
+            {
+                "id": row_id,
+                **self._chosen(row),
+                "probability": dict(zip(self.names, row, strict=True)),
+            }
+            for row_id, row in zip(batch["id"], probabilities, strict=True)
         ]
 
     def _chosen(self, probabilities: list[float]) -> dict[str, Any]:
@@ -269,11 +277,11 @@ class TextClassificationData(TextData):
         return self.template
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
-        """Make a batch of whole rows; owners, int64 [windows], is the row index of each window."""
+        """Make a batch of all windows of some rows; row_index, int64 [windows], is their row."""
         if self.stride is None:
             return super().collate(split, encoded, indices)
-        entries, owners = encoded.entries(indices)
-        return {**encoded.batch(entries), "owners": torch.from_numpy(owners)}
+        entries, row_index = encoded.entries(indices)
+        return {**encoded.batch(entries), "row_index": torch.from_numpy(row_index)}
 
     @property
     def limit(self) -> str:

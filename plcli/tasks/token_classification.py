@@ -110,8 +110,10 @@ class TokenClassifier(TransformerModule):
         scores, best = outputs.logits.float().softmax(-1).max(-1)
         rows = zip(words_of(best, batch), words_of(scores, batch), strict=True)
         return [
-            {"id": id, **found_spans(self.tagging, source, tagged, scored.values)}
-            for id, source, (tagged, scored) in zip(batch["id"], batch["source"], rows, strict=True)
+            {"id": row_id, **found_spans(self.tagging, source, tagged, scored.values)}
+            for row_id, source, (tagged, scored) in zip(
+                batch["id"], batch["source"], rows, strict=True
+            )
         ]
 
 
@@ -136,7 +138,7 @@ class TokenClassificationData(TextData):
     """
 
     task = "token-classification"
-    usual_window = 1  # the loss is a mean over tokens
+    default_bucket_batches = 1  # the loss is a mean over tokens
 
     words: str | None = None
     tags: str | None = None
@@ -250,18 +252,18 @@ class TokenClassificationData(TextData):
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
         """Make a batch of all windows of some rows.
 
-        Besides the tokens, the batch has owners, int64 [windows], the row index of each window;
+        Besides the tokens, the batch has row_index, int64 [windows], the row index of each window;
         start, end and labels, int64 [windows, tokens]; and the true spans, [spans, row and span].
         """
-        entries, owners = encoded.entries(indices)
-        batch: Batch = encoded.batch(entries) | {"owners": torch.from_numpy(owners)}
+        entries, row_index = encoded.entries(indices)
+        batch: Batch = encoded.batch(entries) | {"row_index": torch.from_numpy(row_index)}
         batch |= {name: encoded.padded(name, entries) for name in ("start", "end")}
         if split == "predict":
             cells = self.rows(split).table.column(self.inputs[0]).take(indices)
             return batch | {"source": cells.to_pylist()}
         true = [
-            (owner, *span)
-            for owner, entry in zip(owners.tolist(), entries, strict=True)
+            (row, *span)
+            for row, entry in zip(row_index.tolist(), entries, strict=True)
             for span in encoded.numbers("spans", entry).reshape(-1, 3).tolist()
         ]
         batch["true"] = torch.tensor(true, dtype=torch.int64).reshape(-1, 4)
@@ -270,8 +272,8 @@ class TokenClassificationData(TextData):
     def describe(self, split: str) -> str:
         """Rows, windows, spans that cannot be found, and the number of spans of each type."""
         encoded, rows = self.encoded(split), self.split(split).subset
-        entries, owners = encoded.entries(rows)
-        long = int((np.bincount(owners) > 1).sum())
+        entries, row_index = encoded.entries(rows)
+        long = int((np.bincount(row_index) > 1).sum())
         description = super().describe(split)
         if long:
             description += f", {long} in windows of {self.longest} tokens (data.max_length)"

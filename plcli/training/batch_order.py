@@ -1,8 +1,8 @@
-"""The order of batches and the random numbers in them, as functions of plain values.
+"""The order of batches and their random numbers, as functions of plain values.
 
-- The order of an epoch's batches is a function of (seed, epoch); a loader is told its first batch.
-- Random numbers inside a batch's data are a function of (seed, epoch, batch, rank), in whatever
-  process it is made.
+- The order of an epoch's batches is a function of (seed, epoch); a loader can start at any batch.
+- Random numbers in the data of a batch are a function of (seed, epoch, batch, rank), whichever
+  process loads it.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ from torch.utils.data import DataLoader, IterableDataset
 
 
 def reseed(*key: Any) -> int:
-    """Make all random numbers that follow a function of some plain values.
+    """Seed all random generators with a hash of plain values.
 
     Returns:
-        The seed that they follow from.
+        The seed.
     """
     seed = int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little")
     torch.default_generator.manual_seed(seed)
-    # torch.manual_seed costs half a millisecond where CUDA is not in use yet
+    # torch.manual_seed costs half a millisecond if CUDA is not initialized yet
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's own
         torch.cuda.manual_seed_all(seed)
     if torch.backends.mps.is_available():
@@ -34,20 +34,20 @@ def reseed(*key: Any) -> int:
 
 
 class Drawn(NamedTuple):
-    """What a sampler gave, and what the random numbers of its data depend on."""
+    """What a sampler yields, with the key that seeds the random numbers of its data."""
 
     key: tuple[Any, ...]
     index: Any
 
 
 class Order:
-    """The batches of a loader: another order every epoch, which may be begun at any batch.
+    """A (batch) sampler whose order differs by epoch, and which can start at any batch.
 
     Args:
         inner: the loader's own (batch) sampler.
-        key: what the data's random numbers depend on, beside epoch and batch.
-        rows: the row numbers of a data set that is a part of another; None where it is none.
-        epoch: returns the number of the epoch.
+        key: what seeds the random numbers of the data, in addition to epoch and batch.
+        rows: the row numbers of a data set that is a subset of another; None if it is not.
+        epoch: returns the index of the current epoch.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Order:
     def __len__(self) -> int:
         return len(self.inner)
 
-    def __getattr__(self, name: str) -> Any:  # what Lightning and users ask a sampler for
+    def __getattr__(self, name: str) -> Any:  # attributes that Lightning and users read
         if name == "inner":  # while it is copied or unpickled
             raise AttributeError(name)
         return getattr(self.inner, name)
 
     def __iter__(self) -> Iterator[Drawn]:
-        start, self.start = self.start, 0  # only once, and not when the first batch is asked for
+        start, self.start = self.start, 0  # only once, and now rather than at the first batch
         return self._drawn(self.epoch(), start)
 
     def _drawn(self, epoch: int, start: int) -> Iterator[Drawn]:
@@ -81,8 +81,8 @@ class Order:
                 yield Drawn((*self.key, epoch, number), index)
 
     def indices(self, epoch: int) -> Iterator[Any]:
-        """Yield what the loader's own sampler gives in an epoch."""
-        reseed("order", *self.key[:-1], epoch)  # the ranks share one order out
+        """Yield what the loader's own sampler yields in an epoch."""
+        reseed("order", *self.key[:-1], epoch)  # all ranks share one order
         for generator, seed in self._generators:
             generator.manual_seed((seed * 1_000_003 + epoch) % 2**63)
         yield from self.inner
@@ -90,14 +90,14 @@ class Order:
 
 @runtime_checkable
 class Drawing(Protocol):
-    """A data set that is given the seed of what it draws, instead of global random numbers."""
+    """A data set that takes a seed for its random numbers, instead of using global generators."""
 
     def drawn(self, index: Any, seed: int) -> Any:
-        """Return what the loader asks for at an index, whatever is drawn for it by the seed."""
+        """Return the item or batch at an index, with random numbers from the seed."""
 
 
 class SeededRows:
-    """A data set whose random numbers depend on the batch alone.
+    """A data set whose random numbers only depend on the batch.
 
     Args:
         inner: the loader's own data set.
@@ -109,7 +109,7 @@ class SeededRows:
     def __len__(self) -> int:
         return len(self.inner)
 
-    def __getattr__(self, name: str) -> Any:  # what users ask their data set for
+    def __getattr__(self, name: str) -> Any:  # attributes that users read
         if name == "inner":
             raise AttributeError(name)
         return getattr(self.inner, name)
@@ -130,11 +130,12 @@ class SeededRows:
 
 
 def has_order(loader: Any) -> bool:
+    """Return whether the batches of a loader come from a sampler."""
     return isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
 
 
-def take_in_hand(loader: Any, what: str, loop: Any, epoch: Callable[[], int]) -> Order:
-    """Give a loader an order and random numbers that depend on the epoch alone."""
+def make_resumable(loader: Any, what: str, loop: Any, epoch: Callable[[], int]) -> Order:
+    """Give a loader an order and random numbers that only depend on seed, epoch and batch."""
     name = "sampler" if loader.batch_sampler is None else "batch_sampler"
     inner, data = getattr(loader, name), loader.dataset
     if isinstance(inner, Order):
@@ -145,7 +146,7 @@ def take_in_hand(loader: Any, what: str, loop: Any, epoch: Callable[[], int]) ->
         rows=getattr(data, "row_numbers", getattr(data, "indices", None)),
         epoch=epoch,
     )
-    # a loader refuses the change of its parts; here they are the same, but for the order
+    # a loader does not allow changing these; they remain equivalent except for the order
     object.__setattr__(loader, name, order)
     object.__setattr__(loader, "dataset", SeededRows(data))
     return order

@@ -1,13 +1,13 @@
-"""Training that goes on exactly where it was: nothing random has a state that must be kept.
+"""Training loops that resume exactly: no random generator has a state that must be saved.
 
-- The order of an epoch's batches is a function of (seed, epoch); a loader is told its first batch.
-- Random numbers inside a batch's data are a function of (seed, epoch, batch, rank), in whatever
-  process it is made; those of a training step of (seed, batches done, rank).
-- A state is taken between two batches, once all that belongs to a batch is done: its validation,
-  schedulers and log lines. One taken inside a validation says so, and the validation is repeated.
+- The order of an epoch's batches is a function of (seed, epoch); a loader can start at any batch.
+- Random numbers in the data of a batch are a function of (seed, epoch, batch, rank), whichever
+  process loads it; those of a training step are a function of (seed, batches done, rank).
+- A checkpoint is saved between two batches, after the validation, schedulers and log lines of the
+  first. One saved during a validation is marked as such, and the validation is repeated.
 
-Lightning saves inside a batch and resumes mid-epoch with other rows, other noise and counters of
-its own, so that two of its loops are replaced. They lean on internals of lightning 2.6.
+Lightning saves within a batch, and resumes within an epoch with other rows, other random numbers
+and other counters, so two of its loops are replaced. This depends on internals of lightning 2.6.
 """
 
 import copy
@@ -32,7 +32,7 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import (
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from torchmetrics import Metric
 
-from plcli.training.batch_order import Order, has_order, reseed, take_in_hand
+from plcli.training.batch_order import Order, has_order, make_resumable, reseed
 from plcli.training.signals import signals
 from plcli.training.state import Keeper, LoopState, RankState
 
@@ -40,12 +40,12 @@ logger = logging.getLogger(__name__)
 
 
 class ExactFitLoop(_FitLoop):
-    """Lightning's loop over epochs, taken up between two batches.
+    """Lightning's loop over epochs, which can be resumed between any two batches.
 
     Args:
         trainer: the trainer.
-        seed: of everything random.
-        keeper: told of every batch and epoch that is done; may save and may end the fit.
+        seed: the seed of all random numbers.
+        keeper: called after every batch and epoch; may save a checkpoint, and may end the fit.
     """
 
     def __init__(self, trainer: Trainer, *, seed: int, keeper: Keeper) -> None:
@@ -59,7 +59,7 @@ class ExactFitLoop(_FitLoop):
         self.seekable = True
 
     def state(self, *, within_validation: bool, ranks: list[RankState]) -> LoopState:
-        """Return what Lightning's checkpoint lacks."""
+        """Return the state that Lightning's checkpoint lacks."""
         return LoopState(
             batch=self.epoch_loop.batch_progress.current.ready if self.within_an_epoch else 0,
             within_validation=within_validation,
@@ -70,18 +70,18 @@ class ExactFitLoop(_FitLoop):
 
     @property
     def epoch(self) -> int:
-        """The number of the epoch that runs, from 0."""
+        """The index of the current epoch, from 0."""
         current: Any = self.epoch_progress.current
         return int(current.processed)
 
     @property
     def within_an_epoch(self) -> bool:
-        """Whether an epoch has begun and has not ended."""
+        """Whether an epoch has started and has not ended."""
         return self.epoch_progress.current.ready != self.epoch_progress.current.completed
 
     def run(self) -> None:
-        """Run the epochs that are left."""
-        signals.take()  # from Lightning, which neither saves nor lets the ranks agree
+        """Run the remaining epochs."""
+        signals.take()  # Lightning's handlers neither save nor synchronize ranks
         signals.waits = self.keeper.keeps
         try:
             self._resume(self.keeper.resumed)
@@ -91,8 +91,8 @@ class ExactFitLoop(_FitLoop):
 
     def _resume(self, state: LoopState | None) -> None:
         if state is not None:
-            _Loop.restarting.fset(self, False)  # type: ignore[attr-defined]  # of this loop and those in it
-            self._restarting = self.within_an_epoch  # its start is not repeated
+            _Loop.restarting.fset(self, False)  # type: ignore[attr-defined]  # also of the loops within it
+            self._restarting = self.within_an_epoch  # the start of the epoch is not repeated
             self.epoch_loop.state = state if self.within_an_epoch else None
             self.trainer.should_stop = state.should_stop
             self.trainer._logger_connector._callback_metrics.update(state.metrics)
@@ -104,8 +104,8 @@ class ExactFitLoop(_FitLoop):
             self._seek(state.batch)
 
     def _seek(self, batch: int) -> None:
-        """Let the loaders begin with a batch."""
-        self.setup_data()  # does nothing where estimated_stepping_batches has done it
+        """Make the loaders start at a batch."""
+        self.setup_data()  # no-op if estimated_stepping_batches has already called it
         if self._data_fetcher is None:
             return
         assert self._combined_loader is not None
@@ -118,25 +118,25 @@ class ExactFitLoop(_FitLoop):
         iter(self._data_fetcher)
         if not self.seekable and batch:
             logger.warning(
-                "the training data cannot be told where to begin: %d batches are read and left "
-                "out, and random numbers in them may differ from those of an uninterrupted run",
+                "the training data cannot start at a given batch: %d batches are read and "
+                "skipped, and random numbers may differ from those of an uninterrupted run",
                 batch,
             )
             for _ in range(batch):
                 next(self._data_fetcher)
-            self._data_fetcher.fetched = 0  # the epoch's loop adds what was done before
+            self._data_fetcher.fetched = 0  # the epoch loop adds the batches done before
 
     def _load_combined_loader_states(self) -> None:
-        """Take the loaders' order and random numbers in hand, before the first is asked for."""
+        """Make the loaders resumable, before their first batch is loaded."""
         assert self._combined_loader is not None
         loaders = self._combined_loader.flattened
         self.seekable = all(has_order(loader) for loader in loaders)
         self.orders = [
-            take_in_hand(loader, "rows", self, lambda: self.epoch)
+            make_resumable(loader, "rows", self, lambda: self.epoch)
             for loader in loaders
             if has_order(loader)
         ]
-        reseed("epoch", self.seed, self.epoch)  # of data without an order
+        reseed("epoch", self.seed, self.epoch)  # for data without an order
 
     def advance(self) -> None:
         """Run one epoch."""
@@ -144,10 +144,10 @@ class ExactFitLoop(_FitLoop):
         super().advance()
 
     def on_advance_end(self) -> None:
-        """End an epoch, and let the keeper know."""
-        added = self.epoch_loop.add_what_was_not_logged_again()
+        """End an epoch, and call the keeper."""
+        added = self.epoch_loop.add_means_not_logged_since()
         super().on_advance_end()
-        self.epoch_loop.forget(added)
+        self.epoch_loop.remove_means(added)
         self.keeper.epoch_is_done(self.trainer)
 
 
@@ -155,7 +155,7 @@ class ExactEpochLoop(_TrainingEpochLoop):
     """Lightning's loop over an epoch's batches.
 
     Attributes:
-        state: what is gone on from, until it is taken up.
+        state: the state to resume from, until it is applied.
     """
 
     def __init__(self, trainer: Trainer, *, min_steps: int | None, max_steps: int) -> None:
@@ -171,7 +171,7 @@ class ExactEpochLoop(_TrainingEpochLoop):
         self._sums: dict[str, Any] = {}
 
     def reset(self) -> None:
-        """Begin an epoch, or go on in one with all counters as they were."""
+        """Start an epoch, or resume one with the saved counters."""
         if self.state is None:
             super().reset()
         else:
@@ -180,9 +180,9 @@ class ExactEpochLoop(_TrainingEpochLoop):
             self._sums = dict(ranks[self.trainer.global_rank]["sums"]) if same_world else {}
 
     def on_run_start(self, data_fetcher: Any) -> None:
-        """Begin an epoch; where a validation was broken off, do it again first."""
+        """Start an epoch; if a validation was interrupted, repeat it first."""
         loop = self._fit_loop
-        reseed("epoch", loop.seed, loop.epoch)  # of data without an order
+        reseed("epoch", loop.seed, loop.epoch)  # for data without an order
         super().on_run_start(data_fetcher)
         state, self.state = self.state, None
         if state is not None and state.within_validation:
@@ -190,7 +190,7 @@ class ExactEpochLoop(_TrainingEpochLoop):
 
     @property
     def batches_done(self) -> int:
-        """Batches of all epochs so far."""
+        """The number of batches trained on, over all epochs."""
         return self.batch_progress.total.ready
 
     @property
@@ -207,10 +207,10 @@ class ExactEpochLoop(_TrainingEpochLoop):
         reseed(what, self._fit_loop.seed, self.batches_done, self.trainer.global_rank)
 
     def _broadcast_sigterm_tensor(self) -> None:
-        """Do nothing: the keeper lets the ranks agree on signals."""
+        """Do nothing: the keeper synchronizes signals between ranks."""
 
     def on_advance_end(self, data_fetcher: Any) -> None:
-        """End a batch with its validation, and let the keeper know."""
+        """End a batch and its validation, and call the keeper."""
         self._add_sums()
         self._reseed("validation")
         keeper = self._fit_loop.keeper
@@ -220,37 +220,39 @@ class ExactEpochLoop(_TrainingEpochLoop):
         except LeaveValidation:
             self.trainer.training = True
             for callback in self.trainer.callbacks:
-                if isinstance(callback, WeightAveraging):  # it has put the mean weights in
+                if isinstance(callback, WeightAveraging):  # it has swapped the mean weights in
                     callback.on_validation_epoch_end(self.trainer, self.trainer.lightning_module)
             keeper.validation_was_left(self.trainer)
         within = not self._should_accumulate() and not self._num_ready_batches_reached()
-        if within and not self.done:  # gradients are not kept, and an epoch's end saves anyway
+        if (
+            within and not self.done
+        ):  # gradients are not saved, and the end of an epoch saves anyway
             keeper.batch_is_done(self.trainer)
 
     def _add_sums(self) -> None:
-        """Add what an epoch's means were made of before, where the epoch is gone on with."""
+        """Add the sums from before the checkpoint to the means of a resumed epoch."""
         for key in [key for key in self._sums if key in self._results]:
             metric = self._results[key]
             for name, value in self._sums.pop(key)["state"].items():
                 now = getattr(metric, name)
                 join = metric.meta.reduce_fx
                 if not (metric.meta.is_max_reduction or metric.meta.is_min_reduction):
-                    join = torch.add  # means are kept as sums
+                    join = torch.add  # means are stored as sums
                 setattr(metric, name, join(now, value.to(now.device)))
 
     def sums(self) -> dict[str, Any]:
-        """Return what the means of the running epoch are made of so far."""
+        """Return the sums so far of the means of the current epoch."""
         return self._sums | {
             key: _kept(metric)
             for key, metric in self._results.items()
             if metric.meta.on_epoch and not metric.has_reset
         }
 
-    def add_what_was_not_logged_again(self) -> list[str]:
-        """Add means of which no part was logged since the epoch was gone on with.
+    def add_means_not_logged_since(self) -> list[str]:
+        """Add the means that were not logged again since the epoch was resumed.
 
         Returns:
-            Their keys, which are to be forgotten at the epoch's end.
+            Their keys, to be removed at the end of the epoch.
         """
         added = []
         for key, kept in self._sums.items():
@@ -261,13 +263,13 @@ class ExactEpochLoop(_TrainingEpochLoop):
         self._sums = {}
         return added
 
-    def forget(self, keys: list[str]) -> None:
-        """Forget means, which the next epoch makes anew."""
+    def remove_means(self, keys: list[str]) -> None:
+        """Remove means; the next epoch adds its own."""
         for key in keys:
             del self._results[key]
 
 
-PLAIN = (  # the fields of a logged mean's metadata that are plain values
+PLAIN = (  # the fields of a logged mean's metadata with plain values
     *("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph"),
     *("add_dataloader_idx", "dataloader_idx", "metric_attribute"),
 )
@@ -288,7 +290,7 @@ def _kept(metric: _ResultMetric) -> dict[str, Any]:
 
 
 def _result(kept: Mapping[str, Any], trainer: Trainer) -> _ResultMetric | None:
-    """Return a logged mean as it was before it was kept; None where its metric has gone."""
+    """Return a logged mean as it was when it was saved; None if its metric no longer exists."""
     meta = _Metadata(**kept["meta"], reduce_fx=kept["reduce"])
     should, rank_zero_only = kept["sync"]
     meta.sync = _Sync(fn=trainer.strategy.reduce, _should=should, rank_zero_only=rank_zero_only)
@@ -306,23 +308,23 @@ def _result(kept: Mapping[str, Any], trainer: Trainer) -> _ResultMetric | None:
 
 
 class ExactValidationLoop(_EvaluationLoop):
-    """Lightning's loop over validation batches, with random numbers that do not depend on others.
+    """Lightning's loop over validation batches, with random numbers that depend on the batch alone.
 
-    Workers that live on would go on with theirs.
+    Persistent workers would otherwise continue with their own random state.
     """
 
     def setup_data(self) -> None:
-        """Take the loaders in hand."""
+        """Make the loaders resumable."""
         super().setup_data()
         loop: Any = self.trainer.fit_loop
         if self._combined_loader is None:
             return
         for loader in filter(has_order, self._combined_loader.flattened):
-            take_in_hand(loader, "validation", loop, lambda: loop.epoch_loop.batches_done)
+            make_resumable(loader, "validation", loop, lambda: loop.epoch_loop.batches_done)
 
 
 class LeaveValidation(BaseException):
-    """Ends a validation that a signal has broken off."""
+    """Ends a validation that a signal has interrupted."""
 
 
 def metrics_of(module: Any) -> dict[str, Any]:
@@ -351,7 +353,7 @@ def _moved(value: Any, device: Any) -> Any:
 
 
 def rows_of(loop: ExactFitLoop, *, epoch: int, batches: range) -> list[int]:
-    """Return the row numbers of some batches of an epoch; empty where they cannot be told."""
+    """Return the row numbers of some batches of an epoch; empty if unknown."""
     rows: list[int] = []
     for order in loop.orders if loop.seekable else []:
         for index in itertools.islice(order.indices(epoch), batches.start, batches.stop):

@@ -1,4 +1,4 @@
-"""SIGTERM, Ctrl-C and SIGUSR1: where training can save first, only a flag is set."""
+"""Handles SIGTERM, Ctrl-C and SIGUSR1: if training can save first, they only set a flag."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Signals:
-    """Takes signals.
+    """The signal handler of the process.
 
     Attributes:
-        received: the signal that training has still to answer; None without one.
-        waits: whether somebody looks at `received`; else a signal ends the command at once.
+        received: the signal that training has yet to handle; None if there is none.
+        waits: whether training checks `received`; otherwise a signal ends the command at once.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Signals:
         self.waits = False
 
     def take(self) -> None:
-        """Become the process's handler; a signal that came before is answered."""
+        """Install the handlers, and discard an earlier signal."""
         self.received = None
         for number in NUMBERS:
             signal.signal(number, self._handle)
@@ -33,9 +33,9 @@ class Signals:
                 raise KeyboardInterrupt
             raise Terminated(number)
         if number == signal.SIGINT and self.received == number:
-            os.write(2, b"plcli: stopped at once; the last checkpoint stands.\n")
-            os._exit(130)  # even from inside a library; files are whole at any moment
+            os.write(2, b"plcli: stopped at once; the last checkpoint is complete.\n")
+            os._exit(130)  # even from inside a library; files are complete at any moment
         self.received = number
 
 
-signals = Signals()  # of the process, as handlers are
+signals = Signals()  # one per process, like the handlers

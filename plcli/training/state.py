@@ -1,4 +1,4 @@
-"""What a fit, its checkpoints and its loops hand one another, each made by its owner."""
+"""The typed state that a fit, its checkpoints and its loops pass to each other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from plcli.training.csv_logger import MetricsCsv
 
 
 class RankState(TypedDict):
-    """What one process adds to a checkpoint.
+    """The state of one process in a checkpoint.
 
     Attributes:
-        metrics: the states of running metrics, by the name of their module.
-        sums: what the means of the running epoch are made of so far, by their key.
+        metrics: the states of running metrics, by module name.
+        sums: the sums so far of the means of the current epoch, by key.
     """
 
     metrics: dict[str, Any]
@@ -22,14 +22,14 @@ class RankState(TypedDict):
 
 @dataclass(frozen=True)
 class LoopState:
-    """Where the loops stood when a checkpoint was saved, as far as Lightning's leaves it out.
+    """The state of the loops that Lightning's checkpoint does not contain.
 
     Attributes:
-        batch: batches of the epoch that are done; 0 between two epochs.
-        within_validation: whether the validation after that batch is to be repeated.
-        should_stop: whether a callback has asked for the end.
+        batch: number of batches of the epoch that are done; 0 between two epochs.
+        within_validation: whether the validation after that batch must be repeated.
+        should_stop: whether a callback has requested the end of the fit.
         metrics: the metrics that callbacks see.
-        ranks: of each process.
+        ranks: the state of each process.
     """
 
     batch: int
@@ -39,23 +39,23 @@ class LoopState:
     ranks: list[RankState]
 
     def plain(self) -> dict[str, Any]:
-        """Return the state as tensors and plain values, as a checkpoint holds it."""
+        """Return the state as tensors and plain values, as a checkpoint contains it."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @classmethod
     def of(cls, plain: Mapping[str, Any] | None) -> "LoopState | None":
-        """Return the state of a checkpoint; None where it has none, as one of other tools."""
+        """Return the state in a checkpoint; None if it has none, such as one from another tool."""
         return None if plain is None else cls(**plain)
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Where a fit is kept, and what its checkpoints say of its data.
+    """Where the checkpoints of a fit are saved, and what they record about its data.
 
     Attributes:
-        folder: of the checkpoints.
-        metrics_csv: the run's metrics.csv.
-        fingerprints: of the sources of training and validation, by split.
+        folder: the folder of the checkpoints.
+        metrics_csv: the logger of the run's metrics.csv.
+        fingerprints: the fingerprints of the training and validation sources, by split.
     """
 
     folder: Path
@@ -64,24 +64,24 @@ class RunRecord:
 
 
 class Keeper(Protocol):
-    """What the loops tell of what is done; it may save, and may end the fit."""
+    """What the loops call as they proceed; it may save checkpoints, and may end the fit."""
 
     @property
     def keeps(self) -> bool:
-        """Whether anything is kept, so that a signal waits for the next save."""
+        """Whether checkpoints are saved, so a signal waits for the next save."""
 
     @property
     def resumed(self) -> LoopState | None:
-        """What is resumed from; None at a run's beginning."""
+        """The state to resume from; None for a new run."""
 
     def batch_ends(self) -> None:
-        """Hear that a batch is done but for its validation."""
+        """Called after a batch, before its validation."""
 
     def batch_is_done(self, trainer: Any) -> None:
-        """Hear that a batch is done."""
+        """Called after a batch and its validation."""
 
     def epoch_is_done(self, trainer: Any) -> None:
-        """Hear that an epoch is done."""
+        """Called after an epoch."""
 
     def validation_was_left(self, trainer: Any) -> None:
-        """Hear that a validation was broken off."""
+        """Called after a validation was interrupted."""

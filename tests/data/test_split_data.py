@@ -61,7 +61,7 @@ def numbers(loader: Any) -> list[int]:
 
 
 def predicted_ids(data: Any) -> list[Any]:
-    return [id for batch in data.predict_dataloader() for id in batch["id"]]
+    return [row for batch in data.predict_dataloader() for row in batch["id"]]
 
 
 # the stratified cut

@@ -10,10 +10,10 @@ from plcli.tasks.text_classification import TextClassifier
 from tests.conftest import TINY_BERT
 
 
-def classifier(*, compile: bool) -> TextClassifier:
+def classifier(*, compiled: bool) -> TextClassifier:
     torch.manual_seed(0)
     return TextClassifier(
-        architecture=TINY_BERT, labels=["a", "b"], vocab_size=40, pad_token_id=0, compile=compile
+        architecture=TINY_BERT, labels=["a", "b"], vocab_size=40, pad_token_id=0, compile=compiled
     ).eval()
 
 
@@ -22,7 +22,7 @@ def test_a_compiled_model_gives_the_numbers_of_a_plain_one() -> None:
     ids = torch.arange(1, 19).reshape(3, 6)
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     with torch.inference_mode():
-        plain, compiled = (classifier(compile=switch)(batch).logits for switch in (False, True))
+        plain, compiled = (classifier(compiled=switch)(batch).logits for switch in (False, True))
     torch.testing.assert_close(plain, compiled, atol=1e-5, rtol=1e-5)
 
 
@@ -30,4 +30,4 @@ def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("CXX", "g++")
     with pytest.raises(MachineError, match=r"model\.compile: needs a C\+\+ compiler"):
-        classifier(compile=True)
+        classifier(compiled=True)

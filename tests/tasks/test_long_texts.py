@@ -106,8 +106,8 @@ def classifier(**arguments: Any) -> TextClassifier:
 def batch_of_windows() -> dict[str, torch.Tensor]:
     """Seven windows of three rows."""
     ids = torch.randint(5, 30, (7, 6), generator=torch.Generator().manual_seed(0))
-    owners = torch.tensor([0, 0, 0, 1, 2, 2, 2])
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "owners": owners}
+    row_index = torch.tensor([0, 0, 0, 1, 2, 2, 2])
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "row_index": row_index}
 
 
 # windows
@@ -191,7 +191,8 @@ def test_a_batch_holds_all_windows_of_its_rows(tmp_path: Path) -> None:
     opened = data(tmp_path, **WINDOWS)
     batch = opened.first_batch("validation")
     assert (
-        torch.bincount(batch["owners"]).tolist() == np.diff(opened.encoded("train").first).tolist()
+        torch.bincount(batch["row_index"]).tolist()
+        == np.diff(opened.encoded("train").first).tolist()
     )
 
 
@@ -206,10 +207,10 @@ def test_the_loss_of_a_batch_counts_its_rows(tmp_path: Path) -> None:
 def test_pooled_logits_are_those_of_a_plain_loop(
     pooling: Any, one: Callable[[torch.Tensor], torch.Tensor]
 ) -> None:
-    owners = batch_of_windows()["owners"]
+    row_index = batch_of_windows()["row_index"]
     logits = torch.randn(7, 3, generator=torch.Generator().manual_seed(0)) - 5  # below zero
-    loop = torch.stack([one(logits[owners == row]) for row in range(3)])
-    assert torch.allclose(pooled(logits, owners, pooling), loop)
+    loop = torch.stack([one(logits[row_index == row]) for row in range(3)])
+    assert torch.allclose(pooled(logits, row_index, pooling), loop)
 
 
 def test_first_runs_the_first_windows_alone() -> None:
@@ -221,14 +222,14 @@ def test_first_runs_the_first_windows_alone() -> None:
 @pytest.mark.parametrize("problem", ["single_label", "multi_label", "regression"])
 def test_windows_have_the_loss_of_the_network_where_rows_have_one(problem: Any) -> None:
     module = classifier(problem=problem)
-    batch = {**batch_of_windows(), "owners": torch.arange(7)}
+    batch = {**batch_of_windows(), "row_index": torch.arange(7)}
     batch["labels"] = {
         "single_label": torch.arange(7) % 3,
         "multi_label": torch.arange(21).reshape(7, 3) % 2 * 1.0,
         "regression": torch.arange(7) / 3,
     }[problem]
     with torch.no_grad():
-        whole = module({key: value for key, value in batch.items() if key != "owners"})
+        whole = module({key: value for key, value in batch.items() if key != "row_index"})
         ours = module.loss(module(batch), batch)
     assert float(ours) == pytest.approx(float(whole.loss), abs=1e-6)
 

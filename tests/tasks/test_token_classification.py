@@ -675,15 +675,6 @@ def test_a_tokenizer_that_knows_no_places_is_refused() -> None:
         WordEncoder(SimpleNamespace(is_fast=False), max_length=8, stride=None, words=True)
 
 
-def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ModuleNotFoundError(name=name.split(".")[0])
-
-    monkeypatch.setattr("plcli.packages.importlib.import_module", missing)
-    with pytest.raises(PlcliError, match=r"span scores: .* pip install 'plcli\[spans\]'"):
-        module().metrics().update([[(0, 1, 0)]], [[]], 0, 1)
-
-
 def write_fit_config(folder: Path, **settings: Any) -> Path:
     """Write the files and a config of two epochs on words."""
     write_files(folder)

@@ -1,7 +1,7 @@
 """Encodes prompts with responses, and conversations, and marks the tokens to be trained on.
 
-Besides input_ids, the encoders return for each token its `bytes`, and in `learnt` whether the model
-is trained on it. These are the tokens of a response, or of the messages of the assistant in a
+Besides input_ids, the encoders return for each token its `bytes`, and in `in_loss` whether the
+model is trained on it. These are the tokens of a response, or of the messages of the assistant in a
 conversation, with the end token.
 """
 
@@ -22,7 +22,7 @@ from plcli.errors import DataError, ModelError, listed
 Messages = list[dict[str, Any]]
 ANSWERER = "assistant"
 _MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")  # a template that marks generated text itself
-COLUMNS = {"input_ids": IDS, "bytes": IDS, "learnt": FLAGS}
+COLUMNS = {"input_ids": IDS, "bytes": IDS, "in_loss": FLAGS}
 
 
 class ResponseEncoder:
@@ -52,7 +52,7 @@ class ResponseEncoder:
             values["input_ids"].append([*before, *response.ids, self.end])
             counts = byte_counts(text, response.offsets)
             values["bytes"].append([*[0] * len(before), *counts.tolist(), 0])
-            values["learnt"].append([0] * len(before) + [1] * (len(response.ids) + 1))
+            values["in_loss"].append([0] * len(before) + [1] * (len(response.ids) + 1))
         return values
 
 
@@ -98,8 +98,8 @@ class ConversationEncoder:
             values["input_ids"].append(encoding.ids)
             values["bytes"].append(byte_counts(text, encoding.offsets).tolist())
             starts = np.array([start for start, _ in encoding.offsets], np.int64)
-            learnt = [(starts >= first) & (starts < last) for first, last in parts]
-            values["learnt"].append(np.logical_or.reduce(learnt).astype(np.int64).tolist())
+            in_loss = [(starts >= first) & (starts < last) for first, last in parts]
+            values["in_loss"].append(np.logical_or.reduce(in_loss).astype(np.int64).tolist())
         return values
 
     def _render(self, messages: Messages, where: str) -> tuple[str, list[tuple[int, int]]]:

@@ -31,14 +31,14 @@ class Blocks:
         whole: whether only the first block of a document is used, for documents whose rest has no
             meaning without the beginning.
         least: minimum number of tokens per block; a shorter rest of a document is dropped.
-        learnt: uint8 [tokens of the split], which tokens to train on, by default all. A block
+        in_loss: uint8 [tokens of the split], which tokens to train on, by default all. A block
             without such a token after its first is dropped, as the first has nothing before it.
 
     Attributes:
         lengths: int32 [blocks].
         rows: int64 [blocks], the row in which each block begins.
         num_cut: number of documents that are truncated.
-        num_unlearnt: number of blocks that are dropped because there is nothing to train on.
+        num_without_targets: number of blocks that are dropped because there is nothing to train on.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Blocks:
         joined: bool = False,
         whole: bool = False,
         least: int = 1,
-        learnt: npt.NDArray[np.uint8] | None = None,
+        in_loss: npt.NDArray[np.uint8] | None = None,
     ) -> None:
         self.size, self.least = size, least
         self._used = np.arange(len(lengths)) if rows is None else rows
@@ -71,12 +71,12 @@ class Blocks:
             self._first = self._starts[document] + within * size
             self._stop = np.minimum(self._first + size, (self._starts + sizes)[document])
         self._keep(self._stop - self._first >= least)
-        self.num_unlearnt = 0
-        if learnt is not None and len(self._first):
+        self.num_without_targets = 0
+        if in_loss is not None and len(self._first):
             ranges = np.stack([self._first + 1, self._stop], 1).ravel()  # (first, stop) pairs
-            useful = np.maximum.reduceat(np.append(learnt, [0, 0]), ranges)[::2] > 0
+            useful = np.maximum.reduceat(np.append(in_loss, [0, 0]), ranges)[::2] > 0
             useful &= self._stop - self._first > 1
-            self.num_unlearnt = int((~useful).sum())
+            self.num_without_targets = int((~useful).sum())
             self._keep(useful)
         self.lengths = (self._stop - self._first).astype(np.int32)
         self.rows = self._used[np.searchsorted(self._ends, self._first, side="right")]

@@ -18,10 +18,12 @@ class Encoder(Protocol):
     """
 
     @property
-    def key(self) -> Any: ...
+    def key(self) -> Any:
+        """Plain values that identify the output."""
 
     @property
-    def columns(self) -> Mapping[str, pa.DataType]: ...
+    def columns(self) -> Mapping[str, pa.DataType]:
+        """The type of each column."""
 
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]

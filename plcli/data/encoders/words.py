@@ -286,13 +286,13 @@ def words_of(values: torch.Tensor, batch: Mapping[str, Any]) -> list[Words]:
 
     Args:
         values: [windows, tokens].
-        batch: start and end, int64 [windows, tokens], of a WordEncoder; owners, int64 [windows],
+        batch: start and end, int64 [windows, tokens], of a WordEncoder; row_index, int64 [windows],
             the row index of each window, ascending.
     """
     counted = batch["start"] != IGNORED
-    owners = batch["owners"][:, None].expand_as(counted)[counted].cpu().numpy()
+    row_index = batch["row_index"][:, None].expand_as(counted)[counted].cpu().numpy()
     columns = [part[counted].cpu().numpy() for part in (batch["start"], batch["end"], values)]
-    bounds = np.searchsorted(owners, np.arange(int(batch["owners"][-1]) + 2))
+    bounds = np.searchsorted(row_index, np.arange(int(batch["row_index"][-1]) + 2))
     return [
         Words(*(column[first:last].tolist() for column in columns))
         for first, last in zip(bounds[:-1], bounds[1:], strict=True)

@@ -61,7 +61,7 @@ def encoded(messages: Any, template: str = TEMPLATE) -> dict[str, Any]:
 
 def learnt(values: dict[str, Any]) -> str:
     """Return the text of the tokens that are learnt."""
-    text: str = tokenizer().decode(values["input_ids"][values["learnt"].astype(bool)])
+    text: str = tokenizer().decode(values["input_ids"][values["in_loss"].astype(bool)])
     return text
 
 

@@ -62,8 +62,8 @@ def test_what_is_too_short_is_left_out() -> None:
 def test_a_block_of_which_nothing_but_the_first_token_is_learnt_is_left_out() -> None:
     learnt = np.zeros(LENGTHS.sum(), np.uint8)
     learnt[[2, 6]] = 1  # the first token of a block, and the second of another
-    blocks = Blocks(LENGTHS, None, size=2, learnt=learnt)
-    assert (blocks.rows.tolist(), blocks.num_unlearnt) == ([2], 5)
+    blocks = Blocks(LENGTHS, None, size=2, in_loss=learnt)
+    assert (blocks.rows.tolist(), blocks.num_without_targets) == ([2], 5)
 
 
 def test_only_the_rows_of_the_split_are_cut() -> None:
