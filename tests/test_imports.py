@@ -120,7 +120,7 @@ def test_a_task_imports_no_other_task(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", PUBLIC)
-@pytest.mark.parametrize("forbidden", ["callbacks", "cli", "launch", "__main__", "runs"])
+@pytest.mark.parametrize("forbidden", ["callbacks", "cli", "launchers", "__main__", "runs"])
 def test_a_task_knows_nothing_of_the_command(task: str, forbidden: str) -> None:
     assert forbidden not in {layer(name) for name in imports(MODULES[task])}
 

@@ -182,7 +182,7 @@ class Checkpoints(Checkpoint):
 
     # last.ckpt: called by the loops of plcli.training.loops
 
-    def batch_ends(self) -> None:
+    def before_validation(self) -> None:
         """Discard the metrics recorded before an earlier validation."""
         self._metrics_before_validation = None
 

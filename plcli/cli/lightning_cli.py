@@ -204,7 +204,7 @@ class PlCLI(LightningCLI):
             )
         if "seed" in names and data.init_args.seed is None:
             data.init_args.seed = self._seed()
-        if data_contract(self._class("data")).shares_rows_out:
+        if data_contract(self._class("data")).distributes_rows:
             self.values.trainer.use_distributed_sampler = False
 
     def _seed(self) -> int:

@@ -69,6 +69,11 @@ def allowed() -> tuple[str, ...]:
     return (*PACKAGES, *_more)
 
 
+def added() -> tuple[str, ...]:
+    """Return the packages that --allow-import names."""
+    return _more
+
+
 def check(path: str, key: str) -> None:
     """Check that a dotted path may be imported.
 
@@ -79,7 +84,7 @@ def check(path: str, key: str) -> None:
     Raises:
         UsageError: if it may not be imported; the message names the option that allows it.
     """
-    if not is_shipped(path):
+    if not is_restricted(path):
         return
     root = path.split(".")[0]
     remedy = f"If you trust that code, add --allow-import {root} to the command."
@@ -94,7 +99,7 @@ def check(path: str, key: str) -> None:
         raise UsageError(f"{key}: '{path}' may not be named in a config. {remedy}")
 
 
-def is_shipped(path: str) -> bool:
+def is_restricted(path: str) -> bool:
     """Whether a path is not covered by --allow-import, so that all rules apply to it."""
     return not any(_inside(path, package) for package in _more)
 

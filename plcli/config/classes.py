@@ -42,7 +42,7 @@ def import_class(class_path: str, key: str) -> type:
         raise UsageError(
             f"{key}: '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, names)}"
         )
-    if not inspect.isclass(value) and allowlist.is_shipped(class_path):
+    if not inspect.isclass(value) and allowlist.is_restricted(class_path):
         raise UsageError(f"{key}: '{class_path}' is a function. Name a class.")
     return value  # type: ignore[no-any-return]  # a class, or a function that returns one
 

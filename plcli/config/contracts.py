@@ -60,12 +60,12 @@ class DataContract(Protocol):
 
     Attributes:
         task: the task of its rows; None fits any model.
-        shares_rows_out: whether it distributes the rows over processes itself.
+        distributes_rows: whether it distributes the rows over processes itself.
         loaded_tokenizer: its tokenizer, which is passed to the model; None if it has none.
     """
 
     task: str | None
-    shares_rows_out: bool
+    distributes_rows: bool
     loaded_tokenizer: Any
 
     def offers(self, part: str) -> bool:
@@ -141,7 +141,7 @@ MODULE_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {  # check of the f
 }
 DATA_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {
     "task": (_plain(str), None),
-    "shares_rows_out": (lambda value: isinstance(value, bool), False),
+    "distributes_rows": (lambda value: isinstance(value, bool), False),
     "loaded_tokenizer": (lambda value: callable(value) or value is None, None),
     "facts": (_method(), dict),
     "has": (_method("train"), None),  # see `data_contract`

@@ -1,8 +1,6 @@
-"""Reads config files as YAML 1.2 core values, resolves `config:` and `fit:` blocks, checks keys.
+"""Reads config files: YAML, `config:` inheritance, `fit:` blocks and the names of the sections.
 
-jsonargparse parses the merged config. This module handles what jsonargparse accepts or reports
-badly: duplicate keys, words such as `no` and `12:30` that YAML 1.1 does not read as text, and
-misspelt keys.
+jsonargparse parses the merged config. The keys inside the sections are checked in config.checks.
 """
 
 from collections.abc import Iterable, Mapping

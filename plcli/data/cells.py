@@ -10,7 +10,7 @@ import pyarrow.ipc
 
 from plcli.errors import DataError
 
-IGNORED = "-100"  # the label id that torch's losses ignore: such a row would silently train nothing
+IGNORED_LABEL = "-100"  # torch's losses ignore this label id, so such a row would train nothing
 _FRACTION = re.compile(r"[-+]?\d*\.\d+")
 
 
@@ -178,10 +178,10 @@ def _name(value: Any, where: str, column: str) -> str:
             f"{where}: column '{column}' contains {value!r:.60}, which is not a label name. "
             "Write names, or set data.problem: regression for numbers."
         )
-    if name == IGNORED:
+    if name == IGNORED_LABEL:
         raise DataError(
-            f"{where}: column '{column}' contains {IGNORED}, which marks rows without a label. "
-            "Fill in the label, or remove the row."
+            f"{where}: column '{column}' contains {IGNORED_LABEL}, which marks rows without a "
+            "label. Fill in the label, or remove the row."
         )
     return name
 

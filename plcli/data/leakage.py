@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from plcli.data.rows import Rows
 
-MOST_ROWS = 1_000_000  # of a split are compared, the first ones, to bound memory
+MOST_ROWS = 1_000_000  # only the first rows of a split are compared, to bound memory
 
 
 def hashes(

@@ -42,7 +42,7 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         ValueError: if there are fewer rows than ranks.
     """
 
-    drop_last = False  # an attribute that Lightning reads of batch samplers
+    drop_last = False  # Lightning reads this attribute
 
     def __init__(
         self,

@@ -100,7 +100,7 @@ class SplitData(LightningDataModule):
 
     documents: Documents = "lines"  # the rows of a .txt file; rows to predict are always lines
     # samplers distribute rows among ranks, so that Lightning does not wrap them
-    shares_rows_out: ClassVar[bool] = True
+    distributes_rows: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -214,7 +214,7 @@ class ExactEpochLoop(_TrainingEpochLoop):
         self._add_sums()
         self._reseed("validation")
         keeper = self._fit_loop.keeper
-        keeper.batch_ends()
+        keeper.before_validation()
         try:
             super().on_advance_end(data_fetcher)
         except LeaveValidation:

@@ -74,11 +74,14 @@ class Keeper(Protocol):
     def resumed(self) -> LoopState | None:
         """The state to resume from; None for a new run."""
 
-    def batch_ends(self) -> None:
+    def before_validation(self) -> None:
         """Called after a batch, before its validation."""
 
     def batch_is_done(self, trainer: Any) -> None:
-        """Called after a batch and its validation."""
+        """Called after a batch and its validation.
+
+        Not after the last batch of an epoch, and not while gradients are accumulated.
+        """
 
     def epoch_is_done(self, trainer: Any) -> None:
         """Called after an epoch."""

@@ -14,7 +14,7 @@ class Encoder(Protocol):
     Attributes:
         key: plain values that identify the output of the encoder; part of the cache key.
         columns: the type of each column. input_ids is required, truncated (bool) is optional. If a
-            row may have several entries, the column row (int32) has the row of each entry.
+            row may have several entries, the column `row` (int32) says which row an entry is from.
     """
 
     @property
