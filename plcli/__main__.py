@@ -21,8 +21,8 @@ RESUME_HINT = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return the exit code.
 
-    The code is 0 on success, 2-5 for a user error, 130 for Ctrl-C and 143 for SIGTERM. Bugs are
-    raised.
+    The code is 0 on success, 1 for an exception in the user's own code, 2-5 for a user error, 130
+    for Ctrl-C and 143 for SIGTERM. Bugs are raised.
     """
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
@@ -44,6 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has exited, for example `head`
         sys.stderr.close()
         return 0
+    except Exception as error:
+        from plcli.cli import user_errors
+
+        told = user_errors.report(error)
+        if told is None:
+            raise
+        print(told.text, file=sys.stderr)
+        return told.exit_code
 
 
 def _is_a_rank_of_a_fit() -> bool:

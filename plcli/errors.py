@@ -6,7 +6,9 @@ PlcliError
 ├── ModelError        4  a checkpoint, an artefact or a model
 └── MachineError      5  the environment: disk, device, permission, hub, port
 
-Any other exception is a bug in plcli: its traceback is shown and the exit code is 70.
+An exception in the user's own code is shown with its traceback and has the exit code 1
+(plcli.cli.user_errors). Any other exception is a bug in plcli: its traceback is shown and the exit
+code is 70.
 """
 
 import difflib

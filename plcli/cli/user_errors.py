@@ -1,0 +1,216 @@
+"""Tells exceptions of the user's code, of Lightning and of missing packages from bugs of plcli.
+
+An exception is the user's if a frame of it is in a file of the user: in a package that
+`--allow-import` names, or in a file outside of Python, its installed packages and plcli. Such an
+exception is shown with the traceback from the user's first frame.
+"""
+
+import re
+import site
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from traceback import FrameSummary
+from typing import NamedTuple
+
+import plcli
+from plcli.config import allowlist
+from plcli.errors import MachineError, PlcliError, UsageError, printable
+
+USER_ERROR = 1  # exit code of an exception in the user's own code
+LAST_FRAMES = 4  # shown of an exception that a library raised for the user's classes
+WORKER = re.compile(r"Caught (\w+) in DataLoader worker process (\d+)\.")
+FRAME = re.compile(r'^  File "(.+)", line (\d+), in (.+)$')
+ABSENT = (  # how libraries say that a package is not installed
+    re.compile(r"pip install (?:-U )?[\"'`]?([\w.\-]*\w)"),
+    re.compile(
+        r"[`'\"]?([\w\-]+)[\w<>=!~., ]*[`'\"]? (?:is not|not) (?:available|installed|found)"
+    ),
+)
+PIP_NAMES = {  # packages whose name differs from that of their module
+    "cv2": "opencv-python",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+    "yaml": "pyyaml",
+    "comet_ml": "comet-ml",
+    "lightning_fabric": "lightning",
+    "pytorch_lightning": "lightning",
+}
+
+
+class Report(NamedTuple):
+    """What a user sees of an exception, and the exit code."""
+
+    text: str
+    exit_code: int
+
+
+def report(error: BaseException) -> Report | None:
+    """Return what to show of an exception; None if it is a bug of plcli.
+
+    Args:
+        error: an exception that no part of plcli has handled.
+    """
+    chain = list(_chain(error))
+    for each in chain:
+        if isinstance(each, PlcliError):
+            return Report(f"plcli: {each}", each.exit_code)
+    return (
+        _of_lightning(chain)
+        or _of_a_worker(chain)
+        or _missing_package(error)
+        or _of_the_user(error)
+        or _of_a_library(error)
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and its causes, from the last to the first."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _of_lightning(chain: list[BaseException]) -> Report | None:
+    """Report a wrong use of Lightning; where it is raised by a line of the user, name the line."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    error = chain[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    refused = isinstance(error, MisconfigurationException)
+    if not refused and not (
+        isinstance(error, (ValueError, TypeError)) and frames and _is_of_lightning(frames[-1])
+    ):
+        return None
+    users = [frame for frame in frames if _is_the_users(frame)]
+    if not refused and users:
+        return None  # a traceback says more about a wrong value that the user's code passed
+    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    where = f" ({users[-1].filename}, line {users[-1].lineno})" if users else ""
+    return Report(f"plcli: {UsageError(f'trainer: {text}{where}')}", UsageError.exit_code)
+
+
+def _of_the_user(error: BaseException) -> Report | None:
+    """Report an exception with the traceback from the user's first frame."""
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [number for number, frame in enumerate(frames) if _is_the_users(frame)]
+    if not users:
+        return None
+    last = frames[users[-1]]
+    said = "".join(traceback.format_exception_only(error))
+    return _shown(frames[users[0] :], said, type(error).__name__, last)
+
+
+def _of_a_worker(chain: list[BaseException]) -> Report | None:
+    """Report an exception that a DataLoader's worker has passed on as text."""
+    for error in chain:
+        text = str(error)
+        found = WORKER.search(text)
+        if found is None or "Traceback (most recent call last)" not in text:
+            continue
+        lines = text.splitlines()
+        starts = [
+            number
+            for number, line in enumerate(lines)
+            if (match := FRAME.match(line))
+            and _is_the_users(FrameSummary(match[1], int(match[2]), match[3], lookup_line=False))
+        ]
+        if not starts:
+            return None
+        place = FRAME.match(lines[starts[-1]])
+        assert place is not None
+        shown = "\n".join(["Traceback (from your code on):", *lines[starts[0] :]])
+        where = f"{place[1]}, line {place[2]}, in {place[3]}, in worker {found[2]} of a DataLoader"
+        return Report(f"{shown}\nplcli: your own code raised this {found[1]}: {where}.", USER_ERROR)
+    return None
+
+
+def _of_a_library(error: BaseException) -> Report | None:
+    """Report an exception of a library that works with the user's classes."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not allowlist.added() or not frames or _is_of_plcli(frames[-1]):
+        return None
+    said = "".join(traceback.format_exception_only(error))
+    return _shown(frames[-LAST_FRAMES:], said, type(error).__name__, None)
+
+
+def _shown(frames: list[FrameSummary], said: str, name: str, user: FrameSummary | None) -> Report:
+    lines = ["Traceback (from your code on):\n" if user else "Traceback (its last frames):\n"]
+    lines += traceback.format_list(frames)
+    lines.append(said)
+    if user is None:
+        end = f"plcli: a library raised this {name} while it worked with your classes."
+    else:
+        end = (
+            f"plcli: your own code raised this {name}: {user.filename}, line {user.lineno}, "
+            f"in {user.name}."
+        )
+    return Report("".join(lines) + printable(end), USER_ERROR)
+
+
+def _missing_package(error: BaseException) -> Report | None:
+    """Report a package that is not installed, with the command that installs it."""
+    if not isinstance(error, ImportError):
+        return None
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [frame for frame in frames if _is_the_users(frame)]
+    where = f"{users[-1].filename}, line {users[-1].lineno}: " if users else ""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        name: str | None = error.name.split(".")[0]
+        package = PIP_NAMES.get(str(name), name)
+    elif users and frames[-1] == users[-1]:
+        return None  # the user's code raised it, and says what it is about
+    else:
+        found = next(filter(None, (form.search(str(error)) for form in ABSENT)), None)
+        name = package = found[1] if found else None
+    if package is None:
+        return None
+    message = f"{where}needs the package {name}, which is not installed. "
+    told = MachineError(f"{message}Install it: pip install {package}")
+    return Report(f"plcli: {told}", MachineError.exit_code)
+
+
+def _is_the_users(frame: FrameSummary) -> bool:
+    """Whether a frame is in a file of the user."""
+    name = frame.filename
+    if name.startswith("<") or _is_of_plcli(frame):
+        return False
+    path = Path(name)
+    if any(_belongs(path, package) for package in allowlist.added()):
+        return True
+    return not any(path.is_relative_to(folder) for folder in _installed())
+
+
+def _belongs(path: Path, package: str) -> bool:
+    """Whether a file is one of a package that is imported."""
+    module = sys.modules.get(package)
+    if module is None:
+        return False
+    folders = [Path(folder) for folder in getattr(module, "__path__", [])]
+    own = getattr(module, "__file__", None)
+    return (own is not None and Path(own) == path) or any(
+        path.is_relative_to(folder) for folder in folders
+    )
+
+
+def _is_of_plcli(frame: FrameSummary) -> bool:
+    return Path(frame.filename).is_relative_to(Path(plcli.__file__).parent)
+
+
+def _is_of_lightning(frame: FrameSummary) -> bool:
+    import lightning
+
+    return Path(frame.filename).is_relative_to(Path(lightning.__file__).parent)
+
+
+def _installed() -> list[Path]:
+    """Return the folders of Python and of installed packages."""
+    paths = sysconfig.get_paths()
+    folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")}
+    folders |= {*site.getsitepackages(), site.getusersitepackages()}
+    return [Path(folder) for folder in folders]
