@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from plcli.config.keys import SECTIONS
+from plcli.config.keys import PARSER_MODE, SECTIONS
 from plcli.errors import UsageError, did_you_mean
 
 COMMANDS = {
@@ -19,11 +19,13 @@ COMMANDS = {
     "predict": "predict a file, texts or standard input with the best weights of a run",
 }
 ALLOW_IMPORT = "allow-import"
+ACCEPTED = ("weights_only", "verbose", "return_predictions")  # of LightningCLI; plcli decides
 OPTIONS = {
     "fit": {
         "run": "the run folder (default: the next free runs/<config name>-<n>)",
         "resume": "auto (a finished run is not an error), never, must, or allow-changes (of "
         "config or data); default: resume an unfinished run",
+        "ckpt_path": "a checkpoint to start from, for example of plain Lightning",
     },
     "validate": {
         "run": "the run folder or model/ folder to load",
@@ -48,7 +50,7 @@ class Arguments:
 
     Attributes:
         command: fit, validate, test or predict.
-        options: the command's own options by name (`run`, `ckpt_path`, ...), without dashes.
+        options: the command's own options by name (`run`, `resume`, ...), without dashes.
         configs: config files, in order.
         overrides: (dotted key, raw value) pairs in order: environment first, then the command line.
         texts: the positional arguments: texts to predict.
@@ -105,7 +107,8 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
     options = OPTIONS[parsed.command]
     key = {"-c": "config"}.get(name, name[2:] if name.startswith("--") else name)
     section = key.rstrip("+").split(".")[0]
-    if key not in ("config", ALLOW_IMPORT) and key not in options and section not in SECTIONS:
+    own = ("config", ALLOW_IMPORT, PARSER_MODE, *ACCEPTED, *options)
+    if key not in own and section not in SECTIONS:
         known = [
             "--config",
             f"--{ALLOW_IMPORT}",
@@ -123,7 +126,7 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
         parsed.configs.append(value)
     elif key == ALLOW_IMPORT:
         parsed.allowed.append(value)
-    elif key in options:
+    elif key in (*options, *ACCEPTED, PARSER_MODE):
         parsed.options[key] = value
     else:
         parsed.overrides.append((key, value))

@@ -28,8 +28,10 @@ def run(command: str, words: Sequence[str]) -> int:
         raise UsageError(
             "no model given. Use --config FILE (such as configs/bert.yaml) or --model CLASS."
         )
+    from plcli.cli import loggers
     from plcli.cli.lightning_cli import PlCLI, fixed_classes
 
+    loggers.write_into_run_folder(plan)
     _check(plan, fixed_classes())
     signals.take()
     with atomic_files.disk_errors_explained():

@@ -12,10 +12,21 @@ from jsonargparse import Namespace
 
 from plcli.cli.plan import Plan
 from plcli.config.classes import parameters
-from plcli.config.contracts import DataContract
-from plcli.config.marks import CONVENTIONS, marked
+from plcli.config.contracts import DataContract, data_contract
+from plcli.config.marks import CONVENTIONS, class_of, marked
 from plcli.errors import UsageError
 from plcli.runs import artefact
+
+
+def provided(plan: Plan) -> set[str]:
+    """Return the required arguments of the model that the data or the weights may provide."""
+    model, data = (class_of(plan.merged.get(section)) for section in ("model", "data"))
+    if model is None or not (plan.run or data_contract(data).offers("facts")):
+        return set()
+    if plan.arguments.command == "fit" and not data_contract(data).offers("facts"):
+        return set()
+    names = parameters(model)
+    return {name for name in marked(model, "fact") if names[name].default is names[name].empty}
 
 
 def of_data(data: DataContract, name: str) -> dict[str, Any]:

@@ -63,7 +63,10 @@ class Fit:
             if run is not None:  # for the processes that the trainer starts
                 os.environ[RUN_VARIABLE] = str(run.folder)
             trainer.fit(
-                model, datamodule=self.datamodule, ckpt_path=self.plan.checkpoint, weights_only=True
+                model,
+                datamodule=self.datamodule,
+                ckpt_path=self.plan.checkpoint or self.plan.start,
+                weights_only=True,
             )
         finally:
             os.environ.pop(RUN_VARIABLE, None)

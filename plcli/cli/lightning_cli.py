@@ -7,8 +7,9 @@ checkpoint in validate, test and predict. A value that contradicts a fact is ref
 
 import argparse
 import logging
-import sys
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,14 +18,21 @@ from jsonargparse._loaders_dumpers import get_yaml_default_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
 from plcli.callbacks import averaging
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.callbacks.numbers import FiniteNumbers
-from plcli.callbacks.progress import LiveBar, ProgressLines
-from plcli.callbacks.sanity import Rehearsal
-from plcli.cli import facts, logs, parser_errors, predict
+from plcli.cli import (
+    facts,
+    loggers,
+    logs,
+    parser_errors,
+    predict,
+    trainer_setup,
+    user_errors,
+)
 from plcli.cli.fit import Fit
 from plcli.cli.plan import Plan
 from plcli.config import allowlist, checks, classes, secrets, yaml_core
@@ -38,7 +46,6 @@ from plcli.runs import artefact, results
 from plcli.runs.folder import absolute, differences
 from plcli.training import checkpoint_io, hardware
 from plcli.training.checkpoint_io import WholeCheckpoints
-from plcli.training.csv_logger import MetricsCsv
 from plcli.training.loops import ExactFitLoop
 
 logger = logging.getLogger(__name__)
@@ -73,7 +80,7 @@ class PlCLI(LightningCLI):
             save_config_callback=None,
             seed_everything_default=SEED,
             parser_kwargs={"exit_on_error": False, self.command: {"exit_on_error": False}},
-            auto_configure_optimizers=False,
+            auto_configure_optimizers=plan.has_section("optimizer"),
             load_from_checkpoint_support=False,
         )
 
@@ -85,11 +92,19 @@ class PlCLI(LightningCLI):
         return {self.command: own | {"ckpt_path", "weights_only", "verbose", "return_predictions"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the sections without a class_path, and the thread options."""
+        """Add the sections without a class_path, and the thread options.
+
+        Arguments of the model that the data may provide as facts are not required.
+        """
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
         parser.add_lightning_class_args(FiniteNumbers, "numbers")
         for name in ("threads", "interop_threads"):
             parser.add_argument(f"--{name}", type=int | None, default=None)
+        provided = facts.provided(self.plan)
+        action: Any
+        for action in parser._actions:
+            if action.dest == "model" and provided:
+                action.sub_add_kwargs["linked_targets"] = provided  # not required, for jsonargparse
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the command line of the plan, and reduce any error to one message.
@@ -131,6 +146,7 @@ class PlCLI(LightningCLI):
             MachineError: if the hardware is not available.
         """
         checks.check_all(self.values.as_dict())
+        trainer_setup.check(self.plan, self.values.trainer)
         if self.command == "fit":
             averaging.check(self.values.trainer.as_dict())
         hardware.check(self.values.trainer.as_dict())
@@ -162,6 +178,9 @@ class PlCLI(LightningCLI):
             for section, value in values.items()
             if value is not None
         }
+        if logger_section := (values.get("trainer") or {}).get("logger"):
+            folder = self.plan.run.folder if self.plan.run else Path()
+            values["trainer"]["logger"] = loggers.without_run_folder(logger_section, folder)
         for section in ("data", "model"):
             arguments = (values.get(section) or {}).get("init_args") or {}
             for key in marked(self._class(section), "path") & arguments.keys():
@@ -189,6 +208,8 @@ class PlCLI(LightningCLI):
         if run.finished:
             self.console.print(f"{run.folder}: done.")
             raise SystemExit(0)
+        if self.values.trainer.default_root_dir is not None:
+            logger.info("trainer.default_root_dir: not used; all is saved in %s", run.folder)
         self.values.trainer.default_root_dir = str(run.folder)
 
     def _fill_in(self) -> None:
@@ -272,12 +293,14 @@ class PlCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Make the trainer, then the data, then the model with the facts of the data."""
         values = self.values
-        made = self._instantiate(
-            trainer=values.trainer, checkpoint=values.checkpoint, numbers=values.numbers
-        )
+        if self.plan.run is not None and self.plan.checkpoint is not None:
+            loggers.resume(values.trainer.logger, self.plan.run.folder)
+        made = _namespace()
+        for section in ("trainer", "checkpoint", "numbers"):
+            made[section] = self._instantiate(**{section: values[section]})[section]
         self.config_init = {self.command: made}
         self.checkpoints: Checkpoints = made.checkpoint
-        self._make_trainer()
+        self._make_trainer(made.trainer)
         self.datamodule = None
         found: dict[str, Any] = {}
         if values.get("data") is not None:
@@ -301,8 +324,33 @@ class PlCLI(LightningCLI):
         self.checkpoints.facts = found
         torch.manual_seed(self._seed())  # initial weights do not depend on random draws of the data
         self.model = self._instantiate(model=values.model).model
+        self._configure_optimizers(made)
         self._pass_objects()
         self._load_weights()
+
+    def _configure_optimizers(self, made: Namespace) -> None:
+        """Give the model the optimizer of the config.
+
+        Raises:
+            UsageError: if neither the model nor the config has one.
+        """
+        optimizer = self.values.get("optimizer") if self.auto_configure_optimizers else None
+        if optimizer is not None:
+            made.optimizer = optimizer
+            made.lr_scheduler = schedule = self.values.get("lr_scheduler")
+            if schedule is not None:
+                logger.info(
+                    "lr_scheduler: %s is stepped once per epoch; define configure_optimizers in "
+                    "the model for one that is stepped once per batch",
+                    schedule.class_path.rpartition(".")[2],
+                )
+            self._add_configure_optimizers_method_to_model(self.command)
+        elif self.command == "fit" and not is_overridden("configure_optimizers", self.model):
+            raise UsageError(
+                f"model: {type(self.model).__name__} does not define configure_optimizers, and the "
+                "config has no optimizer. Add one, for example `optimizer: {class_path: "
+                "torch.optim.Adam, init_args: {lr: 0.001}}`."
+            )
 
     def _pass_objects(self) -> None:
         """Pass the seed and the tokenizer to the model."""
@@ -312,52 +360,39 @@ class PlCLI(LightningCLI):
             model.use_tokenizer(data.loaded_tokenizer)
 
     def _instantiate(self, **sections: Any) -> Namespace:
-        """Instantiate sections, and unwrap a PlcliError that a constructor raised."""
+        """Instantiate sections, and unwrap what a constructor raised.
+
+        Raises:
+            PlcliError: if a constructor raised it.
+            UsageError: if a library's constructor refuses a value.
+            MachineError: if there is not enough memory.
+        """
         try:
             made: Namespace = self._parser(self.command).instantiate(_namespace(**sections))
         except ValueError as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, PlcliError):
-                cause = cause.__cause__ or cause.__context__
-            if cause is None and "can't allocate memory" in str(error):
+            for cause in user_errors.chain_of(error):
+                if isinstance(cause, PlcliError):
+                    raise cause from None
+            if "can't allocate memory" in str(error):
                 raise MachineError(
                     f"{', '.join(sections)}: not enough memory on this machine. "
                     "Choose smaller sizes."
                 ) from None
-            raise (cause or error) from None
+            if said := user_errors.refused_by_a_library(error):
+                named = re.findall(r"given class_path '([\w.]+)'", str(error))
+                where = f"{named[-1]}: " if named else ""
+                raise UsageError(f"{' or '.join(sections)}: {where}{said}") from error
+            raise
         return made
 
-    def _make_trainer(self) -> None:
+    def _make_trainer(self, made: Namespace) -> None:
         fitting = self.command == "fit"
-        run = self.plan.run if fitting else None
-        bar = sys.stderr.isatty()
-        extra: list[Any] = [LiveBar()] if bar else []
-        self.metrics_csv = MetricsCsv(run.folder) if run else None
-        defaults: dict[str, Any] = {
-            "enable_progress_bar": bar,
-            "enable_model_summary": False,
-            "log_every_n_steps": 10,  # so that small data also gets a curve
-            "logger": self.metrics_csv or False,
-        }
-        given = self.values.trainer
-        chosen: dict[str, Any] = {
-            key: value for key, value in defaults.items() if given[key] is None
-        }
-        if self.metrics_csv and given.logger not in (None, False):
-            loggers = self.config_init[self.command].trainer.logger
-            chosen["logger"] = [
-                self.metrics_csv,
-                *(loggers if isinstance(loggers, list) else [loggers]),
-            ]
-        if self.command == "predict":
-            chosen |= {
-                "devices": 1,
-                "num_nodes": 1,
-                "strategy": "auto",
-            }  # one process writes the file
-        self.trainer_defaults = {"callbacks": [*extra, ProgressLines(), Rehearsal()]}
+        chosen = trainer_setup.Chosen(self.plan, self.values.trainer, made, self.command)
+        arguments = chosen.arguments()
+        self.metrics_csv = chosen.metrics_csv
+        self.trainer_defaults = {"callbacks": chosen.extra_callbacks()}
         try:
-            self.trainer = self.instantiate_trainer(**chosen)
+            self.trainer = self.instantiate_trainer(**arguments)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise UsageError(f"trainer: {str(error).splitlines()[0]}") from error
         if fitting:
@@ -365,7 +400,8 @@ class PlCLI(LightningCLI):
             self.trainer.fit_loop = ExactFitLoop(
                 self.trainer, seed=self._seed(), keeper=self.checkpoints
             )
-            self.trainer.strategy.checkpoint_io = WholeCheckpoints()
+            folder = self.plan.run.checkpoints if self.plan.run else None
+            trainer_setup.finish(self.trainer, WholeCheckpoints(folder))
         if not self.trainer.is_global_zero:
             logs.silence()
 

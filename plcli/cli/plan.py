@@ -37,6 +37,7 @@ class Plan:
         run: the run folder; None if nothing is saved.
         artefact: the artefact to load; None for fit, and for an unfinished run.
         checkpoint: the checkpoint to load instead of the artefact, or to resume from.
+        start: the checkpoint that a new run starts from; None for a run that starts anew.
     """
 
     arguments: Arguments
@@ -45,6 +46,7 @@ class Plan:
     run: Run | None = None
     artefact: Artefact | None = None
     checkpoint: Path | None = None
+    start: Path | None = None
 
     @property
     def allows_changes(self) -> bool:
@@ -60,6 +62,11 @@ class Plan:
     def typed(self) -> dict[str, Any]:
         """The values given by the user: `merged` without those of a run or artefact."""
         return self._merge(self.fragments)
+
+    def has_section(self, section: str) -> bool:
+        """Whether a config or the command line has a section, such as optimizer."""
+        keys = (key.split(".")[0] for key, _ in self.arguments.overrides)
+        return self.merged.get(section) is not None or section in keys
 
     def _merge(self, fragments: list[Fragment]) -> dict[str, Any]:
         layers = [fragment.values for fragment in fragments]
@@ -136,7 +143,31 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
             f"--resume never: {run.folder} already contains a run. "
             "Name another folder with --run, or remove it."
         )
-    return Plan(arguments, fragments, run=run, checkpoint=checkpoint)
+    start = _start(arguments.options.get("ckpt_path"), resumes=checkpoint is not None)
+    return Plan(arguments, fragments, run=run, checkpoint=checkpoint, start=start)
+
+
+def _start(wanted: str | None, *, resumes: bool) -> Path | None:
+    """Return the checkpoint that a new run starts from.
+
+    Raises:
+        UsageError: if it is not a file, as `best` and `last` belong to a run.
+        ModelError: if there is no such file.
+    """
+    if wanted in (None, "last"):  # a run resumes from its own last checkpoint anyway
+        return None
+    if wanted in ("best", "hpc", "registry"):
+        raise UsageError(
+            f"--ckpt_path: got '{wanted}', expected a file to start from. To resume a run, name "
+            "it with --run."
+        )
+    path = Path(str(wanted))
+    if resumes:
+        logger.info("--ckpt_path %s: not used, as the run resumes from its own checkpoint", path)
+        return None
+    if not path.is_file():
+        raise ModelError(f"--ckpt_path {path}: no such file.")
+    return path
 
 
 def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
@@ -155,10 +186,16 @@ def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
     if "output" in arguments.options:
         check_output(Path(arguments.options["output"]))
     plan = Plan(arguments, fragments)
+    wanted = arguments.options.get("ckpt_path", "best")
+    if folder is None and wanted not in ("best", "last"):
+        own = _run_of(Path(wanted))
+        if own is None:  # a checkpoint of plain Lightning
+            plan.checkpoint = Run(Path()).checkpoint(wanted)
+            return plan
+        folder = str(own)
     run = open_run(folder) if folder else newest_finished(plan.merged)
     if folder is None:
         logger.info("using %s, the newest finished run of this config", run.folder)
-    wanted = arguments.options.get("ckpt_path", "best")
     plan.run = run
     plan.artefact = load_artefact(run.model) if run.finished else None
     if wanted != "best" or plan.artefact is None:
@@ -167,6 +204,13 @@ def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
     _refuse_other_weights(base.values.get("model") or {}, plan)
     plan.base = [base]
     return plan
+
+
+def _run_of(checkpoint: Path) -> Path | None:
+    """Return the run folder of a checkpoint; None if it is not in one."""
+    folder = checkpoint.absolute().parent.parent
+    inside = checkpoint.absolute().parent.name == "checkpoints"
+    return folder if inside and (folder / "config.yaml").is_file() else None
 
 
 def _saved(run: Run, artefact: Artefact | None) -> Fragment:

@@ -79,9 +79,9 @@ def output_of(arguments: Arguments, run: Run | None, source: Any) -> Sink | Line
         return Sink(Path(output))
     if arguments.texts:
         return Lines(sys.stdout)
-    assert run is not None
     named = Path(source if isinstance(source, str) else "").stem.replace("*", "all")
-    return Sink(next(_free(run.folder / "predictions", named or "predictions")))
+    folder = Path() if run is None else run.folder  # a checkpoint of plain Lightning has no run
+    return Sink(next(_free(folder / "predictions", named or "predictions")))
 
 
 def _free(folder: Path, stem: str) -> Iterator[Path]:

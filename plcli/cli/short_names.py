@@ -1,17 +1,28 @@
-"""Completes class names without dots: the classes of tasks, and the optimizers of torch."""
+"""Completes class names without dots: classes of tasks, of torch, and of allowed packages."""
 
+import ast
+import functools
 import importlib
+import importlib.util
 import inspect
 import pkgutil
+from collections.abc import Iterable
+from pathlib import Path
 
+from plcli.config import allowlist
 from plcli.errors import UsageError, did_you_mean, listed
+
+PLATEAU = "lightning.pytorch.cli.ReduceLROnPlateau"  # torch's own has no metric to monitor
 
 
 def task_class_path(name: str) -> str:
-    """Return the dotted path of a class; a name without dots is looked up among the tasks.
+    """Return the dotted path of a model or data class.
+
+    A name without dots is looked up among the tasks, then in the packages that --allow-import
+    names.
 
     Raises:
-        UsageError: if no task has a class of that name.
+        UsageError: if there is no class of that name, or several.
     """
     if "." in name:
         return name
@@ -22,12 +33,27 @@ def task_class_path(name: str) -> str:
             own = inspect.isclass(value) and value.__module__ == module.name
             if own and not key.startswith("_"):
                 found[key] = f"{module.name}.{key}"
-    if name not in found:
-        raise UsageError(
-            f"no task has a class '{name}'.{did_you_mean(name, found)} "
-            f"There are: {listed(sorted(found))}."
-        )
-    return found[name]
+    if name in found:
+        return found[name]
+    users = classes_of(allowlist.added())
+    if name in users:
+        return _one(name, users[name])
+    where = "no task has a class" if not users else "no task or allowed package has a class"
+    raise UsageError(
+        f"{where} '{name}'.{did_you_mean(name, [*found, *users])} "
+        f"There are: {listed(sorted([*users, *found]))}."
+    )
+
+
+def other_class_path(name: str) -> str:
+    """Return the dotted path of a class in an allowed package; other names are returned unchanged.
+
+    Raises:
+        UsageError: if several modules have a class of that name.
+    """
+    if "." in name or not allowlist.added():
+        return name
+    return _one(name, classes_of(allowlist.added()).get(name, [name]))
 
 
 def optimizer_class_path(name: str) -> str:
@@ -39,3 +65,59 @@ def optimizer_class_path(name: str) -> str:
 
     known = "." not in name and inspect.isclass(getattr(torch.optim, name, None))
     return f"torch.optim.{name}" if known else name
+
+
+def scheduler_class_path(name: str) -> str:
+    """Return the dotted path of a learning rate schedule; other names are returned unchanged."""
+    import torch
+
+    if name.rpartition(".")[2] == "ReduceLROnPlateau":
+        return PLATEAU
+    known = "." not in name and inspect.isclass(getattr(torch.optim.lr_scheduler, name, None))
+    return f"torch.optim.lr_scheduler.{name}" if known else name
+
+
+def _one(name: str, paths: list[str]) -> str:
+    if len(paths) > 1:
+        raise UsageError(f"'{name}' is the name of several classes: {', '.join(paths)}. Name one.")
+    return paths[0]
+
+
+@functools.cache
+def classes_of(packages: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return the paths of the classes in some packages by name; their code is read, not run."""
+    found: dict[str, list[str]] = {}
+    for package in packages:
+        for module, file in _files_of(package):
+            for name in _classes_in(file):
+                found.setdefault(name, []).append(f"{module}.{name}")
+    return found
+
+
+def _files_of(package: str) -> Iterable[tuple[str, Path]]:
+    """Yield the modules of a package by dotted name, with their files."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return
+    if spec is None:
+        return
+    if spec.submodule_search_locations is None:
+        if spec.origin and spec.origin.endswith(".py"):
+            yield package, Path(spec.origin)
+        return
+    for folder in map(Path, spec.submodule_search_locations):
+        for file in sorted(folder.rglob("*.py")):
+            parts = file.relative_to(folder).with_suffix("").parts
+            named = [part for part in parts if part != "__init__"]
+            if all(part.isidentifier() for part in named):
+                yield ".".join([package, *named]), file
+
+
+def _classes_in(file: Path) -> list[str]:
+    """Return the names of the classes that a module defines."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    return [node.name for node in tree.body if isinstance(node, ast.ClassDef)]

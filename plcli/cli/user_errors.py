@@ -54,20 +54,18 @@ def report(error: BaseException) -> Report | None:
     Args:
         error: an exception that no part of plcli has handled.
     """
-    chain = list(_chain(error))
+    chain = list(chain_of(error))
     for each in chain:
         if isinstance(each, PlcliError):
             return Report(f"plcli: {each}", each.exit_code)
-    return (
-        _of_lightning(chain)
-        or _of_a_worker(chain)
-        or _missing_package(error)
-        or _of_the_user(error)
-        or _of_a_library(error)
-    )
+    for kind in (_of_lightning, _of_a_worker, _missing_package, _of_the_user):
+        told = next(filter(None, map(kind, chain)), None)
+        if told is not None:
+            return told
+    return _of_a_library(error)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception and its causes, from the last to the first."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -76,11 +74,25 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _of_lightning(chain: list[BaseException]) -> Report | None:
+def refused_by_a_library(error: BaseException) -> str | None:
+    """Return the text of the first cause if a library's constructor raised it; None otherwise."""
+    first = list(chain_of(error))[-1]
+    frames = traceback.extract_tb(first.__traceback__)
+    ours = not frames or _is_of_plcli(frames[-1]) or any(map(_is_the_users, frames))
+    if ours or isinstance(first, ImportError):
+        return None
+    return _one_line(first)
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines) or type(error).__name__
+
+
+def _of_lightning(error: BaseException) -> Report | None:
     """Report a wrong use of Lightning; where it is raised by a line of the user, name the line."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    error = chain[0]
     frames = traceback.extract_tb(error.__traceback__)
     refused = isinstance(error, MisconfigurationException)
     if not refused and not (
@@ -90,9 +102,10 @@ def _of_lightning(chain: list[BaseException]) -> Report | None:
     users = [frame for frame in frames if _is_the_users(frame)]
     if not refused and users:
         return None  # a traceback says more about a wrong value that the user's code passed
-    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     where = f" ({users[-1].filename}, line {users[-1].lineno})" if users else ""
-    return Report(f"plcli: {UsageError(f'trainer: {text}{where}')}", UsageError.exit_code)
+    return Report(
+        f"plcli: {UsageError(f'trainer: {_one_line(error)}{where}')}", UsageError.exit_code
+    )
 
 
 def _of_the_user(error: BaseException) -> Report | None:
@@ -106,28 +119,26 @@ def _of_the_user(error: BaseException) -> Report | None:
     return _shown(frames[users[0] :], said, type(error).__name__, last)
 
 
-def _of_a_worker(chain: list[BaseException]) -> Report | None:
+def _of_a_worker(error: BaseException) -> Report | None:
     """Report an exception that a DataLoader's worker has passed on as text."""
-    for error in chain:
-        text = str(error)
-        found = WORKER.search(text)
-        if found is None or "Traceback (most recent call last)" not in text:
-            continue
-        lines = text.splitlines()
-        starts = [
-            number
-            for number, line in enumerate(lines)
-            if (match := FRAME.match(line))
-            and _is_the_users(FrameSummary(match[1], int(match[2]), match[3], lookup_line=False))
-        ]
-        if not starts:
-            return None
-        place = FRAME.match(lines[starts[-1]])
-        assert place is not None
-        shown = "\n".join(["Traceback (from your code on):", *lines[starts[0] :]])
-        where = f"{place[1]}, line {place[2]}, in {place[3]}, in worker {found[2]} of a DataLoader"
-        return Report(f"{shown}\nplcli: your own code raised this {found[1]}: {where}.", USER_ERROR)
-    return None
+    text = str(error)
+    found = WORKER.search(text)
+    if found is None or "Traceback (most recent call last)" not in text:
+        return None
+    lines = text.splitlines()
+    starts = [
+        number
+        for number, line in enumerate(lines)
+        if (match := FRAME.match(line))
+        and _is_the_users(FrameSummary(match[1], int(match[2]), match[3], lookup_line=False))
+    ]
+    if not starts:
+        return None
+    place = FRAME.match(lines[starts[-1]])
+    assert place is not None
+    shown = "\n".join(["Traceback (from your code on):", *lines[starts[0] :]])
+    where = f"{place[1]}, line {place[2]}, in {place[3]}, in worker {found[2]} of a DataLoader"
+    return Report(f"{shown}\nplcli: your own code raised this {found[1]}: {where}.", USER_ERROR)
 
 
 def _of_a_library(error: BaseException) -> Report | None:

@@ -3,6 +3,7 @@
 jsonargparse parses the merged config. The keys inside the sections are checked in config.checks.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from plcli.config.keys import BLOCKS, SECTIONS
+from plcli.config.keys import BLOCKS, INHERITANCE, METHOD_KEYS, PARSER_MODE, SECTIONS
 from plcli.config.yaml_core import Loader
 from plcli.errors import UsageError, did_you_mean, listed
 
@@ -44,7 +45,7 @@ def _read(path: Path, command: str, seen: tuple[Path, ...]) -> list[Fragment]:
     if path.resolve() in seen:
         raise UsageError(f"{path}: inherits from itself through 'config:'. Remove that line.")
     values = load_yaml(path)
-    bases = values.pop("config", [])
+    bases = values.pop("config", None) or []
     if any(name in values for name in BLOCKS):
         block = values.get(command) or {}
         if not isinstance(block, dict):
@@ -54,13 +55,16 @@ def _read(path: Path, command: str, seen: tuple[Path, ...]) -> list[Fragment]:
     check_sections(values, f"{path}: ")
     fragments = []
     if not isinstance(bases, (str, list)) or not all(isinstance(base, str) for base in bases):
-        raise UsageError(f"{path}: 'config' is {bases!r}, not the name of a config file.")
+        raise UsageError(
+            f"{path}: 'config' is {bases!r}, not the name of a config file, or a list of names."
+        )
     for base in [bases] if isinstance(bases, str) else bases:
-        fragments += _read(path.parent / base, command, (*seen, path.resolve()))
-    return [
-        *fragments,
-        Fragment(str(path), {key: _with_init_args(key, value) for key, value in values.items()}),
-    ]
+        file = path.parent / base
+        _check_exists(file, f"{path}: inherits from {base}: ")
+        fragments += _read(file, command, (*seen, path.resolve()))
+    values = {key: _with_files(key, value, path) for key, value in values.items()}
+    values = {key: _with_init_args(key, value) for key, value in values.items()}
+    return [*fragments, Fragment(str(path), values)]
 
 
 def check_sections(values: Mapping[str, Any], where: str) -> None:
@@ -75,11 +79,67 @@ def check_sections(values: Mapping[str, Any], where: str) -> None:
                 f"{where}{section} is not allowed in a config. "
                 "Give it on the command line: --allow-import PACKAGE."
             )
-        if section not in SECTIONS:
-            near = did_you_mean(section, (*SECTIONS, "config", *BLOCKS))
+        if section in INHERITANCE:
+            raise UsageError(
+                f"{where}unknown key '{section}'. To inherit from another config, "
+                "write `config: FILE`."
+            )
+        if section not in (*SECTIONS, *METHOD_KEYS, PARSER_MODE):
+            near = did_you_mean(section, (*SECTIONS, "config", PARSER_MODE, *BLOCKS))
             raise UsageError(
                 f"{where}unknown key '{section}'.{near or f' Valid are {listed(SECTIONS)}.'}"
             )
+
+
+# files that are named inside a config
+
+NESTED_FILES = {  # keys whose value may be the name of a file, below each section
+    "trainer": ("callbacks", "logger", "plugins", "profiler", "strategy"),
+    "model": ("init_args",),
+    "data": ("init_args",),
+}
+
+
+def is_file_name(value: Any) -> bool:
+    """Whether a value is the name of a config file, by its extension."""
+    return isinstance(value, str) and value.endswith((".yaml", ".yml", ".json"))
+
+
+def read_section(path: Path, key: str, where: str) -> Any:
+    """Read the file of a section, such as `trainer: trainer.yaml`.
+
+    Args:
+        path: the file.
+        key: the section.
+        where: the file that names it, for messages.
+
+    Raises:
+        UsageError: if it cannot be read.
+    """
+    _check_exists(path, where)
+    section, _, inner = key.partition(".")
+    if inner in ("callbacks", "plugins"):  # may be a list
+        return _load_any(path)
+    return _with_init_args(key, _with_files(section, load_yaml(path), path))
+
+
+def _with_files(section: str, value: Any, path: Path) -> Any:
+    """Replace the names of files in a section with their content."""
+    if section in ("model", "data", "trainer", "optimizer", "lr_scheduler") and is_file_name(value):
+        return read_section(path.parent / value, section, f"{path}: {section}: ")
+    if isinstance(value, dict):
+        return {
+            key: read_section(path.parent / inner, f"{section}.{key}", f"{path}: {section}.{key}: ")
+            if key in NESTED_FILES.get(section, ()) and is_file_name(inner)
+            else inner
+            for key, inner in value.items()
+        }
+    return value
+
+
+def _check_exists(path: Path, where: str) -> None:
+    if not path.exists():
+        raise UsageError(f"{where}{_no_such_file(path)}")
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -88,6 +148,18 @@ def load_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: if there is no such file, or it is not UTF-8, not YAML or not a mapping.
     """
+    values = _load_any(path)
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"{path}: contains a {type(values).__name__}, "
+            "not a mapping with keys such as model and data. Write them as `key: value`."
+        )
+    return values
+
+
+def _load_any(path: Path) -> Any:
     text = _read_text(path)
     loader = None
     try:
@@ -95,7 +167,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         loader.name = str(path)
         node = loader.get_single_node()
         if node is None:
-            return {}
+            return None
         if _size(node, {}) > MOST_NODES:
             raise UsageError(
                 f"{path}: contains more than {MOST_NODES:,} values after its aliases are expanded. "
@@ -117,13 +189,6 @@ def load_yaml(path: Path) -> dict[str, Any]:
     finally:
         if loader is not None:
             loader.dispose()
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UsageError(
-            f"{path}: contains a {type(values).__name__}, "
-            "not a mapping with keys such as model and data. Write them as `key: value`."
-        )
     return values
 
 
@@ -132,12 +197,7 @@ def _read_text(path: Path) -> str:
         with open(path, "rb") as file:
             content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
-        near = (
-            [str(other) for other in sorted(path.parent.glob("*.y*ml"))]
-            if path.parent.is_dir()
-            else []
-        )
-        raise UsageError(f"{path}: no such config file.{did_you_mean(str(path), near)}") from None
+        raise UsageError(_no_such_file(path)) from None
     except IsADirectoryError:
         raise UsageError(f"{path}: is a folder, not a config file.") from None
     except OSError as error:
@@ -153,10 +213,18 @@ def _read_text(path: Path) -> str:
         raise UsageError(f"{path}: is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
 
 
+def _no_such_file(path: Path) -> str:
+    folder = path.parent
+    near = [str(other) for other in sorted(folder.glob("*.y*ml"))] if folder.is_dir() else []
+    return f"{path}: no such config file.{did_you_mean(str(path), near)}"
+
+
 def _remedy(problem: str) -> str:
     """Return the advice for a problem that PyYAML reports."""
     if "'\\t'" in problem:
         return " Indent with spaces."
+    if re.search("constructor for the tag '!?(include|inc|import|extends?|base|config)'", problem):
+        return " To inherit from another config, write `config: FILE`."
     if "constructor for the tag" in problem:
         return " Remove the tag; a config contains plain values only."
     return " Correct that line."
@@ -199,7 +267,10 @@ def merge(fragments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _merge_into(target: dict[str, Any], values: Mapping[str, Any]) -> None:
-    if "class_path" in values and values["class_path"] != target.get("class_path"):
+    # without a class in the target, its arguments are for the class that is named now
+    if {"class_path"} <= values.keys() & target.keys() and (
+        values["class_path"] != target["class_path"]
+    ):
         target.pop("init_args", None)
     for key, value in values.items():
         if isinstance(value, Mapping) and isinstance(target.get(key), dict):

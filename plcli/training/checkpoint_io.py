@@ -18,7 +18,13 @@ class WholeCheckpoints(CheckpointIO):
     """Writes and reads checkpoints for Lightning.
 
     When a new last.ckpt is complete, the old one is kept as previous.ckpt.
+
+    Args:
+        folder: the folder of the run's own checkpoints; None if there is none.
     """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -29,10 +35,11 @@ class WholeCheckpoints(CheckpointIO):
             MachineError: if the disk is full or the file cannot be written.
         """
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         atomic_files.check_space(path.parent, num_bytes(checkpoint) + ROOM, purpose=path.name)
 
         def keep() -> None:
-            if path.name == "last.ckpt":
+            if path.name == "last.ckpt" and path.parent == self.folder:
                 atomic_files.keep_as(path, path.with_name("previous.ckpt"))
 
         atomic_files.write_checksummed(

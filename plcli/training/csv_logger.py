@@ -48,6 +48,17 @@ class MetricsCsv(Logger):
         """The run folder."""
         return str(self.path.parent)
 
+    @property
+    def log_dir(self) -> str:
+        """The run folder."""
+        return self.save_dir
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"`self.logger` is plcli's metrics.csv, which has no '{name}'. Add a logger to the "
+            "config, such as `trainer: {logger: true}` for TensorBoard; it becomes `self.logger`."
+        )
+
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:

@@ -1,0 +1,224 @@
+"""Makes the trainer from a config: its loggers, callbacks, progress bar and what plcli replaces.
+
+The config may be one of plain Lightning. What plcli does in another way is logged once; what it
+cannot do is refused before any data is read.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from plcli.callbacks.progress import LiveBar, ProgressLines
+from plcli.callbacks.sanity import Rehearsal
+from plcli.cli import loggers
+from plcli.cli.plan import Plan
+from plcli.config.classes import import_class, parameters
+from plcli.errors import UsageError
+from plcli.training import directions
+from plcli.training.csv_logger import MetricsCsv
+
+logger = logging.getLogger(__name__)
+
+MODEL_CHECKPOINTS = "model_checkpoints"  # of a user's ModelCheckpoint, in the run folder
+PROFILERS = {
+    "simple": "SimpleProfiler",
+    "advanced": "AdvancedProfiler",
+    "pytorch": "PyTorchProfiler",
+}
+Settings = Mapping[str, Any]
+
+
+def check(plan: Plan, trainer: Namespace) -> None:
+    """Refuse what would turn plcli off, and correct the direction of callbacks.
+
+    Args:
+        plan: the plan, which knows what the user gave.
+        trainer: the parsed trainer section, changed in place.
+
+    Raises:
+        UsageError: for `barebones`, or for a callback with the wrong direction.
+    """
+    if trainer.get("barebones"):
+        raise UsageError(
+            "trainer.barebones: turns off the checkpoints and the log of a run, which plcli "
+            "needs. Remove the key."
+        )
+    if trainer.get("enable_checkpointing") is False:
+        logger.info(
+            "trainer.enable_checkpointing: false is not used; checkpoints are needed to resume, "
+            "and for the best weights"
+        )
+        trainer.enable_checkpointing = None
+    checked = _of_checkpoint(plan)
+    if checked is not None:
+        raise UsageError(checked)
+    for entry in _listed(trainer.get("callbacks")):
+        if isinstance(entry, Namespace) and entry.get("class_path") is not None:
+            _correct_mode(plan, entry)
+
+
+def _of_checkpoint(plan: Plan) -> str | None:
+    """Return a message if `checkpoint` contradicts the direction of its metric."""
+    section = plan.merged.get("checkpoint") or {}
+    given = {key: section.get(key) for key in ("monitor", "mode")}
+    for key, value in plan.arguments.overrides:
+        name = key.removeprefix("checkpoint.")
+        if key.startswith("checkpoint.") and name in given:
+            given[name] = value
+    monitor, mode = given["monitor"], given["mode"]
+    wanted = directions.direction(monitor) if isinstance(monitor, str) else None
+    if wanted is None or mode in (None, wanted):
+        return None
+    return (
+        f"checkpoint.mode: got {mode}, but {_better(wanted)} values of '{monitor}' are better. "
+        f"Use mode: {wanted}."
+    )
+
+
+def _correct_mode(plan: Plan, entry: Namespace) -> None:
+    """Correct the default mode of a callback; a mode that the user gave is refused if wrong."""
+    cls = import_class(entry.class_path, "trainer.callbacks")
+    arguments = entry.get("init_args") or Namespace()  # type: ignore[no-untyped-call]
+    monitor, mode = arguments.get("monitor"), arguments.get("mode")
+    if not {"monitor", "mode"} <= parameters(cls).keys() or not isinstance(monitor, str):
+        return
+    wanted = directions.direction(monitor)
+    if wanted is None or mode not in ("min", "max") or mode == wanted:
+        return
+    if _gave_mode(plan, monitor):
+        raise UsageError(
+            f"trainer.callbacks: {cls.__name__} monitors '{monitor}' with mode {mode}, but "
+            f"{_better(wanted)} values are better. Use mode: {wanted}."
+        )
+    logger.info(
+        "%s: mode %s instead of the default %s, as %s values of '%s' are better",
+        cls.__name__,
+        wanted,
+        mode,
+        _better(wanted),
+        monitor,
+    )
+    arguments.mode = wanted
+
+
+def _better(mode: str) -> str:
+    return "larger" if mode == "max" else "smaller"
+
+
+def _gave_mode(plan: Plan, monitor: str) -> bool:
+    """Whether the user gave the mode of a callback that monitors a metric."""
+    if any(
+        key.startswith("trainer.callbacks") and key.endswith(".mode")
+        for key, _ in plan.arguments.overrides
+    ):
+        return True
+    for fragment in plan.fragments:
+        section = fragment.values.get("trainer") or {}
+        for key in ("callbacks", "callbacks+"):
+            for entry in _listed(section.get(key)):
+                arguments = entry.get("init_args") if isinstance(entry, Mapping) else None
+                if isinstance(arguments, Mapping) and arguments.get("monitor") == monitor:
+                    return "mode" in arguments
+    return False
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+class Chosen:
+    """The arguments of the trainer that plcli chooses.
+
+    Args:
+        plan: the plan.
+        given: the parsed trainer section.
+        made: the instances of the trainer section.
+        command: fit, validate, test or predict.
+    """
+
+    def __init__(self, plan: Plan, given: Namespace, made: Namespace, command: str) -> None:
+        self.run = plan.run if command == "fit" else None
+        self.given, self.made, self.command = given, made, command
+        self.metrics_csv = MetricsCsv(self.run.folder) if self.run else None
+        self.terminal = sys.stderr.isatty()
+        self.callbacks: list[Callback] = []
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the trainer that differ from its config."""
+        given = self.given
+        self.callbacks = list(self._users_callbacks())
+        defaults: dict[str, Any] = {
+            "enable_progress_bar": self.terminal,
+            "enable_model_summary": False,
+            "log_every_n_steps": 10,  # so that small data also gets a curve
+        }
+        chosen = {key: value for key, value in defaults.items() if given[key] is None}
+        chosen["callbacks"] = self.callbacks
+        chosen["logger"] = self._loggers()
+        if isinstance(given.profiler, str) and self.run is not None:
+            chosen["profiler"] = _profiler(given.profiler, self.run.folder)
+        if self.command == "predict":  # one process writes the file
+            chosen |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+        return chosen
+
+    def extra_callbacks(self) -> list[Callback]:
+        """Return the callbacks that plcli adds."""
+        own: list[Callback] = [ProgressLines(), Rehearsal()]
+        has_bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
+        if self.terminal and not has_bar and self.given.enable_progress_bar is not False:
+            own.insert(0, LiveBar())
+        return own
+
+    def _users_callbacks(self) -> Iterator[Callback]:
+        """Yield the callbacks of the config, with folders inside the run folder."""
+        for callback in _listed(self.made.callbacks):
+            if isinstance(callback, ProgressBar) and not self.terminal:
+                logger.info(
+                    "%s: left out, as the output is not a terminal", type(callback).__name__
+                )
+                continue
+            if isinstance(callback, ModelCheckpoint) and self.run and callback.dirpath is None:
+                callback.dirpath = str((self.run.folder / MODEL_CHECKPOINTS).absolute())
+            yield callback
+
+    def _loggers(self) -> Any:
+        """Return the loggers: the user's first, so that `self.logger` of a module is theirs."""
+        given = self.made.logger
+        if given is False:
+            return False
+        users = [] if given in (None, True) else _listed(given)
+        if given is True:
+            folder = self.run.folder if self.run else Path()
+            users = [loggers.default(folder)]
+        users = list(users)
+        if self.metrics_csv is not None:
+            users.append(self.metrics_csv)
+        return users or False
+
+
+def _profiler(name: str, folder: Path) -> Any:
+    """Return a profiler that writes into the run folder; by itself it would print."""
+    if name not in PROFILERS:
+        return name
+    import lightning.pytorch.profilers as profilers
+
+    logger.info("profiler: writes to %s when training ends", folder)
+    made: Any = getattr(profilers, PROFILERS[name])(dirpath=folder, filename="profile")
+    return made
+
+
+def finish(trainer: Trainer, checkpoint_io: Any) -> None:
+    """Let the trainer write checkpoints as plcli does, and log what this replaces."""
+    strategy: Any = trainer.strategy
+    before = strategy.checkpoint_io
+    if type(before) is not TorchCheckpointIO and type(before).__module__ != __name__:
+        name = type(before).__name__
+        logger.info("%s: is not used; plcli writes checkpoints itself, whole or not at all", name)
+    strategy.checkpoint_io = checkpoint_io

@@ -1,0 +1,163 @@
+"""Resolves `${...}` in configs with OmegaConf, where it is switched on.
+
+It is switched on by `parser_mode: omegaconf` in a config, or by `--parser_mode omegaconf`. A
+reference such as `${data.init_args.num_classes}` has the value that all config files together give,
+and `${oc.env:NAME}` that of an environment variable. Where it is off, `${...}` is plain text, and a
+warning says so.
+
+https://omegaconf.readthedocs.io/
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from plcli.config import yaml_core
+from plcli.config.files import Fragment, merge
+from plcli.config.keys import BLOCKS, PARSER_MODE
+from plcli.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+MODES = ("omegaconf", "omegaconf+", "yaml")
+
+
+def is_on(fragments: list[Fragment], typed: str | None) -> bool:
+    """Return whether interpolation is on.
+
+    Args:
+        fragments: the config files.
+        typed: the value of --parser_mode; None if it was not given.
+
+    Raises:
+        UsageError: for an unknown mode.
+    """
+    modes = [(f"--{PARSER_MODE}", typed)] if typed is not None else []
+    modes += [
+        (f"{fragment.source}: {PARSER_MODE}", fragment.values[PARSER_MODE])
+        for fragment in reversed(fragments)
+        if PARSER_MODE in fragment.values
+    ]
+    for where, mode in modes:
+        if mode not in MODES:
+            raise UsageError(f"{where}: got '{mode}', expected omegaconf or yaml.")
+    return bool(modes) and str(modes[0][1]).startswith("omegaconf")
+
+
+def resolve(
+    fragments: list[Fragment], overrides: list[tuple[str, str]], *, on: bool
+) -> tuple[list[Fragment], list[tuple[str, str]]]:
+    """Return fragments and overrides with every `${...}` replaced by its value.
+
+    Args:
+        fragments: the config files, lowest precedence first.
+        overrides: (dotted key, value) pairs of the command line, which take precedence.
+        on: whether interpolation is on; otherwise nothing is replaced.
+
+    Raises:
+        UsageError: if a reference cannot be resolved.
+    """
+    if not on:
+        _warn(fragments, overrides)
+        return fragments, overrides
+    whole = merge(
+        [fragment.values for fragment in fragments]
+        + [_nested(key, yaml_core.parse_value(value)) for key, value in overrides]
+    )
+    resolved = [
+        Fragment(fragment.source, _replaced(fragment.values, whole, fragment.source))
+        for fragment in fragments
+    ]
+    typed = [
+        (key, _typed(key, value, whole) if "${" in value else value) for key, value in overrides
+    ]
+    return resolved, typed
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """Return {"a": {"b": value}} for a.b; `model.x` is short for `model.init_args.x`."""
+    names = _names(key)
+    if len(names) == 1 and names[0] in ("model", "data"):
+        names.append("class_path")
+    for name in reversed(names):
+        value = {name: value}
+    return value  # type: ignore[no-any-return]  # a key has at least one name
+
+
+def _names(key: str) -> list[str]:
+    names = key.rstrip("+").split(".")
+    inside = ("class_path", "init_args", "dict_kwargs")
+    if names[0] in ("model", "data") and len(names) > 1 and names[1] not in inside:
+        names.insert(1, "init_args")
+    return names
+
+
+def _typed(key: str, value: str, whole: Mapping[str, Any]) -> str:
+    """Return the value of an override with its references replaced."""
+    found: Any = _replaced(_nested(key, value), whole, f"--{key}")
+    while isinstance(found, Mapping):
+        found = next(iter(found.values()))
+    return found if isinstance(found, str) else json.dumps(found)
+
+
+def _replaced(values: dict[str, Any], whole: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the values with references replaced; other values stay as they are."""
+    part = _with_references(values)
+    if part is None:
+        return values
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    context = merge([whole, part])
+    try:
+        config = OmegaConf.create({**context, **dict.fromkeys(BLOCKS, context)})
+        found = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UsageError(
+            f"{source}: {error.full_key or '${...}'}: cannot be resolved ({reason}). Correct the "
+            f"reference, or set {PARSER_MODE}: yaml to keep it as text."
+        ) from None
+    return merge([values, _picked(part, found)])
+
+
+def _with_references(value: Any) -> Any:
+    """Return the part of a config that has references; None if it has none."""
+    if isinstance(value, Mapping):
+        parts = {key: _with_references(inner) for key, inner in value.items()}
+        return {key: part for key, part in parts.items() if part is not None} or None
+    return value if any("${" in text for text in _texts(value)) else None
+
+
+def _picked(part: Any, found: Any) -> Any:
+    if isinstance(part, Mapping):
+        return {key: _picked(inner, found[key]) for key, inner in part.items()}
+    return found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _warn(fragments: list[Fragment], overrides: list[tuple[str, str]]) -> None:
+    for source, value in [
+        *((fragment.source, fragment.values) for fragment in fragments),
+        *((f"--{key}", value) for key, value in overrides),
+    ]:
+        text = next((text for text in _texts(value) if "${" in text), None)
+        if text is not None:
+            logger.warning(
+                "warning: %s: '%.60s' is kept as text; add `%s: omegaconf` to resolve it",
+                source,
+                text,
+                PARSER_MODE,
+            )
+            return
