@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import time
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from plcli.config.contracts import module_contract
 from plcli.errors import Terminated, UsageError, did_you_mean, listed
-from plcli.runs import results
+from plcli.runs import metric_names, results
 from plcli.training import loops
 from plcli.training.signals import signals
 from plcli.training.state import LoopState, RankState, RunRecord
@@ -39,7 +40,7 @@ class Checkpoints(Checkpoint):
 
     Args:
         monitor: the validation metric that determines the best epoch; by default the metric that
-            the model names.
+            the model names, or the loss of the validation.
         mode: whether the smallest or the largest value is best; required with monitor.
         every_minutes: minutes between saves within an epoch; 0 only saves at the end of an epoch.
         every_n_steps: also save every n optimizer steps.
@@ -68,10 +69,12 @@ class Checkpoints(Checkpoint):
         self.configured = monitor is not None
         self.best_value: float | None = None
         self.best_epoch = -1
+        self.best_loss: float | None = None
         self.best_results: dict[str, Any] = {}
         self.resumed: LoopState | None = None
         self._metrics_before_validation: dict[str, Any] | None = None
         self._saving: dict[str, Any] | None = None
+        self._warned = False  # that nothing can be monitored
         self._last_save = time.monotonic()
         self._common_batches = 0.0
 
@@ -95,24 +98,50 @@ class Checkpoints(Checkpoint):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Use the metric that the model names if the config names none."""
-        if self.monitor is None:
-            self.monitor, self.mode = module_contract(pl_module).monitor or ("val_loss", "min")
+        if self.monitor is None and (named := module_contract(pl_module).monitor):
+            self.monitor, self.mode = named
+
+    # what a user's callbacks may read, with the names of Lightning's ModelCheckpoint
+
+    @property
+    def dirpath(self) -> str | None:
+        """The folder of the checkpoints."""
+        return None if self.folder is None else str(self.folder)
+
+    @property
+    def best_model_path(self) -> str:
+        """The checkpoint with the best weights; empty if there is none."""
+        return str(self.best_path or "")
+
+    @property
+    def last_model_path(self) -> str:
+        """The last checkpoint; empty if there is none."""
+        path = None if self.folder is None else self.folder / "last.ckpt"
+        return str(path) if path is not None and path.is_file() else ""
+
+    @property
+    def best_model_score(self) -> torch.Tensor | None:
+        """The best value of the monitored metric, a scalar."""
+        return None if self.best_value is None else torch.tensor(self.best_value)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for resuming."""
         return {
             "best_value": self.best_value,
             "best_epoch": self.best_epoch,
+            "best_loss": self.best_loss,
             "best_results": self.best_results,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state from a checkpoint."""
         self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
+        self.best_loss = state_dict.get("best_loss")  # absent in checkpoints of version 0.5
         self.best_results = state_dict["best_results"]
         if self.best_value is not None and self.folder and not (self.folder / "best.ckpt").exists():
             logger.warning("best.ckpt is missing: the best epoch is chosen among the next ones")
             self.best_value, self.best_epoch, self.best_results = None, -1, {}
+            self.best_loss = None
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add the facts of the data, and the state that Lightning does not save."""
@@ -149,33 +178,60 @@ class Checkpoints(Checkpoint):
         """Save best.ckpt if the monitored metric has improved."""
         if trainer.state.fn != "fit" or self.folder is None:
             return
+        metrics = trainer._logger_connector.metrics["callback"]  # of this validation alone
+        self._choose_monitor(metrics)
         value = self._value(trainer, pl_module)  # raises for a wrong name in the sanity check
         if trainer.sanity_checking:
             return
         # a metric may differ between ranks, and ranks that disagree would wait forever
-        value = trainer.strategy.broadcast(value)
-        if value is None or not self._better(value):
+        value, loss = trainer.strategy.broadcast((value, self._loss(metrics)))
+        if value is None or not self._better(value, loss):
             return
-        self.best_value, self.best_epoch = value, trainer.current_epoch
-        self.best_results = results.results(pl_module, trainer.callback_metrics, "val")
+        self.best_value, self.best_loss, self.best_epoch = value, loss, trainer.current_epoch
+        self.best_results = results.results(pl_module, metrics, "validation")
         trainer.save_checkpoint(self.folder / "best.ckpt")
+
+    def _choose_monitor(self, metrics: dict[str, Any]) -> None:
+        """Monitor the loss of the validation if neither the config nor the model names a metric."""
+        if self.monitor is not None or self._warned:
+            return
+        loss = metric_names.loss_of(list(metrics), "validation")
+        if loss is not None:
+            self.monitor, self.mode = loss, "min"
+            return
+        self._warned = True
+        names = listed(metrics) if metrics else "nothing"
+        logger.warning(
+            "warning: the last epoch is kept, as the validation logs no loss, or several (it logs "
+            "%s); name a metric with checkpoint.monitor and checkpoint.mode",
+            names,
+        )
+
+    def _loss(self, metrics: dict[str, Any]) -> float | None:
+        """Return the loss of this validation, which decides between equal values."""
+        name = metric_names.loss_of(list(metrics), "validation")
+        return None if name in (None, self.monitor) else float(metrics[str(name)])
 
     def _value(self, trainer: Any, pl_module: Any) -> float | None:
         metrics = trainer.callback_metrics
+        if self.monitor is None:
+            return None
         if self.monitor in metrics:
             return float(metrics[self.monitor])
         if not self.configured and module_contract(pl_module).monitor is None:
             return None
-        names = [name for name in metrics if name.startswith("val")]
+        names = list(trainer._logger_connector.metrics["callback"])
         raise UsageError(
             f"checkpoint.monitor: no metric '{self.monitor}' is logged."
             f"{did_you_mean(str(self.monitor), names)} "
             f"There are: {listed(names)}."
         )
 
-    def _better(self, value: float) -> bool:
+    def _better(self, value: float, loss: float | None) -> bool:
         if math.isnan(value):
             return False
+        if value == self.best_value and loss is not None and self.best_loss is not None:
+            return loss < self.best_loss
         return self.best_value is None or (
             value > self.best_value if self.mode == "max" else value < self.best_value
         )
@@ -251,7 +307,7 @@ class Checkpoints(Checkpoint):
         return Terminated(
             number,
             f"Saved after step {trainer.global_step}; to resume, run the same command with --run "
-            f"{trainer.default_root_dir}.",
+            f"{shlex.quote(trainer.default_root_dir)}.",
         )
 
     @property

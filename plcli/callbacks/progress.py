@@ -60,11 +60,18 @@ class ProgressLines(Callback):
 
     def __init__(self) -> None:
         self._last = self._epoch_start = 0.0
+        self._validated: set[str] = set()  # the names that the last validation has logged
+        self._is_new = False  # whether that was in this epoch
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Log the number of truncated or empty rows, if any."""
         if trainer.state.fn == "validate":
             self._describe(trainer, "validation", always=False)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Record which metrics are new in this epoch."""
+        self._validated = set(trainer._logger_connector.metrics["callback"])
+        self._is_new = not trainer.sanity_checking
 
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         """Log the number of truncated or empty rows, if any."""
@@ -105,6 +112,7 @@ class ProgressLines(Callback):
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the epoch's clock."""
+        self._is_new = False
         self._last = self._epoch_start = time.monotonic()
 
     def on_train_batch_end(
@@ -131,7 +139,7 @@ class ProgressLines(Callback):
         numbers = ", ".join(
             f"{name} {float(value):.4g}"
             for name, value in sorted(trainer.callback_metrics.items())
-            if name != "train_loss"
+            if name != "train_loss" and (self._is_new or name not in self._validated)
         )
         ahead = (trainer.max_epochs or 0) - trainer.current_epoch - 1
         left = f", about {_duration(seconds * ahead)} left" if ahead > 0 else ""

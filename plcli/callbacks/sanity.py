@@ -10,8 +10,11 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from torchmetrics import Metric
 
+from plcli.callbacks.checkpoints import Checkpoints
 from plcli.config.contracts import data_contract, module_contract
-from plcli.errors import UsageError, did_you_mean, listed
+from plcli.errors import ModelError, UsageError, did_you_mean, listed
+from plcli.runs import atomic_files
+from plcli.training.checkpoint_io import load
 
 
 class Rehearsal(Callback):
@@ -35,12 +38,37 @@ class Rehearsal(Callback):
         Raises:
             UsageError: if a callback or a schedule monitors a metric that is not logged.
         """
+        self._try_checkpoint(trainer)
         if trainer.global_step:
             return  # a resumed run has been checked
         self._try_batches(trainer, pl_module)
         missing = set(_monitors(trainer)) - set(self._validated)
         if self._validated and missing:
             self._check_monitors(trainer, pl_module)
+
+    def _try_checkpoint(self, trainer: Any) -> None:
+        """Write a checkpoint and read it again.
+
+        Raises:
+            ModelError: if it cannot be read.
+        """
+        own = (each for each in trainer.callbacks if isinstance(each, Checkpoints))
+        folder = next((each.folder for each in own), None)
+        if folder is None:
+            return
+        trial = folder / f"{atomic_files.PREFIX}trial.ckpt"
+        try:
+            trainer.save_checkpoint(trial)
+            if trainer.is_global_zero:
+                load(trial, in_memory=False)
+        except ModelError as error:
+            raise ModelError(
+                "a checkpoint of this training could not be loaded again, so that the training "
+                f"would be lost: {error}"
+            ) from error
+        finally:
+            if trainer.is_global_zero:
+                trial.unlink(missing_ok=True)
 
     def _try_batches(self, trainer: Any, pl_module: Any) -> None:
         data = data_contract(trainer.datamodule, pl_module)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
 from plcli.callbacks.checkpoints import Checkpoints
-from plcli.cli import run_opening
+from plcli.cli import hints, run_opening
 from plcli.cli.plan import RUN_VARIABLE, Plan
 from plcli.config import secrets, yaml_core
 from plcli.config.contracts import DataContract, data_contract
@@ -70,6 +71,7 @@ class Fit:
             )
         finally:
             os.environ.pop(RUN_VARIABLE, None)
+        self._log_early_end()
         if run is None:
             logger.info("fast_dev_run: nothing is saved")
             return
@@ -121,6 +123,8 @@ class Fit:
                 command=secrets.hide_words(sys.argv[1:]),
             )
             atomic_files.write_text(run.folder / "environment.json", artefact.to_json(described))
+        if self.plan.start is not None:
+            logger.info("starting from %s", self.plan.start)
         run_opening.announce(
             run, checkpoint, again=again, changed=changed, times=self.checkpoints.times()
         )
@@ -132,6 +136,36 @@ class Fit:
         if not is_overridden("test_step", self.model):
             return False
         return self.data.has("test")
+
+    def _chosen_epoch(self) -> str:
+        """Return which epoch's weights are kept, and the metric that chose it."""
+        best = self.checkpoints
+        if best.best_value is None:
+            return "last epoch"
+        return f"best epoch {best.best_epoch + 1} by {best.monitor} ({best.best_value:.4g})"
+
+    def _log_early_end(self) -> None:
+        """Log why training has ended before the last epoch or step."""
+        trainer = self.trainer
+        steps = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
+        epochs = trainer.max_epochs not in (None, -1) and (
+            trainer.fit_loop.epoch_progress.current.completed >= (trainer.max_epochs or 0)
+        )
+        if steps or epochs:
+            return
+        reason = "a callback has stopped it"
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning's list
+        for callback in callbacks:
+            if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
+                reason = callback.stopping_reason_message
+            elif isinstance(callback, Timer) and (callback.time_remaining() or 0) <= 0:
+                reason = f"{type(callback).__name__} or max_time: the time is over"
+        logger.info(
+            "stopped early, after step %d in epoch %d: %s",
+            trainer.global_step,
+            trainer.fit_loop.epoch_progress.current.completed,
+            reason,
+        )
 
     @property
     def data(self) -> DataContract:
@@ -151,11 +185,17 @@ class Fit:
         artefact.save(run.model, model=self.model, data=self.datamodule, card=card)
         (run.checkpoints / "previous.ckpt").unlink(missing_ok=True)
         results.show(self.console, scores)
-        epoch = self.checkpoints.best_epoch + 1
         self.console.print(
-            f"{f'best epoch {epoch}' if epoch else 'last epoch'}; model: {run.model}"
+            f"{self._chosen_epoch()}; model: {run.model}", markup=False, soft_wrap=True
         )
         if "test" in scores:
-            self.console.print(f"next: plcli test --run {run.folder}", markup=False)
+            self._suggest("test")
         if self.data.offers("predict_values"):
-            self.console.print(f"next: plcli predict --run {run.folder} --input FILE", markup=False)
+            self._suggest("predict", "--input", "FILE")
+        elif self.data.has("predict"):
+            self._suggest("predict")
+
+    def _suggest(self, command: str, *words: str) -> None:
+        assert self.plan.run is not None
+        suggested = hints.command(command, self.plan.run.folder, *words)
+        self.console.print(f"next: {suggested}", markup=False, soft_wrap=True)

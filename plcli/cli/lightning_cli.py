@@ -436,24 +436,22 @@ class PlCLI(LightningCLI):
             self.console,
         ).run()
 
-    def _results(self, prefix: str) -> dict[str, Any]:
-        return results.results(self.model, self.trainer.callback_metrics, prefix)
-
     def validate(
         self, model: LightningModule, datamodule: LightningDataModule | None = None
     ) -> None:
         """Score the validation split."""
         self.trainer.validate(model, datamodule=datamodule, verbose=False)
-        self._report("validation", "val")
+        self._report("validation")
 
     def test(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
         """Score the test split."""
         self.trainer.test(model, datamodule=datamodule, verbose=False)
-        self._report("test", "test")
+        self._report("test")
 
-    def _report(self, split: str, prefix: str) -> None:
+    def _report(self, split: str) -> None:
         if self.trainer.is_global_zero:
-            results.show(self.console, {split: self._results(prefix)})
+            found = results.results(self.model, self.trainer.callback_metrics, split)
+            results.show(self.console, {split: found})
 
     def predict(
         self, model: LightningModule, datamodule: LightningDataModule | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from plcli.cli import hints
 from plcli.cli.arguments import Arguments
 from plcli.cli.fragments import entered
 from plcli.config import yaml_core
@@ -123,7 +124,7 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
         )
     if run.finished and resume != "auto":
         raise UsageError(
-            f"{run.folder}: this run is finished. Score it with `plcli test --run {run.folder}`, "
+            f"{run.folder}: this run is finished. Score it with `{hints.command('test', run.folder)}`, "
             "train in another folder (another --run, or none), or remove the folder. "
             "With `--resume auto` a finished run is not an error."
         )

@@ -21,7 +21,7 @@ from plcli.cli import loggers
 from plcli.cli.plan import Plan
 from plcli.config.classes import import_class, parameters
 from plcli.errors import UsageError
-from plcli.training import directions
+from plcli.runs import metric_names
 from plcli.training.csv_logger import MetricsCsv
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def _of_checkpoint(plan: Plan) -> str | None:
         if key.startswith("checkpoint.") and name in given:
             given[name] = value
     monitor, mode = given["monitor"], given["mode"]
-    wanted = directions.direction(monitor) if isinstance(monitor, str) else None
+    wanted = metric_names.direction(monitor) if isinstance(monitor, str) else None
     if wanted is None or mode in (None, wanted):
         return None
     return (
@@ -89,7 +89,7 @@ def _correct_mode(plan: Plan, entry: Namespace) -> None:
     monitor, mode = arguments.get("monitor"), arguments.get("mode")
     if not {"monitor", "mode"} <= parameters(cls).keys() or not isinstance(monitor, str):
         return
-    wanted = directions.direction(monitor)
+    wanted = metric_names.direction(monitor)
     if wanted is None or mode not in ("min", "max") or mode == wanted:
         return
     if _gave_mode(plan, monitor):

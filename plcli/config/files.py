@@ -15,6 +15,7 @@ from plcli.config.keys import BLOCKS, INHERITANCE, METHOD_KEYS, PARSER_MODE, SEC
 from plcli.config.yaml_core import Loader
 from plcli.errors import UsageError, did_you_mean, listed
 
+OWN_CLI = "Keys that a LightningCLI class of your own adds are not known to plcli."
 MOST_BYTES = 1_000_000  # of a config file
 MOST_NODES = 100_000  # of a config: far above any real config, far below an alias bomb
 DEEPEST = 50  # levels of nesting in a config
@@ -87,7 +88,8 @@ def check_sections(values: Mapping[str, Any], where: str) -> None:
         if section not in (*SECTIONS, *METHOD_KEYS, PARSER_MODE):
             near = did_you_mean(section, (*SECTIONS, "config", PARSER_MODE, *BLOCKS))
             raise UsageError(
-                f"{where}unknown key '{section}'.{near or f' Valid are {listed(SECTIONS)}.'}"
+                f"{where}unknown key '{section}'."
+                + (near or f" Valid are {listed(SECTIONS)}. {OWN_CLI}")
             )
 
 

@@ -3,6 +3,8 @@
 jsonargparse reads YAML 1.1, in which words such as `no` and `12:30` are not text.
 """
 
+import enum
+import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -76,6 +78,15 @@ class Dumper(yaml.SafeDumper):
 
 
 Dumper.add_representer(str, Dumper.represent_text)
+Dumper.add_multi_representer(
+    enum.Enum,
+    lambda dumper, member: dumper.represent_text(
+        member.value if isinstance(member.value, str) and isinstance(member, str) else member.name
+    ),
+)
+Dumper.add_multi_representer(
+    pathlib.PurePath, lambda dumper, path: dumper.represent_text(str(path))
+)
 # the core schema only: dates, sets, binary and other types are read as text or refused
 Loader.yaml_constructors = {
     tag: construct

@@ -8,26 +8,29 @@ from rich.table import Table
 
 from plcli.config.contracts import data_contract, module_contract
 from plcli.config.marks import class_of, marked
+from plcli.runs import metric_names
 
 
-def results(model: Any, logged: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def results(model: Any, logged: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """Return the results of an evaluation.
 
     Args:
-        model: the module; its `results[prefix]`, numbers and tables, are used if it has them.
-        logged: the logged metrics, used otherwise.
-        prefix: `val` or `test`.
+        model: the module; its own `results`, numbers and tables, are used if it has them.
+        logged: the metrics that the evaluation has logged, used otherwise.
+        stage: validation or test.
+
+    Returns:
+        The results by name. A name loses its stage: `val_loss` and `valid/loss` are `loss`.
     """
-    own = module_contract(model).results.get(prefix)
-    return (
-        dict(own)
-        if own
-        else {
-            name.removeprefix(f"{prefix}_"): float(value)
-            for name, value in logged.items()
-            if name.startswith(f"{prefix}_")
-        }
-    )
+    own = module_contract(model).results.get("val" if stage == "validation" else stage)
+    if own:
+        return dict(own)
+    short = {name: metric_names.without_stage(name, stage) for name in logged}
+    unique = {name for name in short.values() if list(short.values()).count(name) == 1}
+    return {
+        short[name] if short[name] in unique else name: float(value)
+        for name, value in logged.items()
+    }
 
 
 def card(

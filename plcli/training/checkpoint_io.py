@@ -1,5 +1,6 @@
 """Writes and reads checkpoint files: checksummed, safe to load, with the previous one kept."""
 
+import logging
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from lightning.fabric.plugins import CheckpointIO
 
 from plcli.errors import ModelError
 from plcli.runs import atomic_files
+from plcli.training.plain_values import plain
+
+logger = logging.getLogger(__name__)
 
 REMEDY = "Use another checkpoint with --ckpt_path, or remove this one."
 ROOM = 1 << 20  # bytes of a checkpoint in addition to its tensors
@@ -17,7 +21,8 @@ ROOM = 1 << 20  # bytes of a checkpoint in addition to its tensors
 class WholeCheckpoints(CheckpointIO):
     """Writes and reads checkpoints for Lightning.
 
-    When a new last.ckpt is complete, the old one is kept as previous.ckpt.
+    What cannot be loaded safely is left out, and logged once. When a new last.ckpt is complete, the
+    old one is kept as previous.ckpt.
 
     Args:
         folder: the folder of the run's own checkpoints; None if there is none.
@@ -25,6 +30,7 @@ class WholeCheckpoints(CheckpointIO):
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
+        self.left_out: set[str] = set()
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -35,6 +41,10 @@ class WholeCheckpoints(CheckpointIO):
             MachineError: if the disk is full or the file cannot be written.
         """
         path = Path(path)
+        checkpoint, left_out = plain(checkpoint)
+        for key in set(left_out) - self.left_out:
+            logger.info("not in checkpoints, as it is not a tensor or a plain value: %s", key)
+        self.left_out |= set(left_out)
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_files.check_space(path.parent, num_bytes(checkpoint) + ROOM, purpose=path.name)
 
@@ -57,15 +67,22 @@ class WholeCheckpoints(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
+def load(path: Path, *, map_location: Any = "cpu", in_memory: bool = True) -> dict[str, Any]:
     """Load a checkpoint's tensors and plain values; nothing in it is executed.
+
+    Args:
+        path: the file.
+        map_location: the device of the tensors.
+        in_memory: whether tensors are read now; otherwise when they are used.
 
     Raises:
         ModelError: if the file is not a whole checkpoint.
     """
     problem = atomic_files.damage(path)
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        checkpoint: dict[str, Any] = torch.load(
+            path, map_location=map_location, weights_only=True, mmap=not in_memory
+        )
         if not all(isinstance(checkpoint.get(key, {}), dict) for key in ("state_dict", "plcli")):
             raise TypeError("its state is not a mapping")
         checkpoint["state_dict"]

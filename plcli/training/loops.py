@@ -206,6 +206,18 @@ class ExactEpochLoop(_TrainingEpochLoop):
     def _reseed(self, what: str) -> None:
         reseed(what, self._fit_loop.seed, self.batches_done, self.trainer.global_rank)
 
+    def _should_check_val_fx(self, data_fetcher: Any) -> bool:
+        """Also validate after the last step of the training, so that it can be the best."""
+        due: bool = super()._should_check_val_fx(data_fetcher)
+        return due or (self.trainer.enable_validation and self._is_last_step())
+
+    def _is_last_step(self) -> bool:
+        if self.max_steps != -1 and self.global_step >= self.max_steps:
+            return not self._should_accumulate()
+        epochs = self._fit_loop.max_epochs
+        last_epoch = epochs not in (None, -1) and self._fit_loop.epoch + 1 >= (epochs or 0)
+        return last_epoch and self._num_ready_batches_reached()
+
     def _broadcast_sigterm_tensor(self) -> None:
         """Do nothing: the keeper synchronizes signals between ranks."""
 

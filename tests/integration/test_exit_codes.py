@@ -106,21 +106,25 @@ def entry(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     return run
 
 
-def broken_step(self: SimpleLinearModel, batch: Any, batch_idx: int) -> None:
-    raise ZeroDivisionError("a bug")
+def broken_step() -> Any:
+    """Return a training step with a bug, whose code is in a file of plcli."""
+    code = "def step(self, batch, batch_idx):\n    raise ZeroDivisionError('a bug')\n"
+    names: dict[str, Any] = {}
+    exec(compile(code, __main__.__file__, "exec"), names)
+    return names["step"]
 
 
 def test_a_bug_ends_with_70(
     entry: Command, linear_config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SimpleLinearModel, "training_step", broken_step)
+    monkeypatch.setattr(SimpleLinearModel, "training_step", broken_step())
     assert entry("fit", "-c", linear_config).code == 70
 
 
 def test_a_bug_keeps_its_traceback(
     entry: Command, linear_config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SimpleLinearModel, "training_step", broken_step)
+    monkeypatch.setattr(SimpleLinearModel, "training_step", broken_step())
     assert "ZeroDivisionError: a bug" in entry("fit", "-c", linear_config).err
 
 

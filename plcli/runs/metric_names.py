@@ -1,4 +1,4 @@
-"""Says from the name of a metric whether smaller or larger values are better."""
+"""What the name of a metric says: its stage, and whether smaller or larger values are better."""
 
 import re
 from typing import Literal
