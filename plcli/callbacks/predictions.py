@@ -64,7 +64,7 @@ class PredictionWriter(Callback):
         except (
             TypeError,
             ValueError,
-        ) as error:  # an object, or other columns than in the first row
+        ) as error:  # an object, or a new column
             raise UsageError(f"{self._name}: row {index} cannot be written: {error}.") from error
         self.count += 1
 

@@ -8,7 +8,7 @@ from plcli.cli import fragments, logs
 from plcli.cli.arguments import parse
 from plcli.cli.plan import Plan, plan_fit, plan_use
 from plcli.config import allowlist, checks, classes
-from plcli.errors import UsageError
+from plcli.errors import UsageError, listed
 from plcli.runs import atomic_files
 from plcli.training.signals import signals
 
@@ -32,6 +32,7 @@ def run(command: str, words: Sequence[str]) -> int:
     from plcli.cli.lightning_cli import PlCLI, fixed_classes
 
     loggers.write_into_run_folder(plan)
+    _check_bound(plan)
     _check(plan, fixed_classes())
     signals.take()
     with atomic_files.disk_errors_explained():
@@ -50,6 +51,22 @@ def _help(plan: Plan) -> None:
         if isinstance(plan.merged.get(section), dict) and "class_path" in plan.merged[section]
     }
     help_pages.command(Console(), plan.arguments.command, chosen)
+
+
+def _check_bound(plan: Plan) -> None:
+    """Check that the arguments of model and data belong to a class.
+
+    Raises:
+        UsageError: if the class is missing, as in a config of a LightningCLI that fixes it.
+    """
+    for section in ("model", "data"):
+        value = plan.merged.get(section)
+        if isinstance(value, dict) and value.get("class_path") is None:
+            given = listed(value.get("init_args") or value)
+            raise UsageError(
+                f"{section}: has arguments ({given}), but no class_path. If your LightningCLI "
+                f"fixes the class, name it: --{section} CLASS."
+            )
 
 
 def _check(plan: Plan, fixed: Mapping[str, type]) -> None:

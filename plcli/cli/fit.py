@@ -185,9 +185,8 @@ class Fit:
         artefact.save(run.model, model=self.model, data=self.datamodule, card=card)
         (run.checkpoints / "previous.ckpt").unlink(missing_ok=True)
         results.show(self.console, scores)
-        self.console.print(
-            f"{self._chosen_epoch()}; model: {run.model}", markup=False, soft_wrap=True
-        )
+        chosen = f"{self._chosen_epoch()}; model: {run.model}"
+        self.console.print(chosen, markup=False, soft_wrap=True)
         if "test" in scores:
             self._suggest("test")
         if self.data.offers("predict_values"):

@@ -27,7 +27,14 @@ def explain(error: str) -> str:
         name = required[1].split(".", 1)[-1]
         return f"'{name}' is missing. Set it in a config (--config FILE) or with --{name} VALUE."
     if missing := re.search(r"the following arguments are required: (.+)", error):
-        return f"{key}: '{missing[1].strip()}' is missing. Set it in a config, under {key}."
+        name = missing[1].strip()
+        linked = (
+            " If a LightningCLI of yours links it to the data, return it from the data module: "
+            f"`def facts(self): return {{'{name}': ...}}`."
+            if key == "model"
+            else ""
+        )
+        return f"{key}: '{name}' is missing. Set it in a config, under {key}.{linked}"
     if unknown := re.search(
         r"Option '([^']+)' is not accepted|unrecognized arguments: --([\w.]+)", error
     ):

@@ -124,7 +124,8 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
         )
     if run.finished and resume != "auto":
         raise UsageError(
-            f"{run.folder}: this run is finished. Score it with `{hints.command('test', run.folder)}`, "
+            f"{run.folder}: this run is finished. "
+            f"Score it with `{hints.command('test', run.folder)}`, "
             "train in another folder (another --run, or none), or remove the folder. "
             "With `--resume auto` a finished run is not an error."
         )

@@ -16,6 +16,31 @@ from plcli.config.keys import SECTIONS
 from plcli.errors import UsageError, did_you_mean, suggest
 
 CLASS_KEYS = ("class_path", "init_args")
+REMOVED = {  # from Lightning's Trainer, with what to use
+    "amp_backend": "remove it",
+    "auto_lr_find": "add the callback lightning.pytorch.callbacks.LearningRateFinder",
+    "auto_scale_batch_size": "add the callback lightning.pytorch.callbacks.BatchSizeFinder",
+    "auto_select_gpus": "use devices: auto",
+    "checkpoint_callback": "use the section checkpoint",
+    "distributed_backend": "use strategy",
+    "flush_logs_every_n_steps": "give it to the logger",
+    "gpus": "use accelerator: gpu and devices",
+    "ipus": "remove it",
+    "log_gpu_memory": "add the callback lightning.pytorch.callbacks.DeviceStatsMonitor",
+    "move_metrics_to_cpu": "remove it",
+    "multiple_trainloader_mode": "return a lightning.pytorch.utilities.CombinedLoader",
+    "num_processes": "use devices",
+    "process_position": "remove it",
+    "progress_bar_refresh_rate": "remove it",
+    "replace_sampler_ddp": "use use_distributed_sampler",
+    "resume_from_checkpoint": "use --ckpt_path FILE",
+    "stochastic_weight_avg": "add the callback plcli.callbacks.averaging.EpochAveraging",
+    "terminate_on_nan": "use the section numbers",
+    "tpu_cores": "use accelerator: tpu and devices",
+    "track_grad_norm": "log the norm in the module's on_before_optimizer_step",
+    "weights_save_path": "use --run",
+    "weights_summary": "use enable_model_summary",
+}
 
 
 def check_keys(
@@ -73,6 +98,11 @@ def _check_names(cls: type, values: Any, where: str, key: str, merged: Any) -> N
     merged = merged if isinstance(merged, Mapping) else {}
     names = parameters(cls)
     for name, value in values.items():
+        if key == "trainer" and name in REMOVED and name not in names:
+            raise UsageError(
+                f"{where}unknown key 'trainer.{name}', which Lightning 2 does not have: "
+                f"{REMOVED[name]}."
+            )
         if name.rstrip("+") not in names and not takes_any(cls):
             around = CLASS_KEYS if key in ("model.init_args", "data.init_args") else ()
             near = did_you_mean(name, (*names, *around))

@@ -9,6 +9,8 @@ from dataclasses import is_dataclass
 from plcli.config import allowlist
 from plcli.errors import UsageError, did_you_mean
 
+OTHER_PACKAGES = ("pytorch_lightning", "lightning_fabric")  # the same code in other packages
+
 
 def import_class(class_path: str, key: str) -> type:
     """Import a class by its dotted path.
@@ -41,6 +43,12 @@ def import_class(class_path: str, key: str) -> type:
         )
         raise UsageError(
             f"{key}: '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, names)}"
+        )
+    bases = value.__mro__ if inspect.isclass(value) else ()
+    if any(base.__module__.split(".")[0] in OTHER_PACKAGES for base in bases):
+        raise UsageError(
+            f"{key}: '{class_path}' is written on {OTHER_PACKAGES[0]}, whose classes are not those "
+            "of the package lightning. Use `import lightning.pytorch as pl` in its module."
         )
     if not inspect.isclass(value) and allowlist.is_restricted(class_path):
         raise UsageError(f"{key}: '{class_path}' is a function. Name a class.")

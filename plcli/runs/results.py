@@ -86,6 +86,8 @@ def show(console: Console, splits: Mapping[str, Mapping[str, Any]]) -> None:
         split: {name: value for name, value in values.items() if isinstance(value, float)}
         for split, values in splits.items()
     }
+    if not any(plain.values()):
+        return  # the module logs nothing
     table = Table("metric", *plain)
     for name in dict.fromkeys(name for values in plain.values() for name in values):
         cells = (f"{values[name]:.4f}" if name in values else "" for values in plain.values())
