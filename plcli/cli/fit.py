@@ -53,11 +53,22 @@ class Fit:
     console: Console
 
     def run(self) -> None:
-        """Train, then score, save and show the best weights."""
+        """Train, then score, save and show the best weights.
+
+        Raises:
+            UsageError: if there are no data or no optimizer.
+            ModelError: if no epoch was finished.
+        """
         run, trainer, model = self.plan.run, self.trainer, self.model
         source = model if self.datamodule is None else self.datamodule
         if not is_overridden("train_dataloader", source):
             raise UsageError("no data given. Set a data class in a config, or with --data CLASS.")
+        if not is_overridden("configure_optimizers", model):
+            raise UsageError(
+                f"model: {type(model).__name__} does not define configure_optimizers, and the "
+                "config has no optimizer. Add one, for example `optimizer: {class_path: "
+                "torch.optim.Adam, init_args: {lr: 0.001}}`."
+            )
         if run is not None:
             self._open(run)
         try:

@@ -18,7 +18,6 @@ from jsonargparse._loaders_dumpers import get_yaml_default_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
 from plcli.callbacks import averaging
@@ -329,11 +328,7 @@ class PlCLI(LightningCLI):
         self._load_weights()
 
     def _configure_optimizers(self, made: Namespace) -> None:
-        """Give the model the optimizer of the config.
-
-        Raises:
-            UsageError: if neither the model nor the config has one.
-        """
+        """Give the model the optimizer of the config, if there is one."""
         optimizer = self.values.get("optimizer") if self.auto_configure_optimizers else None
         if optimizer is not None:
             made.optimizer = optimizer
@@ -345,12 +340,6 @@ class PlCLI(LightningCLI):
                     schedule.class_path.rpartition(".")[2],
                 )
             self._add_configure_optimizers_method_to_model(self.command)
-        elif self.command == "fit" and not is_overridden("configure_optimizers", self.model):
-            raise UsageError(
-                f"model: {type(self.model).__name__} does not define configure_optimizers, and the "
-                "config has no optimizer. Add one, for example `optimizer: {class_path: "
-                "torch.optim.Adam, init_args: {lr: 0.001}}`."
-            )
 
     def _pass_objects(self) -> None:
         """Pass the seed and the tokenizer to the model."""

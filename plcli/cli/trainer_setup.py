@@ -56,16 +56,14 @@ def check(plan: Plan, trainer: Namespace) -> None:
             "and for the best weights"
         )
         trainer.enable_checkpointing = None
-    checked = _of_checkpoint(plan)
-    if checked is not None:
-        raise UsageError(checked)
+    _check_direction(plan)
     for entry in _listed(trainer.get("callbacks")):
         if isinstance(entry, Namespace) and entry.get("class_path") is not None:
             _correct_mode(plan, entry)
 
 
-def _of_checkpoint(plan: Plan) -> str | None:
-    """Return a message if `checkpoint` contradicts the direction of its metric."""
+def _check_direction(plan: Plan) -> None:
+    """Warn if `checkpoint` contradicts the usual direction of its metric; it needs a mode."""
     section = plan.merged.get("checkpoint") or {}
     given = {key: section.get(key) for key in ("monitor", "mode")}
     for key, value in plan.arguments.overrides:
@@ -74,12 +72,14 @@ def _of_checkpoint(plan: Plan) -> str | None:
             given[name] = value
     monitor, mode = given["monitor"], given["mode"]
     wanted = metric_names.direction(monitor) if isinstance(monitor, str) else None
-    if wanted is None or mode in (None, wanted):
-        return None
-    return (
-        f"checkpoint.mode: got {mode}, but {_better(wanted)} values of '{monitor}' are better. "
-        f"Use mode: {wanted}."
-    )
+    if wanted is not None and mode in ("min", "max") and mode != wanted:
+        logger.warning(
+            "warning: checkpoint.mode: %s keeps the worst epoch if %s values of '%s' are better, "
+            "as its name suggests",
+            mode,
+            _better(wanted),
+            monitor,
+        )
 
 
 def _correct_mode(plan: Plan, entry: Namespace) -> None:

@@ -8,6 +8,7 @@ another form is not used, and this is logged once.
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -166,7 +167,9 @@ class _Filled:
 
     def _own(self, part: str) -> Any:
         value = getattr(self._owner, part, _Missing)
-        if value is _Missing or self._forms[part][0](value):
+        is_class = isinstance(self._owner, type)
+        bound = partial(value, None) if is_class and inspect.isfunction(value) else value
+        if value is _Missing or self._forms[part][0](bound):
             return value
         owner = self._owner if isinstance(self._owner, type) else type(self._owner)
         if (owner.__qualname__, part) not in _logged:

@@ -42,8 +42,8 @@ def test_a_test_split_that_cannot_be_scored_is_told_before_training(
         raise ZeroDivisionError("the test step")
 
     monkeypatch.setattr(SimpleLinearModel, "test_step", broken)
-    with pytest.raises(ZeroDivisionError, match="the test step"):
-        plcli("fit", "-c", linear_config, "--run", "here")
+    result = plcli("fit", "-c", linear_config, "--run", "here")
+    assert "ZeroDivisionError: the test step" in result.err
     assert not Path("here/checkpoints/last.ckpt").exists()
 
 

@@ -274,8 +274,9 @@ FILES = {
     ),
     "a section that is like no other": (
         "zzz: 1",
-        "unknown key 'zzz'. Valid are model, data, trainer, checkpoint, numbers, seed_everything, "
-        "threads, interop_threads.",
+        "unknown key 'zzz'. Valid are model, data, trainer, checkpoint, numbers, optimizer, "
+        "lr_scheduler, seed_everything, threads, interop_threads. Keys that a LightningCLI class "
+        "of your own adds are not known to plcli.",
     ),
     "a misspelt key of the trainer": (
         "trainer: {max_epoch: 1}",

@@ -181,10 +181,15 @@ def test_an_input_is_not_ignored_by_a_module_that_brings_its_data(
     assert plcli("predict", *TRUSTED, "--run", "whole", *words).code == 2
 
 
-def test_a_bug_in_a_users_module_is_not_taken_for_a_mistake(
+def test_a_package_that_a_users_module_needs_is_named(
     plcli: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken_own.py").write_text("import a_package_that_is_not_there\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_there"):
-        plcli("fit", "--allow-import", "broken_own", "--model", "broken_own.Net")
+    result = plcli("fit", "--allow-import", "broken_own", "--model", "broken_own.Net")
+    assert (result.code, message(result)) == (
+        5,
+        f"plcli: {tmp_path / 'broken_own.py'}, line 1: needs the package "
+        "a_package_that_is_not_there, which is not installed. Install it: pip install "
+        "a_package_that_is_not_there\n",
+    )

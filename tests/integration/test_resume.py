@@ -168,8 +168,7 @@ def test_a_run_goes_on_after_a_bug_in_an_epoch(
     plcli: Command, linear_config: Path, stop: Stop
 ) -> None:
     stop(1, ZeroDivisionError)
-    with pytest.raises(ZeroDivisionError):
-        plcli("fit", "-c", linear_config, "--run", "here")
+    assert plcli("fit", "-c", linear_config, "--run", "here").code == 1
     assert "resuming from" in plcli("fit", "-c", linear_config, "--run", "here").err
 
 
