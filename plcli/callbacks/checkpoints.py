@@ -14,6 +14,7 @@ from plcli.config.contracts import module_contract
 from plcli.errors import Terminated, UsageError, did_you_mean, listed
 from plcli.runs import metric_names, results
 from plcli.training import loops
+from plcli.training.object_state import ObjectState
 from plcli.training.signals import signals
 from plcli.training.state import LoopState, RankState, RunRecord
 
@@ -71,20 +72,28 @@ class Checkpoints(Checkpoint):
         self.best_epoch = -1
         self.best_loss: float | None = None
         self.best_results: dict[str, Any] = {}
+        self.objects: ObjectState | None = None
         self.resumed: LoopState | None = None
+        self.resumed_modules: dict[str, Any] | None = None
         self._metrics_before_validation: dict[str, Any] | None = None
         self._saving: dict[str, Any] | None = None
         self._warned = False  # that nothing can be monitored
         self._last_save = time.monotonic()
         self._common_batches = 0.0
 
-    def keep(self, record: RunRecord) -> None:
+    def keep(self, record: RunRecord, objects: ObjectState) -> None:
         """Save checkpoints from now on.
 
         Args:
             record: where they are saved, and the data fingerprints that they contain.
+            objects: the state of the user's objects, which they contain, too.
         """
-        self.record = record
+        self.record, self.objects = record, objects
+
+    def restore_modules(self) -> None:
+        """Restore the state of the modules that Lightning does not save, once they are loaded."""
+        if self.objects is not None and self.resumed_modules is not None:
+            self.objects.set_modules(self.resumed_modules)
 
     @property
     def keeps(self) -> bool:
@@ -153,7 +162,11 @@ class Checkpoints(Checkpoint):
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Read the state that Lightning does not save."""
-        self.resumed = LoopState.of(checkpoint.get("plcli", {}).get("loop"))
+        saved = checkpoint.get("plcli", {})
+        self.resumed = LoopState.of(saved.get("loop"))
+        self.resumed_modules = saved.get("modules")
+        if self.objects is not None:
+            self.objects.set_attributes(saved.get("attributes", {}))
 
     # the best epoch
 
@@ -291,7 +304,15 @@ class Checkpoints(Checkpoint):
             "metrics": loops.metrics_of(trainer.lightning_module) if metrics is None else metrics,
             "sums": loop.epoch_loop.sums() if loop.within_an_epoch else {},
         }
-        self._saving = {
+        if self.objects is not None:
+            modes = loop.epoch_loop.val_loop.modes if within_validation else None
+            saved = {
+                "attributes": self.objects.attributes(),
+                "modules": self.objects.modules(modes),
+            }
+        else:
+            saved = {}
+        self._saving = saved | {
             "loop": loop.state(
                 within_validation=within_validation, ranks=_of_all_ranks(trainer, own)
             ).plain(),

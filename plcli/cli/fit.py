@@ -23,6 +23,7 @@ from plcli.runs.folder import Run, differences
 from plcli.training import checkpoint_io
 from plcli.training.batch_order import reseed
 from plcli.training.csv_logger import MetricsCsv
+from plcli.training.object_state import ObjectState
 from plcli.training.state import RunRecord
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,8 @@ class Fit:
         record = RunRecord(run.checkpoints, self.metrics_csv)
         if self.trainer.is_global_zero:
             record = self._opened(run, record)
-        self.checkpoints.keep(record)
+        objects = ObjectState(self.trainer, self.model, self.datamodule)
+        self.checkpoints.keep(record, objects)
 
     def _opened(self, run: Run, record: RunRecord) -> RunRecord:
         """Check an existing run, and write config.yaml and environment.json before training."""

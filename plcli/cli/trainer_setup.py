@@ -12,7 +12,12 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    LearningRateFinder,
+    ModelCheckpoint,
+    ProgressBar,
+)
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from plcli.callbacks.progress import LiveBar, ProgressLines
@@ -145,6 +150,7 @@ class Chosen:
 
     def __init__(self, plan: Plan, given: Namespace, made: Namespace, command: str) -> None:
         self.run = plan.run if command == "fit" else None
+        self.resumes = plan.checkpoint is not None
         self.given, self.made, self.command = given, made, command
         self.metrics_csv = MetricsCsv(self.run.folder) if self.run else None
         self.terminal = sys.stderr.isatty()
@@ -183,6 +189,10 @@ class Chosen:
                 logger.info(
                     "%s: left out, as the output is not a terminal", type(callback).__name__
                 )
+                continue
+            if isinstance(callback, (BatchSizeFinder, LearningRateFinder)) and self.resumes:
+                name = type(callback).__name__
+                logger.info("%s: left out, as the run resumes with what it has found", name)
                 continue
             if isinstance(callback, ModelCheckpoint) and self.run and callback.dirpath is None:
                 callback.dirpath = str((self.run.folder / MODEL_CHECKPOINTS).absolute())

@@ -72,10 +72,11 @@ class Order:
         return getattr(self.inner, name)
 
     def __iter__(self) -> Iterator[Drawn]:
-        start, self.start = self.start, 0  # only once, and now rather than at the first batch
-        return self._drawn(self.epoch(), start)
+        return self._drawn(self.epoch())
 
-    def _drawn(self, epoch: int, start: int) -> Iterator[Drawn]:
+    def _drawn(self, epoch: int) -> Iterator[Drawn]:
+        # at the first batch, as a loader with workers makes two iterators and draws from the second
+        start, self.start = self.start, 0
         for number, index in enumerate(self.indices(epoch)):
             if number >= start:
                 yield Drawn((*self.key, epoch, number), index)

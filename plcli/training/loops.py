@@ -66,6 +66,7 @@ class ExactFitLoop(_FitLoop):
             should_stop=self.trainer.should_stop,
             metrics=dict(self.trainer._logger_connector._callback_metrics),
             ranks=ranks,
+            accumulate=self.trainer.accumulate_grad_batches,
         )
 
     @property
@@ -101,6 +102,7 @@ class ExactFitLoop(_FitLoop):
                 _set_metrics(
                     self.trainer.lightning_module, ranks[self.trainer.global_rank]["metrics"]
                 )
+            self.keeper.restore_modules()
             self._seek(state.batch)
 
     def _seek(self, batch: int) -> None:
@@ -175,6 +177,8 @@ class ExactEpochLoop(_TrainingEpochLoop):
         if self.state is None:
             super().reset()
         else:
+            if self.state.accumulate:
+                self.trainer.accumulate_grad_batches = self.state.accumulate
             ranks = self.state.ranks
             same_world = len(ranks) == self.trainer.world_size
             self._sums = dict(ranks[self.trainer.global_rank]["sums"]) if same_world else {}
@@ -324,6 +328,11 @@ class ExactValidationLoop(_EvaluationLoop):
 
     Persistent workers would otherwise continue with their own random state.
     """
+
+    @property
+    def modes(self) -> dict[str, bool]:
+        """Whether each module was in training mode before the validation."""
+        return dict(self._module_mode.mode)
 
     def setup_data(self) -> None:
         """Make the loaders resumable."""

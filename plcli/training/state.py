@@ -30,6 +30,8 @@ class LoopState:
         should_stop: whether a callback has requested the end of the fit.
         metrics: the metrics that callbacks see.
         ranks: the state of each process.
+        accumulate: number of batches whose gradients are accumulated, which callbacks may change;
+            0 in checkpoints of earlier versions.
     """
 
     batch: int
@@ -37,6 +39,7 @@ class LoopState:
     should_stop: bool
     metrics: dict[str, Any]
     ranks: list[RankState]
+    accumulate: int = 0
 
     def plain(self) -> dict[str, Any]:
         """Return the state as tensors and plain values, as a checkpoint contains it."""
@@ -73,6 +76,9 @@ class Keeper(Protocol):
     @property
     def resumed(self) -> LoopState | None:
         """The state to resume from; None for a new run."""
+
+    def restore_modules(self) -> None:
+        """Called before a resumed training goes on, when everything else is restored."""
 
     def before_validation(self) -> None:
         """Called after a batch, before its validation."""
