@@ -205,6 +205,7 @@ class ExactEpochLoop(_TrainingEpochLoop):
 
     def _on_after_fetch(self) -> None:
         super()._on_after_fetch()
+        self._continue_means()
         self._reseed("step")
 
     def _reseed(self, what: str) -> None:
@@ -227,7 +228,6 @@ class ExactEpochLoop(_TrainingEpochLoop):
 
     def on_advance_end(self, data_fetcher: Any) -> None:
         """End a batch and its validation, and call the keeper."""
-        self._add_sums()
         self._reseed("validation")
         keeper = self._fit_loop.keeper
         keeper.before_validation()
@@ -245,16 +245,18 @@ class ExactEpochLoop(_TrainingEpochLoop):
         ):  # gradients are not saved, and the end of an epoch saves anyway
             keeper.batch_is_done(self.trainer)
 
-    def _add_sums(self) -> None:
-        """Add the sums from before the checkpoint to the means of a resumed epoch."""
-        for key in [key for key in self._sums if key in self._results]:
-            metric = self._results[key]
-            for name, value in self._sums.pop(key)["state"].items():
-                now = getattr(metric, name)
-                join = metric.meta.reduce_fx
-                if not (metric.meta.is_max_reduction or metric.meta.is_min_reduction):
-                    join = torch.add  # means are stored as sums
-                setattr(metric, name, join(now, value.to(now.device)))
+    def _continue_means(self) -> None:
+        """Let the means of a resumed epoch go on with the sums from before the checkpoint.
+
+        They are in place before the first value is logged, so that numbers are added in the same
+        order as without the interruption.
+        """
+        if self._sums:  # this is not the first batch of the epoch, at which means would be reset
+            self.trainer._logger_connector._first_loop_iter = True
+        for key in [key for key, kept in self._sums.items() if kept["state"]]:
+            metric = _result(self._sums.pop(key), self.trainer)
+            assert metric is not None  # only None for a metric object
+            self._results[key] = metric
 
     def sums(self) -> dict[str, Any]:
         """Return the sums so far of the means of the current epoch."""

@@ -53,7 +53,9 @@ class LinkedCLI(NotedCLI):
         )
 
 
-def run(folder: Path, words: list[str], cli: type[NotedCLI] = NotedCLI, **arguments: Any) -> Numbers:
+def run(
+    folder: Path, words: list[str], cli: type[NotedCLI] = NotedCLI, **arguments: Any
+) -> Numbers:
     """Run `main.py WORDS...` of a project that is in a folder.
 
     Args:

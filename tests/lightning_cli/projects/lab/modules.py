@@ -163,6 +163,9 @@ class Sizes:
     name: str = "small"
 
 
+SMALL = Sizes()
+
+
 class Hyperparameters(WithoutOptimizer):
     """Hyperparameters that are not plain values."""
 
@@ -171,7 +174,7 @@ class Hyperparameters(WithoutOptimizer):
         encoder: nn.Module,
         extra: list[nn.Module] | None = None,
         speed: Speed = Speed.slow,
-        sizes: Sizes = Sizes(),
+        sizes: Sizes = SMALL,
         path: pathlib.Path = pathlib.Path("weights"),
         activation: Callable[[torch.Tensor], torch.Tensor] = nn.functional.relu,
     ):
