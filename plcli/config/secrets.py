@@ -1,4 +1,8 @@
-"""Hides secrets where a config or a command line is saved, and finds the hidden values again."""
+"""Hides secrets where a config or a command line is saved, and finds the hidden values again.
+
+A secret is known by the name of its key (token, password, api_key, ...), by its form (the tokens of
+common services), or as the credentials in an address.
+"""
 
 import json
 import re
@@ -8,7 +12,13 @@ from typing import Any
 from plcli.config.yaml_core import parse_value
 
 HIDDEN = "***"  # replaces a secret where a config is saved
-SECRET = re.compile(r"(^|_)(token|password|passwd|secret|key|apikey|credentials?)$")
+SECRET = re.compile(
+    r"(^|_)(token|password|passwd|passphrase|secret|api_?key|credentials?|"
+    r"(access|account|auth|encryption|private|secret|service|signing|ssh|subscription)_key)$"
+)
+TOKEN = re.compile(  # of Hugging Face, GitHub, OpenAI, AWS, Slack; a JSON Web Token
+    r"(hf_|gh[pousr]_|sk-|xox[abprs]-)[\w-]{16,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"
+)
 SPECIAL = re.compile(r"^(pad|eos|bos|unk|sep|cls|mask)_token$")  # special tokens, not secrets
 IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)")  # user:password of a URL
 
@@ -22,7 +32,11 @@ def hide(values: Any) -> Any:
         }
     if isinstance(values, list):
         return [hide(value) for value in values]
-    return IN_ADDRESS.sub(HIDDEN, values) if isinstance(values, str) else values
+    return _hide_text(values) if isinstance(values, str) else values
+
+
+def _hide_text(text: str) -> str:
+    return HIDDEN if TOKEN.fullmatch(text) else IN_ADDRESS.sub(HIDDEN, text)
 
 
 def is_secret(key: str) -> bool:
@@ -45,7 +59,7 @@ def hide_words(words: Sequence[str]) -> list[str]:
             shown = json.dumps(hide(parsed))
             word = f"{name}={shown}" if equals and word.startswith("--") else shown
         else:
-            word = IN_ADDRESS.sub(HIDDEN, word)
+            word = f"{name}={HIDDEN}" if TOKEN.fullmatch(value) else _hide_text(word)
         secret = word.startswith("--") and "=" not in word and is_secret(word[2:])
         hidden.append(word)
     return hidden
