@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.config.contracts import data_contract, module_contract
 from plcli.errors import ModelError, UsageError, did_you_mean, listed
-from plcli.runs import atomic_files
+from plcli.runs import atomic_files, metric_names
 from plcli.training.checkpoint_io import load
 
 
@@ -38,6 +38,7 @@ class Rehearsal(Callback):
         Raises:
             UsageError: if a callback or a schedule monitors a metric that is not logged.
         """
+        _check_directions(trainer)
         self._try_checkpoint(trainer)
         if trainer.global_step:
             return  # a resumed run has been checked
@@ -97,6 +98,22 @@ class Rehearsal(Callback):
                     f"trainer.callbacks: the monitored metric '{monitor}' is not logged."
                     f"{did_you_mean(monitor, names)} There are: {listed(names)}."
                 )
+
+
+def _check_directions(trainer: Any) -> None:
+    """Check that schedules wait for what is better.
+
+    Raises:
+        UsageError: if a ReduceLROnPlateau has the wrong mode for its metric.
+    """
+    for each in trainer.lr_scheduler_configs:
+        wanted = metric_names.direction(each.monitor or "") if each.reduce_on_plateau else None
+        if wanted is not None and each.scheduler.mode != wanted:
+            larger = "larger" if wanted == "max" else "smaller"
+            raise UsageError(
+                f"{type(each.scheduler).__name__}: has mode '{each.scheduler.mode}', but {larger} "
+                f"values of '{each.monitor}' are better. Create it with mode='{wanted}'."
+            )
 
 
 def _monitors(trainer: Any) -> Sequence[str]:

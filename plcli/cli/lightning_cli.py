@@ -109,12 +109,15 @@ class PlCLI(LightningCLI):
         """Parse the command line of the plan, and reduce any error to one message.
 
         Raises:
-            UsageError: if a value is missing or of the wrong type.
+            UsageError: if a value is missing, of the wrong type or out of range.
         """
         try:
             self.config = parser.parse_args(self.plan.command_line())
         except argparse.ArgumentError as error:
             raise UsageError(parser_errors.explain(str(error))) from None
+        seed = self.values.seed_everything
+        if not isinstance(seed, bool) and not 0 <= int(seed) < 2**32:
+            raise UsageError(f"seed_everything: got {seed}, expected 0 to {2**32 - 1}.")
 
     @property
     def values(self) -> Namespace:
@@ -328,7 +331,11 @@ class PlCLI(LightningCLI):
         self._load_weights()
 
     def _configure_optimizers(self, made: Namespace) -> None:
-        """Give the model the optimizer of the config, if there is one."""
+        """Give the model the optimizer of the config, if there is one.
+
+        Raises:
+            UsageError: if it refuses a value.
+        """
         optimizer = self.values.get("optimizer") if self.auto_configure_optimizers else None
         if optimizer is not None:
             made.optimizer = optimizer
@@ -339,7 +346,12 @@ class PlCLI(LightningCLI):
                     "the model for one that is stepped once per batch",
                     schedule.class_path.rpartition(".")[2],
                 )
-            self._add_configure_optimizers_method_to_model(self.command)
+            try:
+                self._add_configure_optimizers_method_to_model(self.command)
+            except (ValueError, TypeError) as error:
+                if said := user_errors.refused_by_a_library(error):
+                    raise UsageError(f"optimizer: {said}") from error
+                raise
 
     def _pass_objects(self) -> None:
         """Pass the seed and the tokenizer to the model."""
@@ -383,7 +395,8 @@ class PlCLI(LightningCLI):
         try:
             self.trainer = self.instantiate_trainer(**arguments)
         except (MisconfigurationException, ValueError, TypeError) as error:
-            raise UsageError(f"trainer: {str(error).splitlines()[0]}") from error
+            flag = trainer_setup.flag_in(str(error), self.values.trainer.as_dict())
+            raise UsageError(f"{flag}: {str(error).splitlines()[0]}") from error
         if fitting:
             averaging.prepare(self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning's list
             self.trainer.fit_loop = ExactFitLoop(

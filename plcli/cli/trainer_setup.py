@@ -213,6 +213,24 @@ class Chosen:
         return users or False
 
 
+def flag_in(message: str, given: Settings) -> str:
+    """Return the key of the trainer whose value Lightning refuses with a message.
+
+    Args:
+        message: the message, which may show the value alone.
+        given: the trainer section.
+    """
+    if any(key in message for key in given):
+        return "trainer"
+    shown = [
+        key
+        for key, value in given.items()
+        if not isinstance(value, (bool, type(None))) and len(str(value)) > 1
+        if str(value) in message
+    ]
+    return f"trainer.{shown[0]}" if len(shown) == 1 else "trainer"
+
+
 def _profiler(name: str, folder: Path) -> Any:
     """Return a profiler that writes into the run folder; by itself it would print."""
     if name not in PROFILERS:

@@ -96,7 +96,9 @@ def _of_lightning(error: BaseException) -> Report | None:
     frames = traceback.extract_tb(error.__traceback__)
     refused = isinstance(error, MisconfigurationException)
     if not refused and not (
-        isinstance(error, (ValueError, TypeError)) and frames and _is_of_lightning(frames[-1])
+        isinstance(error, (ValueError, TypeError, RuntimeError))
+        and frames
+        and _is_of_lightning(frames[-1])
     ):
         return None
     users = [frame for frame in frames if _is_the_users(frame)]

@@ -37,11 +37,12 @@ def check(trainer: Mapping[str, Any]) -> None:
             f"There are: {listed(known)}."
         )
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if (
-        (wanted == "cuda" and not cuda)
-        or (wanted == "gpu" and not (cuda or mps))
-        or (wanted == "mps" and not mps)
-    ):
+    devices_of = {"auto": True, "gpu": cuda or mps, "cuda": cuda, "mps": mps}
+    if wanted in devices_of:
+        there = devices_of[wanted]
+    else:  # the class, as an instance of a device that is not there cannot be made
+        there = AcceleratorRegistry[wanted]["accelerator"].is_available()
+    if not there:
         raise MachineError(
             f"trainer.accelerator: got {wanted}, but this machine has no such device. "
             "Use auto or cpu."

@@ -93,10 +93,10 @@ MISTAKES = {
         "Required", 2, "unknown key 'model.init_args.dept'. Did you mean 'depth'?", dept=1
     ),
     "a shape does not fit": model("WrongShape", 1, "your own code raised this RuntimeError"),
-    "a step returns a text": model("ReturnsText", 2, "In automatic_optimization"),
+    "a step returns a text": model("ReturnsText", 2, "In automatic optimization"),
     "a step returns a mapping without a loss": model("NoLoss", 2, "'loss'"),
     "a loss has no gradient": model("NoGradient", 1, "does not require grad"),
-    "a module logs several numbers at once": model("LogsMany", 2, "{lab}/mistakes.py, line"),
+    "a module logs several numbers at once": model("LogsMany", 1, "{lab}/mistakes.py, line"),
     "a module logs where it cannot": model("LogsInWrongHook", 2, "trainer: You can't `self.log()`"),
     "an optimizer is a text": model("OptimizerIsText", 2, "Unknown configuration"),
     "a learning rate is negative": model("NegativeRate", 1, "Invalid learning rate: -1.0"),
@@ -104,7 +104,7 @@ MISTAKES = {
     "a plateau has an unknown metric": model(
         "PlateauOfNothing",
         2,
-        "the monitored metric 'val_los' is not logged. Did you mean 'val_loss'?",
+        "metric 'val_los' is not logged. Did you mean 'val_loss'?",
     ),
     "a plateau has the wrong direction": model(
         "PlateauOfAccuracy", 2, "larger values of 'val_acc' are better. Create it with mode='max'."
@@ -112,7 +112,6 @@ MISTAKES = {
     "several optimizers without manual optimization": model(
         "SeveralWithoutManual", 2, "multiple optimizers"
     ),
-    "a module exits": model("Exits", 1, "not today"),
     "an exception has no message": model("WithoutMessage", 1, "this AssertionError"),
     "a method calls itself": model("Recursion", 1, "this RecursionError"),
     "a class is no module": model("NotAModule", 2, "model: got '"),
@@ -176,8 +175,8 @@ MISTAKES = {
         "LearningRateMonitor", 2, "logging_interval", logging_interval="hour"
     ),
     "BackboneFinetuning has no backbone": Mistake(
-        2,
-        "should have a nn.Module `backbone` attribute",
+        1,
+        "'Adversaries' object has no attribute 'backbone'",
         model=("lab.modules.Adversaries", {}),
         callback=(f"{LIGHTNING}.callbacks.BackboneFinetuning", {}),
     ),

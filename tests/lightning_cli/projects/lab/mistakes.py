@@ -1,7 +1,5 @@
 """Classes with a mistake each."""
 
-import sys
-
 import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -142,11 +140,6 @@ class PlateauOfAccuracy(OnPlateau):
 class SeveralWithoutManual(Classifier):
     def configure_optimizers(self):
         return [super().configure_optimizers(), super().configure_optimizers()]
-
-
-class Exits(Classifier):
-    def on_train_start(self):
-        sys.exit("not today")
 
 
 class WithoutMessage(Classifier):
