@@ -144,4 +144,5 @@ class ProgressLines(Callback):
         ahead = (trainer.max_epochs or 0) - trainer.current_epoch - 1
         left = f", about {_duration(seconds * ahead)} left" if ahead > 0 else ""
         epoch = f"{trainer.current_epoch + 1}{_total(trainer)}"
-        logger.info("epoch %s, %s: %s%s", epoch, _duration(seconds), numbers, left)
+        parts = [f"epoch {epoch}, {_duration(seconds)}", numbers]
+        logger.info("%s%s", ": ".join(filter(None, parts)), left)

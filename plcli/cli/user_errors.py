@@ -10,7 +10,7 @@ import site
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from traceback import FrameSummary
 from typing import NamedTuple
@@ -95,19 +95,40 @@ def _of_lightning(error: BaseException) -> Report | None:
 
     frames = traceback.extract_tb(error.__traceback__)
     refused = isinstance(error, MisconfigurationException)
-    if not refused and not (
-        isinstance(error, (ValueError, TypeError, RuntimeError))
-        and frames
-        and _is_of_lightning(frames[-1])
+    callback = _callback_in(frames)
+    if (
+        not refused
+        and callback is None
+        and not (
+            isinstance(error, (ValueError, TypeError, RuntimeError))
+            and frames
+            and _is_of_lightning(frames[-1])
+        )
     ):
         return None
     users = [frame for frame in frames if _is_the_users(frame)]
     if not refused and users:
         return None  # a traceback says more about a wrong value that the user's code passed
+    key = "trainer" if callback is None else f"trainer.callbacks: {callback}"
     where = f" ({users[-1].filename}, line {users[-1].lineno})" if users else ""
-    return Report(
-        f"plcli: {UsageError(f'trainer: {_one_line(error)}{where}')}", UsageError.exit_code
-    )
+    told = UsageError(f"{key}: {_one_line(error)}{where}")
+    return Report(f"plcli: {told}", UsageError.exit_code)
+
+
+def _callback_in(frames: Sequence[FrameSummary]) -> str | None:
+    """Return the module of Lightning's callback that has raised; None if none has.
+
+    A frame of plcli after that of the callback means that the callback called plcli.
+    """
+    import lightning.pytorch.callbacks as callbacks
+
+    folder = Path(callbacks.__file__).parent
+    for frame in reversed(frames):
+        if _is_of_plcli(frame):
+            return None
+        if Path(frame.filename).is_relative_to(folder):
+            return Path(frame.filename).stem
+    return None
 
 
 def _of_the_user(error: BaseException) -> Report | None:

@@ -130,7 +130,7 @@ class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
         ]
 
 
-class LengthOrderedBatches(torch.utils.data.Sampler[list[int]]):
+class LengthOrderedBatches(torch.utils.data.SequentialSampler):  # Lightning leaves its order alone
     """Batches of similar length, with every row once.
 
     They are for evaluation and prediction, where the order does not change results. Rows are sorted
@@ -165,7 +165,7 @@ class LengthOrderedBatches(torch.utils.data.Sampler[list[int]]):
     def __len__(self) -> int:
         return len(range(self.rank, sum(1 for _ in self._batches()), self.world_size))
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]  # batches of rows
         for number, batch in enumerate(self._batches()):
             if number % self.world_size == self.rank:
                 yield batch.tolist()

@@ -326,8 +326,15 @@ class SplitData(LightningDataModule):
         ]
 
     def train_dataloader(self) -> Any:
-        """Return random batches, in a different order every epoch."""
+        """Return random batches, in a different order every epoch.
+
+        With `overfit_batches` they are the same batches in the same order.
+        """
         split = self.split("train")
+        trainer: Any = self.trainer
+        if trainer is not None and trainer.overfit_batches:
+            self.num_pieces = 1
+            return self._ordered("train")
         rank, world_size = self._share(split, "train")
         batches = ShuffledBatches(
             split.lengths,

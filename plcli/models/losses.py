@@ -178,6 +178,7 @@ def class_weights(
         weights = (1 - shares) / shares if several else 1 / (len(shares) * shares)
         return weights.float()
     if isinstance(given, Mapping):
+        given = {str(name): weight for name, weight in given.items()}  # a label may be a number
         for name in given:
             if name not in names:
                 raise UsageError(

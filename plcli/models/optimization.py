@@ -147,10 +147,16 @@ def make_optimizer(
         layer_decay: the factor of the learning rate from each layer to the one below it.
 
     Raises:
-        UsageError: if there is no trainable head, or the optimizer has no learning rate.
+        UsageError: if the optimizer refuses its arguments, there is no trainable head, or the
+            optimizer has no learning rate.
     """
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    optimizer = make(parameter_groups(trained, place=parts.place if parts else None))
+    try:
+        optimizer = make(parameter_groups(trained, place=parts.place if parts else None))
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"model.optimizer: {error}. Change its arguments, or use another."
+        ) from error
     if parts is not None:
         if head_lr and all(group["part"] != "head" for group in optimizer.param_groups):
             raise UsageError(

@@ -175,8 +175,8 @@ MISTAKES = {
         "LearningRateMonitor", 2, "logging_interval", logging_interval="hour"
     ),
     "BackboneFinetuning has no backbone": Mistake(
-        1,
-        "'Adversaries' object has no attribute 'backbone'",
+        2,
+        "trainer.callbacks: finetuning: 'Adversaries' object has no attribute 'backbone'",
         model=("lab.modules.Adversaries", {}),
         callback=(f"{LIGHTNING}.callbacks.BackboneFinetuning", {}),
     ),
