@@ -77,7 +77,13 @@ def parse(
     Raises:
         UsageError: for an unknown option, an option without a value, or an unexpected text.
     """
-    parsed = Arguments(command, overrides=_from_environment(command, environment))
+    given = _from_environment(command, environment)
+    configs = [value for key, value in given if key == "config"]
+    parsed = Arguments(
+        command,
+        configs=configs,
+        overrides=[(key, value) for key, value in given if key != "config"],
+    )
     remaining = list(reversed(arguments))
     while remaining:
         word = remaining.pop()
@@ -118,6 +124,9 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
             f"unknown option {name}.{did_you_mean(f'--{section}', known)} "
             f"`plcli {parsed.command} --help` lists the options."
         )
+    if key.endswith(".help"):
+        _take_help(parsed, key, value or (remaining.pop() if remaining else ""))
+        return
     if not equals:
         if not remaining:
             raise UsageError(f"{name} needs a value.")
@@ -130,6 +139,21 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
         parsed.options[key] = value
     else:
         parsed.overrides.append((key, value))
+
+
+def _take_help(parsed: Arguments, key: str, value: str) -> None:
+    """Take `--model.help CLASS`, which LightningCLI has for every class.
+
+    Raises:
+        UsageError: for other sections than model and data.
+    """
+    section = key.removesuffix(".help")
+    if section not in ("model", "data"):
+        name = value or "CLASS"
+        raise UsageError(f"--{key}: is not supported. See `python -c 'help({name})'`.")
+    parsed.help = True
+    if value:
+        parsed.overrides.append((section, value))
 
 
 def _from_environment(command: str, environment: Mapping[str, str]) -> list[tuple[str, str]]:

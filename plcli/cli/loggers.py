@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def write_into_run_folder(plan: Plan) -> None:
     keys = {key for key, _ in plan.arguments.overrides}
     for key, value in plan.arguments.overrides:
         added.append((key, value))
-        if key.rstrip("+") == "trainer.logger" and "." in value and "{" not in value:
+        names_a_class = bool(re.fullmatch(r"[\w.]*[A-Z]\w*", value))  # not true, null or YAML
+        if key.rstrip("+") == "trainer.logger" and names_a_class:
             argument = _folder_argument(value)
             names = {f"{key}.{argument}", f"{key}.init_args.{argument}"}
             if argument is not None and not names & keys:
@@ -59,7 +61,7 @@ def _with_folders(values: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 
 def _with_folder(entry: Any, folder: str) -> Any:
-    if isinstance(entry, str) and "." in entry:
+    if isinstance(entry, str):
         entry = {"class_path": entry}
     if not isinstance(entry, Mapping) or not isinstance(entry.get("class_path"), str):
         return entry

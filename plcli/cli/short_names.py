@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from plcli.config import allowlist
@@ -38,6 +38,9 @@ def task_class_path(name: str) -> str:
     users = classes_of(allowlist.added())
     if name in users:
         return _one(name, users[name])
+    imported = imported_by(allowlist.added())
+    if name in imported:
+        return imported[name][0]
     where = "no task has a class" if not users else "no task or allowed package has a class"
     raise UsageError(
         f"{where} '{name}'.{did_you_mean(name, [*found, *users])} "
@@ -53,7 +56,10 @@ def other_class_path(name: str) -> str:
     """
     if "." in name or not allowlist.added():
         return name
-    return _one(name, classes_of(allowlist.added()).get(name, [name]))
+    packages = allowlist.added()
+    if name in (defined := classes_of(packages)):
+        return _one(name, defined[name])
+    return imported_by(packages).get(name, [name])[0]
 
 
 def optimizer_class_path(name: str) -> str:
@@ -86,10 +92,26 @@ def _one(name: str, paths: list[str]) -> str:
 @functools.cache
 def classes_of(packages: tuple[str, ...]) -> dict[str, list[str]]:
     """Return the paths of the classes in some packages by name; their code is read, not run."""
+    return _found(packages, _classes_in)
+
+
+@functools.cache
+def imported_by(packages: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return the paths of what some packages import by name from others."""
+    return _found(packages, _imports_in)
+
+
+def _found(
+    packages: tuple[str, ...], names: Callable[[ast.Module], list[str]]
+) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for package in packages:
         for module, file in _files_of(package):
-            for name in _classes_in(file):
+            try:
+                tree = ast.parse(file.read_bytes())
+            except (OSError, SyntaxError, ValueError):
+                continue
+            for name in names(tree):
                 found.setdefault(name, []).append(f"{module}.{name}")
     return found
 
@@ -114,10 +136,12 @@ def _files_of(package: str) -> Iterable[tuple[str, Path]]:
                 yield ".".join([package, *named]), file
 
 
-def _classes_in(file: Path) -> list[str]:
+def _classes_in(tree: ast.Module) -> list[str]:
     """Return the names of the classes that a module defines."""
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return []
     return [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+
+
+def _imports_in(tree: ast.Module) -> list[str]:
+    """Return the names that a module imports from others."""
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return [alias.asname or alias.name for node in imports for alias in node.names]

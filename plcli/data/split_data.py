@@ -331,8 +331,7 @@ class SplitData(LightningDataModule):
         With `overfit_batches` they are the same batches in the same order.
         """
         split = self.split("train")
-        trainer: Any = self.trainer
-        if trainer is not None and trainer.overfit_batches:
+        if getattr(self.trainer, "overfit_batches", 0):  # without a trainer there is none
             self.num_pieces = 1
             return self._ordered("train")
         rank, world_size = self._share(split, "train")

@@ -35,7 +35,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from plcli.config.marks import FACT, LOCAL, WEIGHTS, WEIGHTS_PATH
 from plcli.errors import UsageError
-from plcli.models import build, layers, lora, losses, optimization
+from plcli.models import build, hyperparameters, layers, lora, losses, optimization
 from plcli.models.adversarial import Adversarial, Attack
 from plcli.models.layers import Freeze
 from plcli.models.lora import Lora
@@ -142,6 +142,7 @@ class TransformerModule(LightningModule):
     def __post_init__(self) -> None:
         """Check the settings, and build or load the network; a task sets its own ones before."""
         super().__init__()
+        hyperparameters.complete(self)
         build.check(self)
         self.weights_of_classes = losses.class_weights(
             self.class_weights,
@@ -155,6 +156,10 @@ class TransformerModule(LightningModule):
         self.check_sizes()
         self._metrics = torch.nn.ModuleDict({split: self.metrics() for split in ("val", "test")})
         self._losses = torch.nn.ModuleDict({split: MeanMetric() for split in ("val", "test")})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the arguments with which Lightning's `load_from_checkpoint` makes the module."""
+        checkpoint["hyper_parameters"] = hyperparameters.of(self)
 
     @cached_property
     def parts(self) -> layers.Parts:

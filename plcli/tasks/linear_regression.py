@@ -85,6 +85,14 @@ class SimpleLinearModel(LightningModule):
         self.results: dict[str, dict[str, Any]] = {}
         self._metrics = torch.nn.ModuleDict({split: _make_metrics() for split in ("val", "test")})
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the arguments with which Lightning's `load_from_checkpoint` makes the module."""
+        checkpoint["hyper_parameters"] = {
+            "input_dim": self.layer.in_features,
+            "output_dim": self.layer.out_features,
+            "target_names": self.target_names,
+        }
+
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
         """The root mean squared error, in the target's unit."""

@@ -31,6 +31,7 @@ from plcli.models.pooling import Pooling, pooled
 from plcli.models.transformer_module import TransformerModule
 
 Problem = Literal["single_label", "multi_label", "regression"]
+IDENTITY = "torch.nn.modules.linear.Identity"
 PROBLEM_TYPES = {
     "single_label": "single_label_classification",
     "multi_label": "multi_label_classification",
@@ -71,6 +72,8 @@ class TextClassifier(TransformerModule):
                 "data."
             )
         super().__post_init__()
+        if self.problem == "regression":  # otherwise a CrossEncoder would apply a sigmoid
+            self.model.config.sentence_transformers = {"activation_fn": IDENTITY}
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
