@@ -7,7 +7,6 @@ checkpoint in validate, test and predict. A value that contradicts a fact is ref
 
 import argparse
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from plcli.callbacks.checkpoints import Checkpoints
 from plcli.callbacks.numbers import FiniteNumbers
 from plcli.cli import (
     facts,
+    instances,
     loggers,
     logs,
     parser_errors,
@@ -39,7 +39,7 @@ from plcli.config.classes import parameters
 from plcli.config.contracts import data_contract, module_contract
 from plcli.config.files import load_yaml
 from plcli.config.marks import marked
-from plcli.errors import MachineError, ModelError, PlcliError, UsageError, below
+from plcli.errors import ModelError, UsageError, below
 from plcli.models.init_from import artefact_folder
 from plcli.runs import artefact, results
 from plcli.runs.folder import absolute, differences
@@ -299,7 +299,7 @@ class PlCLI(LightningCLI):
             loggers.resume(values.trainer.logger, self.plan.run.folder)
         made = _namespace()
         for section in ("trainer", "checkpoint", "numbers"):
-            made[section] = self._instantiate(**{section: values[section]})[section]
+            made[section] = self._make(section)
         self.config_init = {self.command: made}
         self.checkpoints: Checkpoints = made.checkpoint
         self._make_trainer(made.trainer)
@@ -309,7 +309,7 @@ class PlCLI(LightningCLI):
             if self.command == "predict":
                 given = values.data.get("init_args") or _namespace()
                 predict.take_input(self.plan.arguments, given, values.data.class_path)
-            self.datamodule = self._instantiate(data=values.data).data
+            self.datamodule = self._make("data")
             data = data_contract(self.datamodule)
             if self.plan.arguments.texts and not data.offers("predict_values"):
                 raise UsageError(
@@ -325,7 +325,7 @@ class PlCLI(LightningCLI):
             raise UsageError("the model has its own data. Remove --input and the texts.")
         self.checkpoints.facts = found
         torch.manual_seed(self._seed())  # initial weights do not depend on random draws of the data
-        self.model = self._instantiate(model=values.model).model
+        self.model = self._make("model")
         self._configure_optimizers(made)
         self._pass_objects()
         self._load_weights()
@@ -360,31 +360,8 @@ class PlCLI(LightningCLI):
         if model.offers("use_tokenizer") and data.loaded_tokenizer is not None:
             model.use_tokenizer(data.loaded_tokenizer)
 
-    def _instantiate(self, **sections: Any) -> Namespace:
-        """Instantiate sections, and unwrap what a constructor raised.
-
-        Raises:
-            PlcliError: if a constructor raised it.
-            UsageError: if a library's constructor refuses a value.
-            MachineError: if there is not enough memory.
-        """
-        try:
-            made: Namespace = self._parser(self.command).instantiate(_namespace(**sections))
-        except ValueError as error:
-            for cause in user_errors.chain_of(error):
-                if isinstance(cause, PlcliError):
-                    raise cause from None
-            if "can't allocate memory" in str(error):
-                raise MachineError(
-                    f"{', '.join(sections)}: not enough memory on this machine. "
-                    "Choose smaller sizes."
-                ) from None
-            if said := user_errors.refused_by_a_library(error):
-                named = re.findall(r"given class_path '([\w.]+)'", str(error))
-                where = f"{named[-1]}: " if named else ""
-                raise UsageError(f"{' or '.join(sections)}: {where}{said}") from error
-            raise
-        return made
+    def _make(self, section: str) -> Any:
+        return instances.make(section, self.values, self._parser(self.command))
 
     def _make_trainer(self, made: Namespace) -> None:
         fitting = self.command == "fit"

@@ -177,6 +177,8 @@ class Chosen:
     def extra_callbacks(self) -> list[Callback]:
         """Return the callbacks that plcli adds."""
         own: list[Callback] = [ProgressLines(), Rehearsal()]
+        if self.run is not None:
+            own.append(loggers.LoggerRuns(self.run.folder))
         has_bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
         if self.terminal and not has_bar and self.given.enable_progress_bar is not False:
             own.insert(0, LiveBar())

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import CheckpointIO
 
+from plcli.config import secrets
 from plcli.errors import ModelError
 from plcli.runs import atomic_files
 from plcli.training.plain_values import plain
 
 logger = logging.getLogger(__name__)
 
+HYPERPARAMETERS = {"hyper_parameters", "datamodule_hyper_parameters"}
 REMEDY = "Use another checkpoint with --ckpt_path, or remove this one."
 ROOM = 1 << 20  # bytes of a checkpoint in addition to its tensors
 
@@ -21,7 +23,7 @@ ROOM = 1 << 20  # bytes of a checkpoint in addition to its tensors
 class WholeCheckpoints(CheckpointIO):
     """Writes and reads checkpoints for Lightning.
 
-    What cannot be loaded safely is left out, and logged once. When a new last.ckpt is complete, the
+    What cannot be loaded safely is left out, and logged once; secrets are hidden. When a new last.ckpt is complete, the
     old one is kept as previous.ckpt.
 
     Args:
@@ -42,6 +44,8 @@ class WholeCheckpoints(CheckpointIO):
         """
         path = Path(path)
         checkpoint, left_out = plain(checkpoint)
+        for key in HYPERPARAMETERS & checkpoint.keys():
+            checkpoint[key] = secrets.hide(checkpoint[key])
         for key in set(left_out) - self.left_out:
             logger.info("not in checkpoints, as it is not a tensor or a plain value: %s", key)
         self.left_out |= set(left_out)

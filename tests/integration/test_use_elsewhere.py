@@ -1,10 +1,15 @@
 """A run that was moved, and a model folder alone, are used as before."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from plcli.tasks.linear_regression import SimpleLinearModel
+from plcli.tasks.text_classification import TextClassifier
 from tests.conftest import Command, FinishedRun, message, message_rows, metric, number, write_rows
+from tests.running import read_rows
 
 ROW = '{"a": 1, "b": 2}'
 
@@ -158,3 +163,49 @@ def test_a_model_folder_without_anything_to_predict_says_so(
 def test_a_read_only_model_folder_predicts_a_text(plcli: Command, text_model: Path) -> None:
     text_model.chmod(0o555)
     assert plcli("predict", "--run", text_model, "where is it").code == 0
+
+
+# in other tools
+
+
+def weights_of(run: FinishedRun) -> dict[str, torch.Tensor]:
+    path = run.folder / "checkpoints" / "best.ckpt"
+    found: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("fixture", "cls"), [("text_run", TextClassifier), ("linear_run", SimpleLinearModel)]
+)
+def test_lightning_loads_a_checkpoint_of_a_task(
+    request: pytest.FixtureRequest, fixture: str, cls: Any
+) -> None:
+    run: FinishedRun = request.getfixturevalue(fixture)
+    module = cls.load_from_checkpoint(run.folder / "checkpoints" / "best.ckpt")
+    expected = weights_of(run)
+    assert all(torch.equal(value, expected[key]) for key, value in module.state_dict().items())
+
+
+def test_a_loaded_classifier_knows_its_labels(text_run: FinishedRun) -> None:
+    path = text_run.folder / "checkpoints" / "best.ckpt"
+    module = TextClassifier.load_from_checkpoint(path)
+    assert module.labels == ["billing", "delivery", "praise"]
+
+
+def test_a_regression_has_the_same_numbers_in_a_cross_encoder(
+    plcli: Command, text_config: Path
+) -> None:
+    from sentence_transformers import CrossEncoder
+
+    rows = [
+        {"a": row["message"], "b": "late parcel", "y": 2.0 + n % 3}
+        for n, row in enumerate(message_rows())
+    ]
+    path = write_rows(Path("pairs.jsonl"), rows)
+    words = ["--data.train", path, "--data.validation", path, "--data.test", "null"]
+    words += ["--data.text", "[a, b]", "--data.label", "y", "--data.problem", "regression"]
+    assert plcli("fit", "-c", text_config, "--run", "here", *words).code == 0
+    plcli("predict", "--run", "here", "--input", path, "--output", "out.jsonl")
+    expected = [row["score"] for row in read_rows(Path("out.jsonl"))]
+    scores = CrossEncoder("here/model").predict([(row["a"], row["b"]) for row in rows])
+    assert scores.tolist() == pytest.approx(expected, abs=1e-5)

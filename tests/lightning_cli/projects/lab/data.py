@@ -27,16 +27,16 @@ class Points(pl.LightningDataModule):
         self.held_out = Subset(rows, range(32, 48))
 
     def train_dataloader(self):
-        return DataLoader(self.training, self.hparams.batch_size)
+        return DataLoader(self.training, batch_size=self.hparams.batch_size)
 
     def val_dataloader(self):
-        return DataLoader(self.held_out, self.hparams.batch_size)
+        return DataLoader(self.held_out, batch_size=self.hparams.batch_size)
 
     def test_dataloader(self):
-        return DataLoader(self.held_out, self.hparams.batch_size)
+        return DataLoader(self.held_out, batch_size=self.hparams.batch_size)
 
     def predict_dataloader(self):
-        return DataLoader(self.held_out, self.hparams.batch_size)
+        return DataLoader(self.held_out, batch_size=self.hparams.batch_size)
 
 
 class PointsWithFacts(Points):

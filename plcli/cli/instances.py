@@ -1,0 +1,76 @@
+"""Makes the objects of a config's sections, and tells the user's errors from those of libraries."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
+
+from plcli.cli import user_errors
+from plcli.config import yaml_core
+from plcli.errors import MachineError, PlcliError, UsageError
+
+MODULES = {"model": LightningModule, "data": LightningDataModule}
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # for `load_from_checkpoint`
+
+
+def make(section: str, values: Namespace, parser: LightningArgumentParser) -> Any:
+    """Make the object, or the arguments, of a section.
+
+    Args:
+        section: the section, such as model.
+        values: the parsed config, which has it.
+        parser: the parser of the config.
+
+    Raises:
+        PlcliError: if a constructor raised it.
+        UsageError: if a library's constructor refuses a value.
+        MachineError: if there is not enough memory.
+    """
+    part = Namespace(**{section: values[section]})  # type: ignore[no-untyped-call]  # jsonargparse
+    instantiators = []
+    if section in MODULES:
+        hyperparameters = _hyperparameters(section, values, parser)
+        instantiators = [(_with(hyperparameters), MODULES[section], True)]
+    try:
+        return parser.instantiate(part, instantiators=instantiators)[section]
+    except ValueError as error:
+        for cause in user_errors.chain_of(error):
+            if isinstance(cause, PlcliError):
+                raise cause from None
+        if "can't allocate memory" in str(error):
+            raise MachineError(
+                f"{section}: not enough memory on this machine. Choose smaller sizes."
+            ) from None
+        if said := user_errors.refused_by_a_library(error):
+            named = re.findall(r"given class_path '([\w.]+)'", str(error))
+            where = f"{named[-1]}: " if named else ""
+            raise UsageError(f"{section}: {where}{said}") from error
+        raise
+
+
+def _with(hyperparameters: dict[str, Any]) -> Callable[..., Any]:
+    """Return a function that makes a class whose `save_hyperparameters` saves its config.
+
+    As with LightningCLI, the config is saved rather than the objects made from it, so that
+    `load_from_checkpoint` can make them again.
+    """
+
+    def instantiate(cls: type, *args: Any, **kwargs: Any) -> Any:
+        with _given_hyperparameters_context(hyperparameters, INSTANTIATOR):
+            return cls(*args, **kwargs)
+
+    return instantiate
+
+
+def _hyperparameters(
+    section: str, values: Namespace, parser: LightningArgumentParser
+) -> dict[str, Any]:
+    """Return the config of a section, with the facts that are known."""
+    dumped = parser.dump(values, skip_unset=False, skip_validation=True, skip_link_targets=False)
+    part = yaml_core.parse_value(dumped)[section]
+    inside = {**(part.get("init_args") or {}), **(part.get("dict_kwargs") or {})}
+    return {"_class_path": part["class_path"], **inside}
