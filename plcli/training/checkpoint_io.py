@@ -23,8 +23,8 @@ ROOM = 1 << 20  # bytes of a checkpoint in addition to its tensors
 class WholeCheckpoints(CheckpointIO):
     """Writes and reads checkpoints for Lightning.
 
-    What cannot be loaded safely is left out, and logged once; secrets are hidden. When a new last.ckpt is complete, the
-    old one is kept as previous.ckpt.
+    What cannot be loaded safely is left out, and logged once; secrets are hidden. When a new
+    last.ckpt is complete, the old one is kept as previous.ckpt.
 
     Args:
         folder: the folder of the run's own checkpoints; None if there is none.
