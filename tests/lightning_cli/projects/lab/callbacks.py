@@ -13,3 +13,8 @@ class BestPath(pl.Callback):
 
     def on_fit_end(self, trainer, pl_module):
         pathlib.Path(self.file).write_text(trainer.checkpoint_callback.best_model_path)
+
+
+def batch_size(batch):
+    """Return the number of rows in a batch, for ThroughputMonitor."""
+    return len(batch[0])
