@@ -90,6 +90,10 @@ class Checkpoints(Checkpoint):
         """
         self.record, self.objects = record, objects
 
+    def is_in_use(self, trainer: Any) -> bool:
+        """Whether this is the training itself; a search for a learning rate has no callbacks."""
+        return self in trainer.callbacks
+
     def restore_modules(self) -> None:
         """Restore the state of the modules that Lightning does not save, once they are loaded."""
         if self.objects is not None and self.resumed_modules is not None:
@@ -257,7 +261,7 @@ class Checkpoints(Checkpoint):
 
     def batch_is_done(self, trainer: Any) -> None:
         """Save if a checkpoint is due, and end the fit if a signal was received."""
-        if self.folder is None:
+        if self.folder is None or not self.is_in_use(trainer):
             return
         agreed = _agreed(trainer, save=self._due(trainer))
         if agreed.save or agreed.signal:
@@ -280,7 +284,7 @@ class Checkpoints(Checkpoint):
 
     def epoch_is_done(self, trainer: Any) -> None:
         """Save, and end the fit if a signal was received."""
-        if self.folder is None:
+        if self.folder is None or not self.is_in_use(trainer):
             return
         self.save(trainer)
         if number := _agreed(trainer).signal:

@@ -199,7 +199,7 @@ class Fit:
         (run.checkpoints / "previous.ckpt").unlink(missing_ok=True)
         results.show(self.console, scores)
         chosen = f"{self._chosen_epoch()}; model: {run.model}"
-        self.console.print(chosen, markup=False, soft_wrap=True)
+        self.console.print(chosen, markup=False, highlight=False, soft_wrap=True)
         if "test" in scores:
             self._suggest("test")
         if self.data.offers("predict_values"):
@@ -210,4 +210,4 @@ class Fit:
     def _suggest(self, command: str, *words: str) -> None:
         assert self.plan.run is not None
         suggested = hints.command(command, self.plan.run.folder, *words)
-        self.console.print(f"next: {suggested}", markup=False, soft_wrap=True)
+        self.console.print(f"next: {suggested}", markup=False, highlight=False, soft_wrap=True)

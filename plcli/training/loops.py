@@ -214,7 +214,8 @@ class ExactEpochLoop(_TrainingEpochLoop):
     def _should_check_val_fx(self, data_fetcher: Any) -> bool:
         """Also validate after the last step of the training, so that it can be the best."""
         due: bool = super()._should_check_val_fx(data_fetcher)
-        return due or (self.trainer.enable_validation and self._is_last_step())
+        last = self.trainer.enable_validation and self._is_last_step()
+        return due or (last and self._fit_loop.keeper.is_in_use(self.trainer))
 
     def _is_last_step(self) -> bool:
         if self.max_steps != -1 and self.global_step >= self.max_steps:

@@ -77,6 +77,9 @@ class Keeper(Protocol):
     def resumed(self) -> LoopState | None:
         """The state to resume from; None for a new run."""
 
+    def is_in_use(self, trainer: Any) -> bool:
+        """Whether this is the training itself, and not the search of a LearningRateFinder."""
+
     def restore_modules(self) -> None:
         """Called before a resumed training goes on, when everything else is restored."""
 

@@ -15,7 +15,7 @@ from tests.killed_fits import Ended, fork
 from tests.lightning_cli.test_projects import PROJECTS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says to users' projects
-KILLED_BEFORE = (3, 8, 13, 21)  # batches: within the first of three epochs, between two, within
+KILLED_BEFORE = (1, 3, 8, 13, 21)  # batches: at the start, within the first of three epochs, ...
 LIGHTNING = "lightning.pytorch.callbacks"
 
 
