@@ -195,13 +195,15 @@ class Checkpoints(Checkpoint):
         """Save best.ckpt if the monitored metric has improved."""
         if trainer.state.fn != "fit" or self.folder is None:
             return
-        metrics = trainer._logger_connector.metrics["callback"]  # of this validation alone
+        metrics = loops.validation_metrics(trainer)
         self._choose_monitor(metrics)
         value = self._value(trainer, pl_module)  # raises for a wrong name in the sanity check
         if trainer.sanity_checking:
             return
         # a metric may differ between ranks, and ranks that disagree would wait forever
         value, loss = trainer.strategy.broadcast((value, self._loss(metrics)))
+        if value is None and self.best_value is None:  # the last epoch is kept
+            self.best_results = results.results(pl_module, metrics, "validation")
         if value is None or not self._better(value, loss):
             return
         self.best_value, self.best_loss, self.best_epoch = value, loss, trainer.current_epoch
@@ -237,7 +239,7 @@ class Checkpoints(Checkpoint):
             return float(metrics[self.monitor])
         if not self.configured and module_contract(pl_module).monitor is None:
             return None
-        names = list(trainer._logger_connector.metrics["callback"])
+        names = list(loops.validation_metrics(trainer))
         raise UsageError(
             f"checkpoint.monitor: no metric '{self.monitor}' is logged."
             f"{did_you_mean(str(self.monitor), names)} "

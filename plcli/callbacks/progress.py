@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 from plcli.config.contracts import data_contract
 from plcli.models import optimization
+from plcli.training import loops
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class ProgressLines(Callback):
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Record which metrics are new in this epoch."""
-        self._validated = set(trainer._logger_connector.metrics["callback"])
+        self._validated = set(loops.validation_metrics(trainer))
         self._is_new = not trainer.sanity_checking
 
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:

@@ -51,9 +51,13 @@ def task_class_path(name: str) -> str:
 def other_class_path(name: str) -> str:
     """Return the dotted path of a class in an allowed package; other names are returned unchanged.
 
+    A path in pytorch_lightning becomes that of the same class in lightning.
+
     Raises:
         UsageError: if several modules have a class of that name.
     """
+    if name.startswith("pytorch_lightning."):
+        return f"lightning.pytorch.{name.removeprefix('pytorch_lightning.')}"
     if "." in name or not allowlist.added():
         return name
     packages = allowlist.added()

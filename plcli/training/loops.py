@@ -347,6 +347,19 @@ class ExactValidationLoop(_EvaluationLoop):
             make_resumable(loader, "validation", loop, lambda: loop.epoch_loop.batches_done)
 
 
+def validation_metrics(trainer: Any) -> dict[str, Any]:
+    """Return the metrics of the validation that ends now, by name; those of all its loaders."""
+    known = trainer.callback_metrics
+    metas = [metric.meta for metric in trainer._results.values() if not metric.has_reset]
+    names = [
+        f"{meta.name}/dataloader_idx_{meta.dataloader_idx}"
+        if meta.dataloader_idx is not None and meta.add_dataloader_idx
+        else meta.name
+        for meta in metas
+    ]
+    return {name: known[name] for name in names if name in known}
+
+
 class LeaveValidation(BaseException):
     """Ends a validation that a signal has interrupted."""
 

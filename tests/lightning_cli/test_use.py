@@ -165,7 +165,10 @@ def test_metrics_with_slashes_are_printed(plcli: Command, command: str) -> None:
 def test_several_validations_are_told_apart(plcli: Command) -> None:
     fit(plcli, config="several_validations.yaml")
     metrics = json.loads(Path("run/metrics.json").read_text())
-    assert "validation" not in metrics
+    assert sorted(metrics["validation"]) == [
+        *("acc/dataloader_idx_0", "acc/dataloader_idx_1"),
+        *("loss/dataloader_idx_0", "loss/dataloader_idx_1"),
+    ]
 
 
 def test_several_losses_keep_the_last_epoch_with_a_warning(plcli: Command) -> None:
@@ -436,6 +439,33 @@ def test_a_bound_class_is_asked_for(plcli: Command) -> None:
 def test_classes_of_an_allowed_package_have_short_names(plcli: Command) -> None:
     result = plcli("fit", "--model", "Slashes", "--data", "TwoHeldOut", *ALLOWED, "--print_config")
     assert "class_path: lab.modules.Slashes" in result.out
+
+
+def test_a_class_of_pytorch_lightning_is_that_of_lightning(plcli: Command) -> None:
+    path = "pytorch_lightning.callbacks.LearningRateMonitor"
+    fit(plcli, config=own_config(trainer={"callbacks": [{"class_path": path}]}))
+    resolved = yaml.safe_load(Path("run/config.yaml").read_text())
+    assert resolved["trainer"]["callbacks"][0]["class_path"].startswith("lightning.pytorch.")
+
+
+@pytest.mark.parametrize("section", ["model", "callback"])
+def test_a_class_on_pytorch_lightning_is_told(plcli: Command, section: str) -> None:
+    Path("older.py").write_text(
+        "import pytorch_lightning as pl\n\n\nclass Module(pl.LightningModule): pass\n"
+        "class Monitor(pl.Callback): pass\n"
+    )
+    config = (
+        own_config(model={"class_path": "older.Module"})
+        if section == "model"
+        else own_config(trainer={"callbacks": [{"class_path": "older.Monitor"}]})
+    )
+    result = plcli("fit", "-c", config, *ALLOWED, "--allow-import", "older")
+    assert (result.code, "Use `import lightning.pytorch as pl`" in message(result)) == (2, True)
+
+
+def test_facts_fill_a_required_argument(plcli: Command) -> None:
+    fit(plcli, config="linked_argument.yaml")
+    assert plcli("test", "--run", "run/model", *ALLOWED).code == 0
 
 
 def test_a_linked_argument_is_hinted_at(plcli: Command) -> None:
