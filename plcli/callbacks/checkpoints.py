@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from plcli.config.contracts import module_contract
 from plcli.errors import Terminated, UsageError, did_you_mean, listed
@@ -41,7 +41,7 @@ class Checkpoints(Checkpoint):
 
     Args:
         monitor: the validation metric that determines the best epoch; by default the metric that
-            the model names, or the loss of the validation.
+            the model names, that of a ModelCheckpoint, or the loss of the validation.
         mode: whether the smallest or the largest value is best; required with monitor.
         every_minutes: minutes between saves within an epoch; 0 only saves at the end of an epoch.
         every_n_steps: also save every n optimizer steps.
@@ -196,7 +196,7 @@ class Checkpoints(Checkpoint):
         if trainer.state.fn != "fit" or self.folder is None:
             return
         metrics = loops.validation_metrics(trainer)
-        self._choose_monitor(metrics)
+        self._choose_monitor(metrics, trainer.callbacks)
         value = self._value(trainer, pl_module)  # raises for a wrong name in the sanity check
         if trainer.sanity_checking:
             return
@@ -210,10 +210,18 @@ class Checkpoints(Checkpoint):
         self.best_results = results.results(pl_module, metrics, "validation")
         trainer.save_checkpoint(self.folder / "best.ckpt")
 
-    def _choose_monitor(self, metrics: dict[str, Any]) -> None:
-        """Monitor the loss of the validation if neither the config nor the model names a metric."""
+    def _choose_monitor(self, metrics: dict[str, Any], callbacks: list[Any]) -> None:
+        """Monitor a metric of the validation if neither the config nor the model names one.
+
+        It is that of a ModelCheckpoint of the user, or else the loss.
+        """
         if self.monitor is not None or self._warned:
             return
+        for callback in callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.monitor in metrics:
+                self.monitor = callback.monitor
+                self.mode = "max" if callback.mode == "max" else "min"
+                return
         loss = metric_names.loss_of(list(metrics), "validation")
         if loss is not None:
             self.monitor, self.mode = loss, "min"

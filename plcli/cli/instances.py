@@ -11,6 +11,7 @@ from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_c
 
 from plcli.cli import user_errors
 from plcli.config import yaml_core
+from plcli.config.classes import parameters
 from plcli.errors import MachineError, PlcliError, UsageError
 
 MODULES = {"model": LightningModule, "data": LightningDataModule}
@@ -56,14 +57,30 @@ def _with(hyperparameters: dict[str, Any]) -> Callable[..., Any]:
     """Return a function that makes a class whose `save_hyperparameters` saves its config.
 
     As with LightningCLI, the config is saved rather than the objects made from it, so that
-    `load_from_checkpoint` can make them again.
+    `load_from_checkpoint` can make them again. If a base has arguments that are not in the config,
+    its own values are kept; with LightningCLI they are missing.
     """
 
     def instantiate(cls: type, *args: Any, **kwargs: Any) -> Any:
-        with _given_hyperparameters_context(hyperparameters, INSTANTIATOR):
-            return cls(*args, **kwargs)
+        if _names_of_constructors(cls) <= hyperparameters.keys():
+            with _given_hyperparameters_context(hyperparameters, INSTANTIATOR):
+                return cls(*args, **kwargs)
+        made: Any = cls(*args, **kwargs)
+        for name in made.hparams.keys() & hyperparameters.keys():
+            made.hparams[name] = hyperparameters[name]
+        return made
 
     return instantiate
+
+
+def _names_of_constructors(cls: type) -> set[str]:
+    """Return the arguments of the constructors of a class and of the user's bases."""
+    users = [
+        base
+        for base in cls.__mro__
+        if "__init__" in vars(base) and base.__module__.split(".")[0] not in ("lightning", "torch")
+    ]
+    return {name for base in users if base is not object for name in parameters(base)}
 
 
 def _hyperparameters(

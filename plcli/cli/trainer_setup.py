@@ -48,12 +48,19 @@ def check(plan: Plan, trainer: Namespace) -> None:
         trainer: the parsed trainer section, changed in place.
 
     Raises:
-        UsageError: for `barebones`, or for a callback with the wrong direction.
+        UsageError: for `barebones`, a strategy that forks, or a callback with the wrong direction.
     """
     if trainer.get("barebones"):
         raise UsageError(
             "trainer.barebones: turns off the checkpoints and the log of a run, which plcli "
             "needs. Remove the key."
+        )
+    strategy = trainer.get("strategy")
+    if isinstance(strategy, str) and strategy.endswith(("_fork", "_spawn", "_notebook")):
+        kind = strategy.rpartition("_")[0]
+        raise UsageError(
+            f"trainer.strategy: {strategy} starts processes that cannot report back to plcli. "
+            f"Use {kind}, which starts them as commands."
         )
     if trainer.get("enable_checkpointing") is False:
         logger.info(

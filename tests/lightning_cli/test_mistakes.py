@@ -208,6 +208,7 @@ MISTAKES = {
     "there are no devices": trainer(2, "devices", devices=0),
     "a precision is unknown": trainer(2, "trainer.precision", precision="32.5"),
     "a strategy is unknown": trainer(2, "strategy", strategy="alone"),
+    "a strategy forks": trainer(2, "Use ddp, which starts them", strategy="ddp_fork", devices=2),
     "epochs are negative": trainer(2, "max_epochs", max_epochs=-5),
     "steps are negative": trainer(2, "max_steps", max_steps=-5),
     "a limit is above all": trainer(2, "limit_train_batches", limit_train_batches=2.5),

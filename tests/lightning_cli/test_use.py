@@ -147,6 +147,14 @@ def test_a_metric_with_a_slash_chooses_the_best_epoch(plcli: Command) -> None:
     assert "by val/loss" in result.out
 
 
+def test_the_metric_of_a_model_checkpoint_chooses_the_best_epoch(plcli: Command) -> None:
+    saving = {
+        "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "init_args": {"monitor": "val_acc", "mode": "max"},
+    }
+    assert "by val_acc" in fit(plcli, config=own_config(trainer={"callbacks": [saving]})).out
+
+
 def test_metrics_with_slashes_are_in_metrics_json(plcli: Command) -> None:
     fit(plcli, config="names_with_slashes.yaml")
     metrics = json.loads(Path("run/metrics.json").read_text())
