@@ -88,6 +88,6 @@ def _hyperparameters(
 ) -> dict[str, Any]:
     """Return the config of a section, with the facts that are known."""
     dumped = parser.dump(values, skip_unset=False, skip_validation=True, skip_link_targets=False)
-    part = yaml_core.parse_value(dumped)[section]
+    part = yaml_core.without_objects(yaml_core.parse_value(dumped)[section])
     inside = {**(part.get("init_args") or {}), **(part.get("dict_kwargs") or {})}
     return {"_class_path": part["class_path"], **inside}

@@ -17,10 +17,12 @@ from jsonargparse._loaders_dumpers import get_yaml_default_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
 from plcli.callbacks import averaging
 from plcli.callbacks.checkpoints import Checkpoints
+from plcli.callbacks.late_weights import LateWeights
 from plcli.callbacks.numbers import FiniteNumbers
 from plcli.cli import (
     facts,
@@ -175,6 +177,7 @@ class PlCLI(LightningCLI):
         values: dict[str, Any] = yaml_core.parse_value(
             parser.dump(self.values, skip_unset=False, skip_validation=True)
         )
+        values = yaml_core.without_objects(values)
         values = {
             section: value if section in ("model", "data") else _without_none(value)
             for section, value in values.items()
@@ -385,9 +388,17 @@ class PlCLI(LightningCLI):
             logs.silence()
 
     def _load_weights(self) -> None:
-        plan = self.plan
+        """Load the weights; after the setup of a module that makes layers there."""
         if self.command == "fit":
             return
+        if any(is_overridden(hook, self.model) for hook in ("setup", "configure_model")):
+            callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]  # Lightning's
+            callbacks.append(LateWeights(self._load_state))
+        else:
+            self._load_state()
+
+    def _load_state(self) -> None:
+        plan = self.plan
         if plan.checkpoint is not None:
             try:
                 assert self.state is not None

@@ -11,7 +11,7 @@ from typing import Any
 from plcli.cli import hints
 from plcli.cli.arguments import Arguments
 from plcli.cli.fragments import entered
-from plcli.config import yaml_core
+from plcli.config import allowlist, yaml_core
 from plcli.config.files import Fragment, load_yaml, merge
 from plcli.config.marks import class_of, marked
 from plcli.errors import ModelError, UsageError
@@ -218,16 +218,19 @@ def _run_of(checkpoint: Path) -> Path | None:
 def _saved(run: Run, artefact: Artefact | None) -> Fragment:
     """Return the model and data sections saved with a run.
 
-    Of the trainer section only the precision is kept, as this may be a different machine.
+    Of the trainer section only the precision and the user's own callbacks are kept, as this may be
+    a different machine.
     """
     if run.config.exists():
         values = load_yaml(run.config)
         precision = str((values.get("trainer") or {}).get("precision") or "32-true")
-        kept = {key: values[key] for key in ("model", "data", "seed_everything") if key in values}
-        return entered(
-            str(run.config),
-            kept | ({} if precision.startswith("16") else {"trainer": {"precision": precision}}),
-        )
+        kept: dict[str, Any] = {
+            key: values[key] for key in ("model", "data", "seed_everything") if key in values
+        }
+        kept["trainer"] = {} if precision.startswith("16") else {"precision": precision}
+        if callbacks := _users_callbacks(values.get("trainer") or {}):
+            kept["trainer"]["callbacks"] = callbacks
+        return entered(str(run.config), kept)
     assert artefact is not None
     card = artefact.card
     if not card.get("model"):
@@ -235,6 +238,21 @@ def _saved(run: Run, artefact: Artefact | None) -> Fragment:
             f"{run.model}: its plcli.json does not name a model. Copy the folder again."
         )
     return entered(str(run.model), {key: card[key] for key in ("model", "data") if card.get(key)})
+
+
+def _users_callbacks(trainer: Mapping[str, Any]) -> list[Any]:
+    """Return the callbacks of the user's own classes, such as one that writes predictions."""
+    given = trainer.get("callbacks") or []
+    kept = []
+    for entry in given if isinstance(given, list) else [given]:
+        path = str(entry.get("class_path")) if isinstance(entry, Mapping) else str(entry)
+        if path.split(".")[0] in allowlist.PACKAGES:
+            continue
+        if allowlist.is_restricted(path):
+            logger.info("%s: left out; add --allow-import to use the callback", path)
+        else:
+            kept.append(entry)
+    return kept
 
 
 def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:

@@ -218,6 +218,7 @@ class Chosen:
             users = [loggers.default(folder)]
         users = list(users)
         if self.metrics_csv is not None:
+            self.metrics_csv.is_alone = not users
             users.append(self.metrics_csv)
         return users or False
 

@@ -13,6 +13,8 @@ import yaml
 
 from plcli.errors import UsageError
 
+NOT_DUMPED = "Unable to serialize instance"  # how jsonargparse dumps an object
+
 
 class Loader(yaml.SafeLoader):
     """SafeLoader with the core schema of YAML 1.2; duplicate keys are an error.
@@ -119,6 +121,17 @@ def parse_value(text: str) -> Any:
         return yaml.load(text, Loader=Loader)  # a SafeLoader
     except yaml.YAMLError:
         return text
+
+
+def without_objects(values: Any) -> Any:
+    """Return values without those that jsonargparse cannot dump, such as a default `Identity()`."""
+    if isinstance(values, Mapping):
+        return {
+            key: without_objects(value)
+            for key, value in values.items()
+            if not (isinstance(value, str) and value.startswith(NOT_DUMPED))
+        }
+    return [without_objects(value) for value in values] if isinstance(values, list) else values
 
 
 def resolvers() -> dict[str, Any]:

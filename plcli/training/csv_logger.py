@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import _DummyExperiment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -23,10 +24,12 @@ class MetricsCsv(Logger):
 
     Args:
         folder: the run folder.
+        is_alone: whether there is no other logger.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_alone: bool = True) -> None:
         super().__init__()
+        self.is_alone = is_alone
         self.path = folder / "metrics.csv"
         self.lines: list[dict[str, Any]] = []
         self._names: list[str] = []
@@ -53,10 +56,20 @@ class MetricsCsv(Logger):
         """The run folder."""
         return self.save_dir
 
+    @property
+    def experiment(self) -> Any:
+        """An object that accepts anything and does nothing, beside other loggers."""
+        if self.is_alone:
+            raise AttributeError(self._explained("experiment"))
+        return _DummyExperiment()
+
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            f"`self.logger` is plcli's metrics.csv, which has no '{name}'. Add a logger to the "
-            "config, such as `trainer: {logger: true}` for TensorBoard; it becomes `self.logger`."
+        raise AttributeError(self._explained(name))
+
+    def _explained(self, name: str) -> str:
+        return (
+            f"plcli's metrics.csv has no '{name}'. Add a logger to the config, such as `trainer: "
+            "{logger: true}` for TensorBoard; the first one is `self.logger`."
         )
 
     def log_hyperparams(

@@ -260,11 +260,9 @@ class ExactEpochLoop(_TrainingEpochLoop):
             self._results[key] = metric
 
     def sums(self) -> dict[str, Any]:
-        """Return the sums so far of the means of the current epoch."""
+        """Return the sums so far of the means of the current epoch, and the last logged values."""
         return self._sums | {
-            key: _kept(metric)
-            for key, metric in self._results.items()
-            if metric.meta.on_epoch and not metric.has_reset
+            key: _kept(metric) for key, metric in self._results.items() if not metric.has_reset
         }
 
     def add_means_not_logged_since(self) -> list[str]:
@@ -298,7 +296,9 @@ def _kept(metric: _ResultMetric) -> dict[str, Any]:
     """Return a logged mean as tensors and plain values."""
     meta = metric.meta
     states = ("value", "cumulated_batch_size") if metric.is_tensor else ()
+    cache = metric._forward_cache if metric.is_tensor else None
     return {
+        "cache": None if cache is None else cache.detach().cpu(),
         "meta": {name: getattr(meta, name) for name in PLAIN},
         "reduce": meta.reduce_fx.__name__,
         "sync": [meta.sync.should, meta.sync.rank_zero_only],
@@ -317,6 +317,8 @@ def _result(kept: Mapping[str, Any], trainer: Trainer) -> _ResultMetric | None:
     if metric.is_tensor:
         for name, value in kept["state"].items():
             setattr(metric, name, value.to(trainer.strategy.root_device))
+        if (cache := kept.get("cache")) is not None:  # absent in checkpoints of version 0.5
+            metric._forward_cache = cache.to(trainer.strategy.root_device)
     else:
         parts: dict[str, Any] = dict(trainer.lightning_module.named_modules())
         if meta.metric_attribute not in parts:
@@ -349,15 +351,16 @@ class ExactValidationLoop(_EvaluationLoop):
 
 def validation_metrics(trainer: Any) -> dict[str, Any]:
     """Return the metrics of the validation that ends now, by name; those of all its loaders."""
-    known = trainer.callback_metrics
-    metas = [metric.meta for metric in trainer._results.values() if not metric.has_reset]
-    names = [
-        f"{meta.name}/dataloader_idx_{meta.dataloader_idx}"
-        if meta.dataloader_idx is not None and meta.add_dataloader_idx
-        else meta.name
-        for meta in metas
-    ]
-    return {name: known[name] for name in names if name in known}
+    found = {}
+    for metric in trainer._results.values():
+        meta = metric.meta
+        several = meta.dataloader_idx is not None and meta.add_dataloader_idx
+        name = f"{meta.name}/dataloader_idx_{meta.dataloader_idx}" if several else meta.name
+        if meta.on_epoch and not metric.has_reset:
+            value = trainer._results._get_cache(metric, on_step=False)
+            if value is not None:
+                found[name] = value
+    return found
 
 
 class LeaveValidation(BaseException):

@@ -232,6 +232,48 @@ def test_a_tie_is_broken_by_the_loss(plcli: Command) -> None:
     assert (len({accuracy for accuracy, _ in found}) < 8, state["best_epoch"]) == (True, best)
 
 
+# modules and callbacks
+
+
+def test_layers_that_are_made_in_setup_are_tested_and_predicted(plcli: Command) -> None:
+    fit(plcli, config=own_config(model={"class_path": "lab.modules.LateLayers"}))
+    found = json.loads(Path("run/metrics.json").read_text())["test"]["acc"]
+    assert f"{found:.4f}" in plcli("test", "--run", "run", *ALLOWED).out
+    assert plcli("predict", "--run", "run", *ALLOWED).code == 0
+
+
+def test_a_prediction_writer_of_the_user_writes(plcli: Command) -> None:
+    writer = {"class_path": "lab.callbacks.Writer", "init_args": {"write_interval": "batch"}}
+    fit(plcli, config=own_config(trainer={"callbacks": [writer]}))
+    plcli("predict", "--run", "run", *ALLOWED)
+    assert len(list(Path("written").iterdir())) == 2
+
+
+def test_a_callback_that_may_not_be_imported_is_left_out_with_a_line(plcli: Command) -> None:
+    Path("own_callback.py").write_text(
+        "import lightning.pytorch as pl\nclass C(pl.Callback): pass\n"
+    )
+    callback = {"class_path": "own_callback.C"}
+    fit(
+        plcli,
+        "--allow-import",
+        "own_callback",
+        config=own_config(trainer={"callbacks": [callback]}),
+    )
+    result = plcli("test", "--run", "run", *ALLOWED)
+    assert (result.code, "own_callback.C: left out; add --allow-import" in result.err) == (0, True)
+
+
+def test_a_callback_may_use_all_loggers(plcli: Command) -> None:
+    callback = {"class_path": "lab.callbacks.EveryLogger"}
+    fit(plcli, config=own_config(trainer={"callbacks": [callback], "logger": True}))
+
+
+def test_an_object_as_default_is_not_in_the_saved_config(plcli: Command) -> None:
+    fit(plcli, config=own_config(data={"class_path": "lab.data.Transformed"}))
+    assert plcli("test", "--run", "run", *ALLOWED).code == 0
+
+
 # hyperparameters
 
 

@@ -1,5 +1,7 @@
 """Data modules as projects on LightningCLI have them, with rows made from a seed."""
 
+from collections.abc import Callable
+
 import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
@@ -44,6 +46,13 @@ class PointsWithFacts(Points):
 
     def facts(self):
         return {"num_classes": self.hparams.num_classes}
+
+
+class Transformed(Points):
+    """An object as a default."""
+
+    def __init__(self, transform: Callable = torch.nn.Identity()):  # noqa: B008
+        super().__init__()
 
 
 class TwoHeldOut(Points):

@@ -84,6 +84,16 @@ class Frozen(Classifier):
         return torch.optim.Adam(trained, lr=self.hparams.lr)
 
 
+class LateLayers(Classifier):
+    """Makes a layer once the data are known."""
+
+    def setup(self, stage):
+        if isinstance(self.head, nn.Linear):
+            self.head = nn.Sequential(
+                nn.Linear(16, 8), nn.Linear(8, self.trainer.datamodule.num_classes)
+            )
+
+
 class OnPlateau(Classifier):
     def configure_optimizers(self):
         optimizer = super().configure_optimizers()

@@ -84,6 +84,8 @@ class Network(pl.LightningModule):
     def training_step(self, batch, batch_idx):
         loss = self.scale * self.loss(batch)
         self.log("train_loss", loss, on_step=True, on_epoch=True)
+        if batch_idx % 2 == 0:
+            self.log("even_loss", loss)
         return loss
 
     def validation_step(self, batch, batch_idx):
