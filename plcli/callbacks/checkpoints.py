@@ -14,7 +14,7 @@ from plcli.config.contracts import module_contract
 from plcli.errors import Terminated, UsageError, did_you_mean, listed
 from plcli.runs import metric_names, results
 from plcli.training import loops
-from plcli.training.object_state import ObjectState
+from plcli.training.object_state import Attributes, ObjectState
 from plcli.training.signals import signals
 from plcli.training.state import LoopState, RankState, RunRecord
 
@@ -73,22 +73,24 @@ class Checkpoints(Checkpoint):
         self.best_loss: float | None = None
         self.best_results: dict[str, Any] = {}
         self.objects: ObjectState | None = None
+        self.resumes = False
         self.resumed: LoopState | None = None
         self.resumed_modules: dict[str, Any] | None = None
-        self._metrics_before_validation: dict[str, Any] | None = None
+        self._before_validation: tuple[dict[str, Any], Attributes] | None = None
         self._saving: dict[str, Any] | None = None
         self._warned = False  # that nothing can be monitored
         self._last_save = time.monotonic()
         self._common_batches = 0.0
 
-    def keep(self, record: RunRecord, objects: ObjectState) -> None:
+    def keep(self, record: RunRecord, objects: ObjectState, *, resumes: bool) -> None:
         """Save checkpoints from now on.
 
         Args:
             record: where they are saved, and the data fingerprints that they contain.
             objects: the state of the user's objects, which they contain, too.
+            resumes: whether the run resumes from a checkpoint of its own.
         """
-        self.record, self.objects = record, objects
+        self.record, self.objects, self.resumes = record, objects, resumes
 
     def is_in_use(self, trainer: Any) -> bool:
         """Whether this is the training itself; a search for a learning rate has no callbacks."""
@@ -168,16 +170,19 @@ class Checkpoints(Checkpoint):
         """Read the state that Lightning does not save."""
         saved = checkpoint.get("plcli", {})
         self.resumed = LoopState.of(saved.get("loop"))
+        if self.objects is None or not self.resumes:
+            return  # the state of another run is not that of this one's objects
         self.resumed_modules = saved.get("modules")
-        if self.objects is not None:
-            self.objects.set_attributes(saved.get("attributes", {}))
+        ranks = self.resumed.ranks if self.resumed else []
+        if len(ranks) == trainer.world_size:
+            self.objects.set_attributes(ranks[trainer.global_rank].get("attributes", {}))
 
     # the best epoch
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Record the state to save if a signal arrives during the validation."""
         if self._fitting(trainer):
-            self._metrics_before_validation = loops.metrics_of(pl_module)
+            self._before_validation = self._changing_state(pl_module)
             self._common_batches = _least(trainer, sum(trainer.num_val_batches))
 
     def on_validation_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
@@ -187,6 +192,11 @@ class Checkpoints(Checkpoint):
         self._common_batches -= 1  # a rank with one batch more must not wait for the others
         if _agreed(trainer).signal:
             raise loops.LeaveValidation
+
+    def _changing_state(self, pl_module: Any) -> tuple[dict[str, Any], Attributes]:
+        """Return the states of the metrics and the attributes that have changed."""
+        attributes = {} if self.objects is None else self.objects.attributes()
+        return loops.metrics_of(pl_module), attributes
 
     def _fitting(self, trainer: Any) -> bool:
         return trainer.state.fn == "fit" and not trainer.sanity_checking and self.folder is not None
@@ -266,8 +276,8 @@ class Checkpoints(Checkpoint):
     # last.ckpt: called by the loops of plcli.training.loops
 
     def before_validation(self) -> None:
-        """Discard the metrics recorded before an earlier validation."""
-        self._metrics_before_validation = None
+        """Discard the state recorded before an earlier validation."""
+        self._before_validation = None
 
     def batch_is_done(self, trainer: Any) -> None:
         """Save if a checkpoint is due, and end the fit if a signal was received."""
@@ -313,17 +323,16 @@ class Checkpoints(Checkpoint):
         """Write last.ckpt; the one before it is kept as previous.ckpt."""
         assert self.record is not None
         loop = trainer.fit_loop
-        metrics = self._metrics_before_validation if within_validation else None
+        before = self._before_validation if within_validation else None
+        metrics, attributes = before or self._changing_state(trainer.lightning_module)
         own: RankState = {
-            "metrics": loops.metrics_of(trainer.lightning_module) if metrics is None else metrics,
+            "metrics": metrics,
             "sums": loop.epoch_loop.sums() if loop.within_an_epoch else {},
+            "attributes": attributes,
         }
         if self.objects is not None:
             modes = loop.epoch_loop.val_loop.modes if within_validation else None
-            saved = {
-                "attributes": self.objects.attributes(),
-                "modules": self.objects.modules(modes),
-            }
+            saved = {"modules": self.objects.modules(modes)}
         else:
             saved = {}
         self._saving = saved | {

@@ -58,18 +58,21 @@ class Rehearsal(Callback):
         if folder is None:
             return
         trial = folder / f"{atomic_files.PREFIX}trial.ckpt"
-        try:
-            trainer.save_checkpoint(trial)
-            if trainer.is_global_zero:
+        trainer.save_checkpoint(trial)
+        problem = None
+        if trainer.is_global_zero:
+            try:
                 load(trial, in_memory=False)
-        except ModelError as error:
+            except ModelError as error:
+                problem = str(error)
+            finally:
+                trial.unlink(missing_ok=True)
+        problem = trainer.strategy.broadcast(problem)  # all processes end, or none
+        if problem is not None:
             raise ModelError(
                 "a checkpoint of this training could not be loaded again, so that the training "
-                f"would be lost: {error}"
-            ) from error
-        finally:
-            if trainer.is_global_zero:
-                trial.unlink(missing_ok=True)
+                f"would be lost: {problem}"
+            )
 
     def _try_batches(self, trainer: Any, pl_module: Any) -> None:
         data = data_contract(trainer.datamodule, pl_module)
@@ -108,10 +111,11 @@ def _check_directions(trainer: Any) -> None:
     """
     for each in trainer.lr_scheduler_configs:
         wanted = metric_names.direction(each.monitor or "") if each.reduce_on_plateau else None
-        if wanted is not None and each.scheduler.mode != wanted:
+        mode = getattr(each.scheduler, "mode", None)  # a scheduler of the user may have none
+        if wanted is not None and mode in ("min", "max") and mode != wanted:
             larger = "larger" if wanted == "max" else "smaller"
             raise UsageError(
-                f"{type(each.scheduler).__name__}: has mode '{each.scheduler.mode}', but {larger} "
+                f"{type(each.scheduler).__name__}: has mode '{mode}', but {larger} "
                 f"values of '{each.monitor}' are better. Create it with mode='{wanted}'."
             )
 

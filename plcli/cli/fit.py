@@ -110,7 +110,7 @@ class Fit:
         if self.trainer.is_global_zero:
             record = self._opened(run, record)
         objects = ObjectState(self.trainer, self.model, self.datamodule)
-        self.checkpoints.keep(record, objects)
+        self.checkpoints.keep(record, objects, resumes=self.plan.checkpoint is not None)
 
     def _opened(self, run: Run, record: RunRecord) -> RunRecord:
         """Check an existing run, and write config.yaml and environment.json before training."""

@@ -40,9 +40,12 @@ def of_arguments(arguments: Arguments) -> list[Fragment]:
         fragment for path in arguments.configs for fragment in files.read(path, arguments.command)
     ]
     fragments += _of_files_in_overrides(arguments)
-    on = interpolation.is_on(fragments, arguments.options.get(PARSER_MODE))
+    typed = arguments.options.get(PARSER_MODE)
+    on = interpolation.is_on(fragments, typed)
     _take_method_arguments(fragments, arguments)
-    fragments, arguments.overrides = interpolation.resolve(fragments, arguments.overrides, on=on)
+    fragments, arguments.overrides = interpolation.resolve(
+        fragments, arguments.overrides, on=on, trusted=typed is not None
+    )
     entered_fragments = [entered(fragment.source, fragment.values) for fragment in fragments]
     arguments.overrides = [
         (name := key.removesuffix(".class_path"), _override(name, value))
@@ -74,14 +77,15 @@ def _with_class_path(section: str, value: Any) -> Any:
         "optimizer": short_names.optimizer_class_path,
         "lr_scheduler": short_names.scheduler_class_path,
     }.get(section)
-    if complete is not None and isinstance(value, str):
+    if complete is None:
+        return _with_class_paths_inside(value)
+    if isinstance(value, str):
         return {"class_path": complete(value)}
-    value = _with_class_paths_inside(value)
-    if complete is not None and isinstance(value, dict):
-        name = value.get("class_path")
-        if isinstance(name, str):
-            return {**value, "class_path": complete(name)}
-    return value
+    if not isinstance(value, dict):
+        return value
+    inside = {key: _with_class_paths_inside(inner) for key, inner in value.items()}
+    name = value.get("class_path")
+    return {**inside, "class_path": complete(name)} if isinstance(name, str) else inside
 
 
 def _with_class_paths_inside(value: Any) -> Any:

@@ -67,6 +67,8 @@ def _with_folder(entry: Any, folder: str) -> Any:
         return entry
     argument = _folder_argument(entry["class_path"])
     arguments = entry.get("init_args") or {}
+    if not isinstance(arguments, Mapping):
+        return entry  # refused when the config is parsed
     inside = {**arguments, **(entry.get("dict_kwargs") or {})}
     if argument is None or inside.get(argument) is not None:
         return entry

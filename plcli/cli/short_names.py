@@ -67,24 +67,24 @@ def other_class_path(name: str) -> str:
 
 
 def optimizer_class_path(name: str) -> str:
-    """Return the dotted path of a torch optimizer; other names are returned unchanged.
+    """Return the dotted path of an optimizer of torch, or of an allowed package.
 
-    Only torch is searched, as other installed packages have optimizers with the same names.
+    Other packages are not searched, as they have optimizers with the same names.
     """
     import torch
 
     known = "." not in name and inspect.isclass(getattr(torch.optim, name, None))
-    return f"torch.optim.{name}" if known else name
+    return f"torch.optim.{name}" if known else other_class_path(name)
 
 
 def scheduler_class_path(name: str) -> str:
-    """Return the dotted path of a learning rate schedule; other names are returned unchanged."""
+    """Return the dotted path of a learning rate schedule of torch, or of an allowed package."""
     import torch
 
     if name.rpartition(".")[2] == "ReduceLROnPlateau":
         return PLATEAU
     known = "." not in name and inspect.isclass(getattr(torch.optim.lr_scheduler, name, None))
-    return f"torch.optim.lr_scheduler.{name}" if known else name
+    return f"torch.optim.lr_scheduler.{name}" if known else other_class_path(name)
 
 
 def _one(name: str, paths: list[str]) -> str:

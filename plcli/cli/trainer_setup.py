@@ -104,7 +104,7 @@ def _correct_mode(plan: Plan, entry: Namespace) -> None:
     wanted = metric_names.direction(monitor)
     if wanted is None or mode not in ("min", "max") or mode == wanted:
         return
-    if _gave_mode(plan, monitor):
+    if _gave_mode(plan, cls.__name__, monitor):
         raise UsageError(
             f"trainer.callbacks: {cls.__name__} monitors '{monitor}' with mode {mode}, but "
             f"{_better(wanted)} values are better. Use mode: {wanted}."
@@ -124,20 +124,20 @@ def _better(mode: str) -> str:
     return "larger" if mode == "max" else "smaller"
 
 
-def _gave_mode(plan: Plan, monitor: str) -> bool:
-    """Whether the user gave the mode of a callback that monitors a metric."""
-    if any(
-        key.startswith("trainer.callbacks") and key.endswith(".mode")
-        for key, _ in plan.arguments.overrides
-    ):
+def _gave_mode(plan: Plan, name: str, monitor: str) -> bool:
+    """Whether the user gave the mode of a callback, by its class and the metric it monitors."""
+    keys = (key for key, _ in plan.arguments.overrides)
+    if any(key.startswith("trainer.callbacks") and key.endswith(".mode") for key in keys):
         return True
     for fragment in plan.fragments:
         section = fragment.values.get("trainer") or {}
         for key in ("callbacks", "callbacks+"):
             for entry in _listed(section.get(key)):
                 arguments = entry.get("init_args") if isinstance(entry, Mapping) else None
-                if isinstance(arguments, Mapping) and arguments.get("monitor") == monitor:
-                    return "mode" in arguments
+                if not isinstance(arguments, Mapping) or arguments.get("monitor") != monitor:
+                    continue
+                if str(entry["class_path"]).endswith(name) and "mode" in arguments:
+                    return True
     return False
 
 
@@ -199,7 +199,7 @@ class Chosen:
                     "%s: left out, as the output is not a terminal", type(callback).__name__
                 )
                 continue
-            if isinstance(callback, (BatchSizeFinder, LearningRateFinder)) and self.resumes:
+            if type(callback) in (BatchSizeFinder, LearningRateFinder) and self.resumes:
                 name = type(callback).__name__
                 logger.info("%s: left out, as the run resumes with what it has found", name)
                 continue
@@ -256,7 +256,7 @@ def finish(trainer: Trainer, checkpoint_io: Any) -> None:
     """Let the trainer write checkpoints as plcli does, and log what this replaces."""
     strategy: Any = trainer.strategy
     before = strategy.checkpoint_io
-    if type(before) is not TorchCheckpointIO and type(before).__module__ != __name__:
+    if type(before) is not TorchCheckpointIO:
         name = type(before).__name__
         logger.info("%s: is not used; plcli writes checkpoints itself, whole or not at all", name)
     strategy.checkpoint_io = checkpoint_io

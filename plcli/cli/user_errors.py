@@ -58,10 +58,10 @@ def report(error: BaseException) -> Report | None:
     for each in chain:
         if isinstance(each, PlcliError):
             return Report(f"plcli: {each}", each.exit_code)
-    for kind in (_of_lightning, _of_a_worker, _missing_package, _of_the_user):
-        told = next(filter(None, map(kind, chain)), None)
-        if told is not None:
-            return told
+    for each in chain:
+        for kind in (_of_lightning, _of_a_worker, _missing_package, _of_the_user):
+            if (told := kind(each)) is not None:
+                return told
     return _of_a_library(error)
 
 

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import sys
 import typing
 from dataclasses import is_dataclass
 
@@ -43,6 +44,12 @@ def import_class(class_path: str, key: str) -> type:
         )
         raise UsageError(
             f"{key}: '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, names)}"
+        )
+    root = (getattr(value, "__module__", None) or "").split(".")[0]
+    if root in sys.stdlib_module_names and root != class_path.split(".")[0]:
+        raise UsageError(
+            f"{key}: '{class_path}' is {value.__module__}.{class_name} of Python itself, which may "
+            "not be named in a config."
         )
     bases = value.__mro__ if inspect.isclass(value) else ()
     if any(base.__module__.split(".")[0] in OTHER_PACKAGES for base in bases):

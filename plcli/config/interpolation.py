@@ -10,6 +10,7 @@ https://omegaconf.readthedocs.io/
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,11 @@ from plcli.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
+MOST_CHARACTERS = 1_000_000  # of all resolved references
+USUAL = 100  # characters, for a reference whose length is not known
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+ENVIRONMENT = re.compile(r"oc\.env:\s*(\w+)")
+SECRET_WORDS = {"key", "token", "secret", "password", "passwd", "credentials", "auth"}
 MODES = ("omegaconf", "omegaconf+", "yaml")
 
 
@@ -46,7 +52,7 @@ def is_on(fragments: list[Fragment], typed: str | None) -> bool:
 
 
 def resolve(
-    fragments: list[Fragment], overrides: list[tuple[str, str]], *, on: bool
+    fragments: list[Fragment], overrides: list[tuple[str, str]], *, on: bool, trusted: bool
 ) -> tuple[list[Fragment], list[tuple[str, str]]]:
     """Return fragments and overrides with every `${...}` replaced by its value.
 
@@ -54,6 +60,7 @@ def resolve(
         fragments: the config files, lowest precedence first.
         overrides: (dotted key, value) pairs of the command line, which take precedence.
         on: whether interpolation is on; otherwise nothing is replaced.
+        trusted: whether configs may read secrets of the environment.
 
     Raises:
         UsageError: if a reference cannot be resolved.
@@ -61,6 +68,8 @@ def resolve(
     if not on:
         _warn(fragments, overrides)
         return fragments, overrides
+    for fragment in [] if trusted else fragments:
+        _check_environment(fragment.values, fragment.source)
     whole = merge(
         [fragment.values for fragment in fragments]
         + [_nested(key, yaml_core.parse_value(value)) for key, value in overrides]
@@ -95,9 +104,11 @@ def _names(key: str) -> list[str]:
 
 def _typed(key: str, value: str, whole: Mapping[str, Any]) -> str:
     """Return the value of an override with its references replaced."""
-    found: Any = _replaced(_nested(key, value), whole, f"--{key}")
-    while isinstance(found, Mapping):
-        found = next(iter(found.values()))
+    nested = _nested(key, value)
+    found: Any = _replaced(nested, whole, f"--{key}")
+    while isinstance(nested, Mapping):  # as deep as the key
+        name = next(iter(nested))
+        nested, found = nested[name], found[name]
     return found if isinstance(found, str) else json.dumps(found)
 
 
@@ -109,7 +120,8 @@ def _replaced(values: dict[str, Any], whole: Mapping[str, Any], source: str) -> 
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    context = merge([whole, part])
+    context = _overlaid(whole, part)
+    _check_length(context, source)
     try:
         config = OmegaConf.create({**context, **dict.fromkeys(BLOCKS, context)})
         found = OmegaConf.to_container(config, resolve=True)
@@ -119,7 +131,63 @@ def _replaced(values: dict[str, Any], whole: Mapping[str, Any], source: str) -> 
             f"{source}: {error.full_key or '${...}'}: cannot be resolved ({reason}). Correct the "
             f"reference, or set {PARSER_MODE}: yaml to keep it as text."
         ) from None
-    return merge([values, _picked(part, found)])
+    replaced: dict[str, Any] = _overlaid(values, _picked(part, found))
+    return replaced
+
+
+def _overlaid(values: Any, part: Any) -> Any:
+    """Return values with those of a part in their places; no class drops its arguments here."""
+    if isinstance(values, Mapping) and isinstance(part, Mapping):
+        inner = {key: _overlaid(values.get(key), value) for key, value in part.items()}
+        return {**values, **inner}
+    return part
+
+
+def _check_length(context: Mapping[str, Any], source: str) -> None:
+    """Refuse references that multiply: ten texts of ten references each would fill the memory.
+
+    Raises:
+        UsageError: if all references together are longer than MOST_CHARACTERS.
+    """
+    texts = dict(_leaves(context, ""))
+    lengths: dict[str, int] = {}
+
+    def length(key: str, seen: tuple[str, ...]) -> int:
+        if key in seen or key not in texts:
+            return USUAL  # a circle, which OmegaConf refuses; or a mapping, or an unknown form
+        if key not in lengths:
+            names = REFERENCE.findall(texts[key])
+            inside = sum(length(name, (*seen, key)) for name in names)
+            lengths[key] = min(len(texts[key]) + inside, MOST_CHARACTERS + 1)
+        return lengths[key]
+
+    if sum(length(key, ()) for key in texts) > MOST_CHARACTERS:
+        raise UsageError(f"{source}: its references are too long together. Write values instead.")
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, (Mapping, list)):
+        pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for name, inner in pairs:
+            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+
+
+def _check_environment(value: Any, source: str) -> None:
+    """Refuse secrets of the environment in a config, which a stranger may have written.
+
+    Raises:
+        UsageError: for the first one.
+    """
+    for text in _texts(value):
+        for name in ENVIRONMENT.findall(text):
+            words = set(re.split(r"[^a-z]+", name.lower()))
+            if words & SECRET_WORDS:
+                raise UsageError(
+                    f"{source}: ${{oc.env:{name}}} may be a secret. If you trust this config, add "
+                    f"--{PARSER_MODE} omegaconf to the command."
+                )
 
 
 def _with_references(value: Any) -> Any:

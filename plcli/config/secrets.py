@@ -14,7 +14,9 @@ from plcli.config.yaml_core import parse_value
 HIDDEN = "***"  # replaces a secret where a config is saved
 SECRET = re.compile(
     r"(^|_)(token|password|passwd|passphrase|secret|api_?key|credentials?|"
-    r"(access|account|auth|encryption|private|secret|service|signing|ssh|subscription)_key)$"
+    r"(access|account|auth|aws|azure|client|comet|encryption|gcp|hf|huggingface|license|master|"
+    r"neptune|openai|anthropic|private|secret|service|session|shared|signing|ssh|storage|"
+    r"subscription|wandb)_key)$"
 )
 TOKEN = re.compile(  # of Hugging Face, GitHub, OpenAI, AWS, Slack; a JSON Web Token
     r"(hf_|gh[pousr]_|sk-|xox[abprs]-)[\w-]{16,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"

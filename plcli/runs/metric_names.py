@@ -16,6 +16,10 @@ LARGER = {
     *("jaccard", "r2", "pearson", "spearman", "psnr", "ssim", "bleu", "sacrebleu", "chrf", "rouge"),
     *("rouge1", "rouge2", "rougel", "rougelsum", "meteor", "mrr", "ndcg", "hits", "em"),
 }
+UNCLEAR = {  # words that turn the meaning of others around
+    *("neg", "negative", "inverse", "inv", "std", "var", "variance", "gap", "diff", "difference"),
+    *("delta", "change", "drop"),
+}
 STAGES = {
     "validation": ("val", "valid", "validation", "dev", "eval"),
     "test": ("test", "testing"),
@@ -32,11 +36,11 @@ def tokens(name: str) -> list[str]:
 def direction(name: str) -> Mode | None:
     """Return whether smaller or larger values of a metric are better; None if its name is unclear.
 
-    A name with words of both kinds, such as `accuracy_loss`, is unclear.
+    A name with words of both kinds, such as `accuracy_loss`, is unclear, as is `f1_std`.
     """
     words = set(tokens(without_loader(name)))
     smaller, larger = bool(words & SMALLER), bool(words & LARGER)
-    if smaller == larger:
+    if smaller == larger or words & UNCLEAR:
         return None
     return "min" if smaller else "max"
 
@@ -55,11 +59,6 @@ def without_stage(name: str, stage: str) -> str:
     """
     prefix, separator, rest = _first(name)
     return rest if separator and prefix.lower() in STAGES[stage] and rest else name
-
-
-def is_of(name: str, stage: str) -> bool:
-    """Return whether the name of a metric begins with a stage."""
-    return _first(name)[0].lower() in STAGES[stage]
 
 
 def loss_of(names: list[str], stage: str) -> str | None:

@@ -6,19 +6,27 @@ saved as tensors and plain values.
 """
 
 import copy
+import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelPruning
 from torch.nn.utils import prune
 
+from plcli.config import secrets
+from plcli.errors import ModelError
 from plcli.training.plain_values import plain
+
+logger = logging.getLogger(__name__)
 
 MOST_VALUES = 10_000  # of one attribute; larger ones are not saved
 LIBRARIES = ("plcli", "lightning", "torch", "torchmetrics", "transformers", "peft")
 HPARAMS = "_hparams"  # what save_hyperparameters() sets
+Attributes = dict[str, dict[str, Any]]  # by object and name
 
 
 class ObjectState:
@@ -35,27 +43,46 @@ class ObjectState:
 
     def __init__(self, trainer: Any, model: Any, datamodule: Any) -> None:
         self.trainer, self.model, self.datamodule = trainer, model, datamodule
-        self._first = {name: copy.deepcopy(_attributes(each)) for name, each in self._objects()}
+        self._first = {key: copy.deepcopy(_attributes(each)) for key, each in self._objects()}
+        self._large = {key: _large(each) for key, each in self._objects()}
+        self._logged: set[str] = set()
 
-    def attributes(self) -> dict[str, dict[str, Any]]:
-        """Return the attributes that have changed, by object and name."""
+    def attributes(self) -> Attributes:
+        """Return the attributes that have changed on this process, by object and name."""
         changed = {}
         for key, each in self._objects():
             first = self._first.get(key, {})
-            now = _attributes(each)
             new = {
-                name: value
-                for name, value in now.items()
+                name: {"value": value, "on_device": _on_device(value)}
+                for name, value in _attributes(each).items()
                 if name not in first or not _same(value, first[name])
             }
             if new:
                 changed[key] = new
+            self._log_large(key, each)
         return changed
 
-    def set_attributes(self, saved: Mapping[str, Mapping[str, Any]]) -> None:
-        """Set attributes to saved values."""
+    def _log_large(self, key: str, each: Any) -> None:
+        for name, size in _large(each).items():
+            if self._large.get(key, {}).get(name) != size and f"{key}.{name}" not in self._logged:
+                self._logged.add(f"{key}.{name}")
+                logger.info("not in checkpoints, as it is large: %s.%s", key, name)
+
+    def set_attributes(self, saved: Mapping[str, Any]) -> None:
+        """Set attributes to saved values; names that no attribute can have are ignored.
+
+        Raises:
+            ModelError: if they have another form.
+        """
+        device = self.trainer.strategy.root_device
         for key, each in self._objects():
-            for name, value in saved.get(key, {}).items():
+            values = saved.get(key, {})
+            _check(isinstance(values, Mapping))
+            for name, entry in values.items():
+                _check(isinstance(entry, Mapping) and {"value", "on_device"} <= entry.keys())
+                value = entry["value"]
+                if entry["on_device"]:
+                    value = move_data_to_device(value, device)
                 _set(each, name, value)
 
     def modules(self, modes: Mapping[str, bool] | None = None) -> dict[str, Any]:
@@ -70,8 +97,8 @@ class ObjectState:
             "frozen": [
                 name for name, each in self.model.named_parameters() if not each.requires_grad
             ],
-            "lottery": [number for number, first, now in self._lottery() if _shares(first, now)],
             "eval": [name for name, training in modes.items() if not training],
+            "lottery": [number for number, first, now in self._lottery() if _shares(first, now)],
             "masks": {
                 f"{name}.{buffer.removesuffix('_mask')}": {
                     "mask": mask.detach().clone(),
@@ -85,10 +112,19 @@ class ObjectState:
         }
 
     def set_modules(self, saved: Mapping[str, Any]) -> None:
-        """Set the state of the parameters and modules."""
+        """Set the state of the parameters and modules.
+
+        Raises:
+            ModelError: if it has another form, or is of another module.
+        """
+        _check(all(isinstance(saved.get(key), list) for key in ("frozen", "eval", "lottery")))
+        _check(isinstance(saved.get("masks"), Mapping))
         for name, state in saved["masks"].items():
             path, _, parameter = name.rpartition(".")
-            _mask(self.model.get_submodule(path), parameter, state)
+            try:
+                _mask(self.model.get_submodule(path), parameter, state)
+            except (AttributeError, KeyError, TypeError, RuntimeError):
+                _check(False)
         for number, first, now in self._lottery():
             if number in saved["lottery"]:
                 first.data = now.data
@@ -123,8 +159,19 @@ class ObjectState:
                 yield f"model.{name}", each
         if self.datamodule is not None and _is_users(self.datamodule):
             yield "data", self.datamodule
-        for number, each in enumerate(filter(_is_users, self.trainer.callbacks)):
-            yield f"callbacks.{number}.{type(each).__qualname__}", each
+        count: Counter[str] = Counter()
+        for each in filter(_is_users, self.trainer.callbacks):
+            name = type(each).__qualname__
+            yield f"callbacks.{name}.{count[name]}", each
+            count[name] += 1
+
+
+def _check(is_right: bool) -> None:
+    if not is_right:
+        raise ModelError(
+            "the checkpoint: the state of callbacks and modules in it does not fit them. Use "
+            "another checkpoint, or start a new run."
+        )
 
 
 def _shares(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -136,23 +183,40 @@ def _is_users(each: Any) -> bool:
 
 
 def _attributes(each: Any) -> dict[str, Any]:
-    """Return the plain attributes of an object that its class has defined."""
+    """Return the plain attributes of an object that its class has defined, without secrets.
+
+    A hyperparameter has the name `_hparams.NAME`.
+    """
     found = {}
-    for name, value in vars(each).items():
-        if name != HPARAMS and name in _names_of_base(each):
-            continue
+    for name, value in _candidates(each):
         kept, left = plain({name: value})
-        if (not left or name == HPARAMS) and name in kept and _size(kept[name]) <= MOST_VALUES:
-            found[name] = kept[name]
+        is_device = isinstance(value, torch.device)  # of this process, which another may not have
+        if not (left or is_device or secrets.is_secret(name)) and _size(kept[name]) <= MOST_VALUES:
+            found[name] = _detached(kept[name])
     return found
+
+
+def _candidates(each: Any) -> Iterator[tuple[str, Any]]:
+    own = _names_of_base(each)
+    for name, value in vars(each).items():
+        if name not in own:
+            yield name, value
+    for name, value in (vars(each).get(HPARAMS) or {}).items():
+        yield f"{HPARAMS}.{name}", value
+
+
+def _large(each: Any) -> dict[str, int]:
+    """Return the number of values of attributes that are too large, by name."""
+    sizes = {name: _size(value) for name, value in _candidates(each)}
+    return {name: size for name, size in sizes.items() if size > MOST_VALUES}
 
 
 def _names_of_base(each: Any) -> set[str]:
     """Return the attributes that the bases of an object from torch or Lightning use themselves."""
     for base in (LightningModule, LightningDataModule, torch.nn.Module):
         if isinstance(each, base):
-            return {*vars(base()), "trainer"}
-    return set()
+            return {*vars(base()), "trainer", HPARAMS}
+    return {HPARAMS}
 
 
 def _size(value: Any) -> int:
@@ -163,6 +227,23 @@ def _size(value: Any) -> int:
     if isinstance(value, (list, tuple, set)):
         return sum(map(_size, value))
     return 1
+
+
+def _detached(value: Any) -> Any:
+    """Return plain values whose tensors belong to no graph."""
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, Mapping):
+        return {key: _detached(inner) for key, inner in value.items()}
+    return type(value)(map(_detached, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _on_device(value: Any) -> bool:
+    """Whether plain values have a tensor that is not on the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.device.type != "cpu"
+    inside = value.values() if isinstance(value, Mapping) else value
+    return isinstance(value, (Mapping, list, tuple)) and any(map(_on_device, inside))
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -179,16 +260,27 @@ def _same(one: Any, other: Any) -> bool:
 
 def _set(each: Any, name: str, value: Any) -> None:
     """Set an attribute; a list or mapping is changed in place, as others may refer to it."""
-    now = getattr(each, name, None)
-    if isinstance(now, dict) and isinstance(value, Mapping):
+    hyperparameters, _, key = name.partition(f"{HPARAMS}.")
+    if key and not hyperparameters:
+        if isinstance(known := vars(each).get(HPARAMS), dict):
+            known[key] = value
+        return
+    if name not in _attributes(each) and not _is_free(each, name):
+        return
+    now = vars(each).get(name)
+    if isinstance(now, dict) and isinstance(value, dict):
+        now.clear()
         now.update(value)
-        if name != HPARAMS:  # which also has values that are not plain
-            for key in now.keys() - value.keys():
-                del now[key]
     elif isinstance(now, list) and isinstance(value, list):
         now[:] = value
     else:
         setattr(each, name, value)
+
+
+def _is_free(each: Any, name: str) -> bool:
+    """Whether an object has no such attribute yet, nor has its class."""
+    usable = name.isidentifier() and not name.startswith("__") and name not in _names_of_base(each)
+    return usable and not hasattr(each, name)
 
 
 def _mask(module: Any, name: str, state: Mapping[str, torch.Tensor]) -> None:

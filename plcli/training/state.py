@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
+from typing_extensions import NotRequired
+
 from plcli.training.csv_logger import MetricsCsv
 
 
@@ -14,10 +16,13 @@ class RankState(TypedDict):
     Attributes:
         metrics: the states of running metrics, by module name.
         sums: the sums so far of the means of the current epoch, by key.
+        attributes: the attributes of the user's objects that have changed; absent in checkpoints of
+            version 0.5.
     """
 
     metrics: dict[str, Any]
     sums: dict[str, Any]
+    attributes: NotRequired[dict[str, Any]]
 
 
 @dataclass(frozen=True)

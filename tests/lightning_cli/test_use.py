@@ -472,6 +472,45 @@ def test_a_reference_follows_an_override(plcli: Command) -> None:
     assert resolved["model"]["init_args"]["num_classes"] == 3
 
 
+def test_a_secret_of_the_environment_needs_the_option(
+    plcli: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", "x")
+    data = {"class_path": "lab.data.Points", "init_args": {"root": "${oc.env:MY_TOKEN}"}}
+    config = own_config(data=data)
+    Path(config).write_text(Path(config).read_text() + "parser_mode: omegaconf\n")
+    assert "may be a secret" in message(plcli("fit", "-c", config, *ALLOWED))
+    fit(plcli, "--parser_mode", "omegaconf", config=config)
+
+
+def test_references_that_multiply_are_refused(plcli: Command) -> None:
+    names = [f"x{number}" for number in range(9)]
+    pairs = zip(names, names[1:], strict=False)
+    texts = [f"  {one}: '" + f"${{data.init_args.{other}}}" * 10 + "'" for one, other in pairs]
+    Path("many.yaml").write_text(
+        "parser_mode: omegaconf\ndata:\n" + "\n".join(texts) + f"\n  {names[-1]}: text\n"
+    )
+    result = plcli("fit", "-c", "many.yaml")
+    assert "its references are too long together" in message(result)
+
+
+def test_a_class_path_by_reference_keeps_its_arguments(
+    plcli: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHICH", "lab.modules.Classifier")
+    model = {"class_path": "${oc.env:WHICH}", "init_args": {"lr": 0.5}}
+    fit(plcli, "--parser_mode", "omegaconf", config=own_config(model=model))
+    resolved = yaml.safe_load(Path("run/config.yaml").read_text())
+    assert resolved["model"]["init_args"]["lr"] == 0.5
+
+
+def test_a_class_of_python_is_refused_through_an_allowed_package(plcli: Command) -> None:
+    Path("reexport.py").write_text("from subprocess import Popen\n")
+    config = own_config(trainer={"callbacks": [{"class_path": "reexport.Popen"}]})
+    result = plcli("fit", "-c", config, *ALLOWED, "--allow-import", "reexport")
+    assert "is subprocess.Popen of Python itself" in message(result)
+
+
 def test_a_reference_to_nothing_is_told(plcli: Command) -> None:
     Path("nothing.yaml").write_text("parser_mode: omegaconf\nmodel: {lr: '${no.where}'}\n")
     result = plcli("fit", "-c", "nothing.yaml")
