@@ -110,7 +110,7 @@ def fit(tmp_path: Path) -> Callable[..., Ended]:
     """Fit a case into a folder, in a fork of this process."""
     folder = Path(shutil.copytree(PROJECTS, tmp_path / "project"))
 
-    def run(case: Case, name: str, killed_before: int | None = None) -> Ended:
+    def run(case: Case, name: str, killed_before: int | None = None, **environment: str) -> Ended:
         config = write_config(
             folder / "noisy.yaml",
             model={"class_path": f"lab.noisy.{case.model}"},
@@ -126,7 +126,7 @@ def fit(tmp_path: Path) -> Callable[..., Ended]:
         )
         killed = {} if killed_before is None else {"KILL_BEFORE": str(killed_before)}
         words = ("fit", "-c", config, "--run", tmp_path / name, "--allow-import", "lab")
-        return fork(*words, folder=folder, environment=killed)
+        return fork(*words, folder=folder, environment=killed | environment)
 
     return run
 
@@ -145,3 +145,13 @@ def test_a_killed_project_ends_as_if_it_had_not_been_killed(
         resumed = fit(CASES[name], run)
         assert resumed.code == 0, resumed.said
         assert result_of(tmp_path / run)[:compared] == expected[:compared]
+
+
+def test_what_a_stopped_validation_has_collected_is_collected_once(
+    fit: Callable[..., Ended], tmp_path: Path
+) -> None:
+    case = Case(model="Collecting")
+    fit(case, "whole")
+    assert fit(case, "stopped", STOP_IN_VALIDATION="16").code == 143
+    assert fit(case, "stopped").code == 0
+    assert result_of(tmp_path / "stopped") == result_of(tmp_path / "whole")

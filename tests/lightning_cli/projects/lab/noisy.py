@@ -132,8 +132,30 @@ class Scale(pl.Callback):
         pl_module.scale = 1 / (1 + self.count + trainer.current_epoch)
 
 
+class Collecting(Network):
+    """Keeps what validation steps return until the end of the validation."""
+
+    def __init__(self):
+        super().__init__()
+        self.outputs = []
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        self.outputs.append(self.loss(batch))
+
+    def on_validation_epoch_end(self):
+        self.log("val_largest", torch.stack(self.outputs).max())
+        self.log("val_number", float(len(self.outputs)))
+        self.outputs.clear()
+
+
 class Kill(pl.Callback):
-    """Kills the process before a batch, as kill -9 does."""
+    """Kills the process before a batch, as kill -9 does; or stops it in a validation."""
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        at = int(os.environ.get("STOP_IN_VALIDATION", "-1"))
+        if trainer.global_step == at and batch_idx == 1 and not trainer.sanity_checking:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.fit_loop.epoch_loop.total_batch_idx == int(os.environ.get("KILL_BEFORE", "-1")):
