@@ -61,7 +61,7 @@ def _with(hyperparameters: dict[str, Any]) -> Callable[..., Any]:
     its own values are kept; with LightningCLI they are missing.
     """
 
-    def instantiate(cls: type, *args: Any, **kwargs: Any) -> Any:
+    def instantiate(cls: type, /, *args: Any, **kwargs: Any) -> Any:  # a class may take a `cls`
         if _names_of_constructors(cls) <= hyperparameters.keys():
             with _given_hyperparameters_context(hyperparameters, INSTANTIATOR):
                 return cls(*args, **kwargs)

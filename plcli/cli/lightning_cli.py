@@ -118,7 +118,7 @@ class PlCLI(LightningCLI):
         except argparse.ArgumentError as error:
             raise UsageError(parser_errors.explain(str(error))) from None
         seed = self.values.seed_everything
-        if not isinstance(seed, bool) and not 0 <= int(seed) < 2**32:
+        if type(seed) is int and not 0 <= seed < 2**32:  # null and true are Lightning's 0
             raise UsageError(f"seed_everything: got {seed}, expected 0 to {2**32 - 1}.")
 
     @property

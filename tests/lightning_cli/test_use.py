@@ -269,6 +269,22 @@ def test_a_callback_may_use_all_loggers(plcli: Command) -> None:
     fit(plcli, config=own_config(trainer={"callbacks": [callback], "logger": True}))
 
 
+def test_an_argument_may_have_any_name(plcli: Command) -> None:
+    Path("named.py").write_text(
+        "from lab.modules import Classifier\n\n\nclass Named(Classifier):\n"
+        "    def __init__(self, cls: str = 'a', section: int = 1, values: int = 2):\n"
+        "        super().__init__()\n"
+    )
+    fit(plcli, "--allow-import", "named", "--model", "named.Named", "--model.cls", "b")
+
+
+@pytest.mark.parametrize("seed", ["null", "true", "false", "7"])
+def test_every_kind_of_seed_is_taken(plcli: Command, seed: str) -> None:
+    text = Path("plain.yaml").read_text().replace("seed_everything: 7", f"seed_everything: {seed}")
+    Path("seeded.yaml").write_text(text)
+    fit(plcli, config="seeded.yaml")
+
+
 def test_an_object_as_default_is_not_in_the_saved_config(plcli: Command) -> None:
     fit(plcli, config=own_config(data={"class_path": "lab.data.Transformed"}))
     assert plcli("test", "--run", "run", *ALLOWED).code == 0
