@@ -11,6 +11,7 @@ import pyarrow.ipc
 from plcli.errors import DataError
 
 IGNORED_LABEL = "-100"  # torch's losses ignore this label id, so such a row would train nothing
+FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 _FRACTION = re.compile(r"[-+]?\d*\.\d+")
 
 
@@ -21,6 +22,7 @@ class Kind(Enum):
     NAME = "name"
     NAMES = "names"
     NUMBER = "number"
+    FLAG = "flag"  # 0 or 1, true or false
     WORDS = "words"  # a list of texts; as text: a JSON list, or words separated by spaces
     TAGS = "tags"  # words that never begin with a bracket, so that a broken JSON list is refused
     TEXTS = "texts"  # a list of texts; as text: a JSON list
@@ -32,6 +34,7 @@ ARROW_TYPES = {
     Kind.NAME: pa.string(),
     Kind.NAMES: pa.list_(pa.string()),
     Kind.NUMBER: pa.float64(),
+    Kind.FLAG: pa.bool_(),
     Kind.WORDS: pa.list_(pa.string()),
     Kind.TAGS: pa.list_(pa.string()),
     Kind.TEXTS: pa.list_(pa.string()),
@@ -57,6 +60,8 @@ def read_cell(value: Any, kind: Kind, where: str, column: str) -> Any:
         return _name(value, where, column)
     if kind is Kind.NUMBER:
         return _number(value, where, column)
+    if kind is Kind.FLAG:
+        return _flag(value, where, column)
     if kind in (Kind.WORDS, Kind.TAGS):
         return _words(value, kind, where, column)
     if kind is Kind.TEXTS:
@@ -202,6 +207,16 @@ def _number(value: Any, where: str, column: str) -> float:
             "Correct it, or remove the row."
         )
     return number
+
+
+def _flag(value: Any, where: str, column: str) -> bool:
+    flag = FLAGS.get(str(value).strip().lower())
+    if flag is None:
+        raise DataError(
+            f"{where}: column '{column}' contains {value!r:.60}, which is neither 0 nor 1. Write "
+            "0 or 1, or name one column of label names with data.label."
+        )
+    return flag
 
 
 class LabelTypes:

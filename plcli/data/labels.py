@@ -70,6 +70,59 @@ def ids(
     return places
 
 
+def indicator_width(cells: Any) -> int | None:
+    """Return the number of labels of an Arrow array of lists of 0 and 1, such as [0, 0, 1].
+
+    None if the lists are names: if they differ in length, or have other cells than 0 and 1. Lists
+    of names never name a label twice.
+    """
+    lengths = set(cells.value_lengths().unique().to_pylist())
+    if len(lengths) != 1 or (width := lengths.pop()) < 2:
+        return None
+    values = set(cells.flatten().unique().to_pylist())
+    return width if values <= {"0", "1"} and _repeats(cells) else None
+
+
+def _repeats(cells: Any) -> bool:
+    """Whether a list of an Arrow array has an item twice."""
+    return any(len(set(row)) < len(row) for row in cells.to_pylist())
+
+
+def named(cells: Any, names: Sequence[str] | None, *, source: str, column: str) -> Any:
+    """Return an Arrow array of lists of names, with names in place of indicators.
+
+    Args:
+        cells: lists of names, or indicators such as [0, 0, 1].
+        names: the label names, if they are known.
+        source: the source of the rows, for messages.
+        column: the column, for messages.
+
+    Raises:
+        DataError: if the cells are indicators, and there is not one name for each.
+    """
+    width = indicator_width(cells)
+    if width is None:
+        return cells
+    if names is None or len(names) != width:
+        got = "no data.labels" if names is None else f"{len(names)} data.labels"
+        raise DataError(
+            f"{source}: column '{column}' contains indicators of {width} labels, such as "
+            f"{cells[0].as_py()}, but {got}. Give their names in this order: data.labels: [...]."
+        )
+    rows = [
+        [name for name, flag in zip(names, row, strict=True) if flag == "1"]
+        for row in cells.to_pylist()
+    ]
+    return pa.array(rows, pa.list_(pa.string()))
+
+
+def of_flags(columns: Sequence[str], flags: Sequence[Any]) -> Any:
+    """Return lists of names, an Arrow array, from one array of flags for each name."""
+    rows = zip(*(each.to_pylist() for each in flags), strict=True)
+    found = [[name for name, flag in zip(columns, row, strict=True) if flag] for row in rows]
+    return pa.array(found, pa.list_(pa.string()))
+
+
 def indicators(cells: Any, names: Sequence[str], *, source: str) -> npt.NDArray[np.float32]:
     """Return the multi-hot labels of an Arrow array of lists, float32 [rows, labels].
 

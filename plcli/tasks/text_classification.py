@@ -23,7 +23,7 @@ from plcli.data.rows import Rows
 from plcli.data.split_data import Batch, put_back
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
-from plcli.errors import UsageError
+from plcli.errors import UsageError, listed
 from plcli.metrics import classification, regression
 from plcli.models import losses
 from plcli.models.build import label_settings
@@ -203,7 +203,9 @@ class TextClassificationData(TextData):
     Args:
         text: the text column; two columns for pairs; or columns joined by a template, such as
             '{subject} [SEP] {message}'.
-        label: the column of labels: a name, a list of names (multi_label), a number (regression).
+        label: the column of labels: a name, a list of names or indicators such as [0, 0, 1]
+            (multi_label), a number (regression); or a list of columns of 0 and 1, one for each
+            label, which makes the problem multi_label.
         problem: the kind of labels.
         labels: the label names in order; by default those of the training split, sorted.
         stride: splits a long text into windows of max_length tokens that overlap by this number of
@@ -214,7 +216,7 @@ class TextClassificationData(TextData):
     task = "text-classification"
 
     text: str | list[str] = "text"
-    label: str = "label"
+    label: str | list[str] = "label"
     problem: Problem = field(default="single_label", metadata=FACT)
     labels: list[str] | None = field(default=None, metadata=FACT)
     stride: int | None = field(default=None, metadata=FACT)
@@ -223,6 +225,9 @@ class TextClassificationData(TextData):
     def __post_init__(self) -> None:
         """Check the columns and the windows."""
         labels.check(self.labels)
+        self.flags = None if isinstance(self.label, str) else list(self.label)
+        if self.flags is not None:
+            self._check_flags(self.flags)
         self.template = self.text if isinstance(self.text, str) and "{" in self.text else None
         if self.template is not None:
             self.inputs = templates.parse(self.template, key="data.text")
@@ -245,6 +250,19 @@ class TextClassificationData(TextData):
         if self.max_windows < 1:
             raise UsageError(f"data.max_windows: got {self.max_windows}, expected 1 or more.")
         super().__post_init__()
+
+    def _check_flags(self, flags: list[str]) -> None:
+        if self.problem == "regression" or len(set(flags)) < 2 or len(set(flags)) < len(flags):
+            raise UsageError(
+                f"data.label: got {flags}; several columns are labels of a multi_label problem. "
+                "Give two or more different columns of 0 and 1, or one column."
+            )
+        if self.labels not in (None, flags):
+            raise UsageError(
+                f"data.labels: got {listed(self.labels or [])}, but data.label names the labels: "
+                f"{listed(flags)}. Remove data.labels."
+            )
+        self.problem, self.labels = "multi_label", flags
 
     def encoder(self, split: str) -> Encoder:
         """Return an encoder that truncates the inputs or splits them into windows.
@@ -296,9 +314,12 @@ class TextClassificationData(TextData):
     def columns(self, split: str) -> dict[str, Kind]:
         """The label column, except for rows to predict."""
         kinds = {"single_label": Kind.NAME, "multi_label": Kind.NAMES, "regression": Kind.NUMBER}
-        return super().columns(split) | (
-            {} if split == "predict" else {self.label: kinds[self.problem]}
-        )
+        columns = super().columns(split)
+        if split == "predict":
+            return columns
+        if isinstance(self.label, str):
+            return columns | {self.label: kinds[self.problem]}
+        return columns | dict.fromkeys(self.label, Kind.FLAG)
 
     @cached_property
     def label_names(self) -> list[str]:
@@ -307,11 +328,20 @@ class TextClassificationData(TextData):
             return self.labels
         if self.problem == "regression":
             return []
-        source = self.rows("train").source
-        return labels.found(self.training_column(self.label), source=source, column=self.label)
+        rows, kept = self.rows("train"), self.subset("train")
+        cells = self._cells(rows)
+        cells = cells if kept is None else cells.take(kept)
+        return labels.found(cells, source=rows.source, column=str(self.label))
 
     def _cells(self, rows: Rows) -> Any:
-        return rows.table.column(self.label).combine_chunks()
+        """Return the labels of all rows: names, lists of names, or numbers."""
+        if not isinstance(self.label, str):
+            flags = [rows.table.column(name).combine_chunks() for name in self.label]
+            return labels.of_flags(self.label, flags)
+        cells = rows.table.column(self.label).combine_chunks()
+        if self.problem != "multi_label":
+            return cells
+        return labels.named(cells, self.labels, source=rows.source, column=self.label)
 
     def strata(self, rows: Rows) -> npt.NDArray[Any]:
         """Return the label of each row, or its rarest label, so that each one stays in training."""
