@@ -1,8 +1,10 @@
 """Reads any source of rows into a memory-mapped Arrow table of named, typed columns.
 
 A source is a path, a glob, a list of them, an fsspec URL (`s3://...`), `package:NAME/FILE` for a
-file in an installed package, or `hf:OWNER/NAME[/CONFIG][:SPLIT]` for a data set on the hub. The
-file extension gives the format: csv, tsv, jsonl, json, parquet, arrow or txt. Rows are streamed
+file in an installed package, or `hf:OWNER/NAME[/CONFIG][:SPLIT]` for a data set on the hub. A
+folder is one that `datasets` has saved, or has files such as train.csv or data/train-*.parquet. The
+file extension gives the format: csv, tsv, jsonl, json, parquet, arrow or txt, text also compressed
+(.gz, .bz2, .xz, .zst). Rows are streamed
 once into a cache file, which is keyed by the content of the source and memory-mapped from then on.
 """
 
@@ -23,7 +25,7 @@ from plcli.data.cells import ARROW_TYPES, Kind, LabelTypes, read_cell
 from plcli.data.sources import BATCH_ROWS
 from plcli.errors import DataError, did_you_mean, listed
 
-VERSION = 3  # of the layout of cache files, and of the checks of cells
+VERSION = 4  # of the layout of cache files, and of the checks of cells
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ def load(
     cache: Path | None = None,
     encoding: str | None = None,
     documents: sources.Documents = "lines",
+    quoting: sources.Quoting | None = None,
+    delimiter: str | None = None,
+    split: str = "train",
 ) -> Rows:
     """Read the named columns of a source.
 
@@ -73,17 +78,20 @@ def load(
         cache: the cache folder; None is `cache_folder()`.
         encoding: the encoding of text files; None is UTF-8.
         documents: what a row of a .txt file is.
+        quoting: whether quotes enclose the cells of csv and tsv files.
+        delimiter: what separates the cells of csv and tsv files; None goes by the extension.
+        split: the split that is needed, for folders with several.
 
     Raises:
         DataError: if a source, a column or a cell is not valid.
         MachineError: if the hub or a remote file system cannot be reached.
     """
     name = source if isinstance(source, str) else ", ".join(source)
-    parts = sources.parts(source, encoding=encoding, documents=documents)
+    reading = sources.Reading(encoding, documents, quoting, delimiter)
+    parts = sources.parts(source, reading, split=split)
     layout = json.dumps(
         [VERSION, [part.describe() for part in parts], {c: k.value for c, k in columns.items()}]
-        + ([encoding] if encoding else [])
-        + ([documents] if documents != "lines" else [])
+        + reading.key()
     )
     fingerprint = hashlib.sha256(layout.encode()).hexdigest()
     target = (cache or cache_folder()) / "rows" / f"{fingerprint[:32]}.arrow"
@@ -160,14 +168,15 @@ def _batches(
     types = LabelTypes()
     for where, row in rows:
         for column, kind in columns.items():
-            if column not in row:
+            value = _cell(row, column)
+            if value is _MISSING:
                 raise DataError(
                     f"{where}: has no column '{column}'.{did_you_mean(column, row)} "
                     f"It has {listed(row)}. Name one of these."
                 )
-            cell = read_cell(row[column], kind, where, column)
+            cell = read_cell(value, kind, where, column)
             if kind is Kind.NAME:
-                types.check(row[column], where, column)
+                types.check(value, where, column)
             cells[column].append(cell)
         places.append(where)
         if len(places) == BATCH_ROWS:
@@ -175,6 +184,21 @@ def _batches(
             cells, places = {column: [] for column in columns}, []
     if places:
         yield _batch(cells, places, schema)
+
+
+_MISSING = object()
+
+
+def _cell(row: Mapping[str, Any], column: str) -> Any:
+    """Return a cell; a column such as `translation.en` may be inside of another one."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for name in column.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return _MISSING
+        value = value[name]
+    return value
 
 
 def _batch(cells: Mapping[str, list[Any]], places: list[str], schema: pa.Schema) -> pa.RecordBatch:

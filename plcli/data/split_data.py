@@ -24,7 +24,7 @@ from plcli.data.cache import cache_folder
 from plcli.data.cells import Kind
 from plcli.data.rows import Rows
 from plcli.data.samplers import LengthOrderedBatches, ShuffledBatches
-from plcli.data.sources import Documents
+from plcli.data.sources import Documents, Quoting
 from plcli.errors import DataError, UsageError
 
 Source = str | list[str]
@@ -96,6 +96,8 @@ class SplitData(LightningDataModule):
             chooses.
         pieces: number of micro-batches of similar length per training batch; None chooses.
         encoding: the encoding of text files; None is UTF-8.
+        quoting: whether quotes enclose the cells of csv and tsv files.
+        delimiter: what separates the cells of csv and tsv files; None goes by the extension.
     """
 
     documents: Documents = "lines"  # the rows of a .txt file; rows to predict are always lines
@@ -116,6 +118,8 @@ class SplitData(LightningDataModule):
         bucket_batches: int | None = 1,
         pieces: int | None = 1,
         encoding: str | None = None,
+        quoting: Quoting | None = None,
+        delimiter: str | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -129,6 +133,7 @@ class SplitData(LightningDataModule):
             )
         self.sources, self.inputs, self.id = sources, inputs, id
         self.num_workers, self.encoding = num_workers, encoding
+        self.quoting, self.delimiter = quoting, delimiter
         self.bucket_batches, self.pieces = bucket_batches, pieces
         self.sizes: dict[str, Any] = {
             "batch_size": None if tokens_per_batch else batch_size,
@@ -210,6 +215,9 @@ class SplitData(LightningDataModule):
                 cache=self.cache(split),
                 encoding=self.encoding,
                 documents="lines" if split == "predict" else self.documents,
+                quoting=self.quoting,
+                delimiter=self.delimiter,
+                split=split,
             )
         return self._rows[split]
 

@@ -42,6 +42,7 @@ from plcli.data.cells import Kind
 from plcli.data.encoders.documents import Blocks
 from plcli.data.encoders.encoder import Encoder
 from plcli.data.encoders.text import TextEncoder
+from plcli.data.readers import Quoting
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch, Source, Split, SplitData
 from plcli.data.token_cache import Encoded, encode
@@ -85,6 +86,11 @@ class TextData(SplitData):
         seed: the seed of the validation split and of the order of training rows; by default
             seed_everything.
         encoding: the encoding of text files, such as cp1252; by default UTF-8.
+        quoting: whether quotes enclose the cells of csv and tsv files (csv), or are plain
+            characters (none); by default they do, and cells that look like several rows are
+            refused.
+        delimiter: what separates the cells of csv and tsv files, such as ';'; by default a comma
+            in .csv and a tab in .tsv files.
         empty_text: whether rows with empty or missing text are kept (and counted) or refused.
     """
 
@@ -111,6 +117,8 @@ class TextData(SplitData):
     num_workers: int = field(default=0, metadata=FREE)
     seed: int | None = None
     encoding: str | None = field(default=None, metadata=USE)
+    quoting: Quoting | None = field(default=None, metadata=USE)
+    delimiter: str | None = field(default=None, metadata=USE)
     empty_text: EmptyText = field(default="keep", metadata=USE)
 
     def __post_init__(self) -> None:
@@ -144,6 +152,8 @@ class TextData(SplitData):
             bucket_batches=self.bucket_batches or self.default_bucket_batches,
             pieces=self.pieces,
             encoding=self.encoding,
+            quoting=self.quoting,
+            delimiter=self.delimiter,
         )
         for name, value, least in (
             ("pieces", self.pieces, 1),

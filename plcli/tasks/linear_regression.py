@@ -13,6 +13,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, 
 
 from plcli.config.marks import FACT, OTHER_ROWS, TRAIN, USE, VALIDATION
 from plcli.data.cells import Kind
+from plcli.data.readers import Quoting
 from plcli.data.split_data import Batch, Source, Split, SplitData
 from plcli.errors import DataError, UsageError
 
@@ -174,6 +175,11 @@ class TableData(SplitData):
         seed: for the validation split and the order of the training rows; by default
             seed_everything.
         encoding: the encoding of text files, such as cp1252; by default UTF-8.
+        quoting: whether quotes enclose the cells of csv and tsv files (csv), or are plain
+            characters (none); by default they do, and cells that look like several rows are
+            refused.
+        delimiter: what separates the cells of csv and tsv files, such as ';'; by default a comma
+            in .csv and a tab in .tsv files.
     """
 
     task = "linear-regression"
@@ -189,6 +195,8 @@ class TableData(SplitData):
     validation_fraction: float = 0.1
     seed: int | None = None
     encoding: str | None = field(default=None, metadata=USE)
+    quoting: Quoting | None = field(default=None, metadata=USE)
+    delimiter: str | None = field(default=None, metadata=USE)
 
     def __post_init__(self) -> None:
         """Check that columns are given."""
@@ -209,6 +217,8 @@ class TableData(SplitData):
             num_workers=0,
             seed=self.seed,
             encoding=self.encoding,
+            quoting=self.quoting,
+            delimiter=self.delimiter,
         )
 
     def columns(self, split: str) -> dict[str, Kind]:
