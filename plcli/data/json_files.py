@@ -48,9 +48,9 @@ def values(file: IO[str], name: str) -> Iterator[Any]:
         raise DataError(f"{name}: {_limit(error)}") from None
     rows = found if isinstance(found, list) else _rows_in(found)
     if rows is None:
-        has = f" with {listed(map(str, found))}" if isinstance(found, dict) else ""
+        has = f"It has {listed(map(str, found))}. " if isinstance(found, dict) and found else ""
         raise DataError(
-            f"{name}: is a {type(found).__name__}{has}, not a list of rows. "
+            f"{name}: is a {type(found).__name__}, not a list of rows. {has}"
             "Write [{...}, {...}], or name the file .jsonl if each line is a row."
         )
     yield from rows

@@ -307,7 +307,12 @@ def _check_header(header: Sequence[str], columns: Sequence[str], name: str, deli
         other = next(
             (d for d in ",;\t|" if d != delimiter and len(header) == 1 and d in header[0]), None
         )
-        hint = f" Is its separator {other!r}? Set data.delimiter: {other!r}." if other else ""
+        hint = (
+            f" Is its separator {other!r}? Save it with {delimiter!r}. Or set data.delimiter: "
+            f"{other!r}."
+            if other
+            else ""
+        )
         raise DataError(
             f"{name}: has no column '{column}'.{did_you_mean(column, header)}{hint} "
             f"It has {listed(header)}. Name one of these."
