@@ -32,13 +32,40 @@ def found(cells: Any, *, source: str, column: str) -> list[str]:
     Raises:
         DataError: if there are fewer than two.
     """
-    names = sorted((cells.flatten() if several(cells) else cells).unique().to_pylist())
+    names = in_order((cells.flatten() if several(cells) else cells).unique().to_pylist())
     if len(names) < 2:
         raise DataError(
             f"{source}: column '{column}' contains {len(names)} label ({listed(names)}); two or "
             "more are needed. Name another column with data.label, or add rows."
         )
     return names
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Return names sorted: as whole numbers if all are, otherwise as text."""
+    try:
+        return sorted(names, key=lambda name: (int(name), name))
+    except ValueError:
+        return sorted(names)
+
+
+def check_missing(names: Sequence[str], *, source: str, column: str) -> None:
+    """Refuse names that usually mark rows without a label, as in SNLI and its kin.
+
+    These are `-`, and `-1` beside two or more other whole numbers.
+
+    Raises:
+        DataError: if there is one.
+    """
+    others = [name for name in names if name != "-1"]
+    numbers = len(others) > 1 and all(name.isdigit() for name in others)
+    for mark in ["-"] + (["-1"] if numbers else []):
+        if mark in names:
+            raise DataError(
+                f"{source}: column '{column}' contains the label '{mark}', which often marks rows "
+                f"without a label. Leave them out with data.ignore_label: '{mark}', or keep it as "
+                f"a label with data.labels: [{listed(names)}]."
+            )
 
 
 def ids(

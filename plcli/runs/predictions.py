@@ -140,15 +140,8 @@ def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
-    """Format a list for a csv cell: names separated by commas, anything else as JSON.
-
-    An empty list is an empty cell, because the type of its items is not known.
-    """
-    if not isinstance(value, list):
-        return value
-    if all(isinstance(item, str) for item in value):
-        return ", ".join(value)
-    return json.dumps(value, ensure_ascii=False)
+    """Format a list for a csv cell as JSON, so that it can be read back."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
 def _tables(lines: Path, schema: pa.Schema | None = None) -> Iterator[pa.Table]:

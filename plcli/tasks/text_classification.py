@@ -11,10 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torchmetrics import MetricCollection
 
-from plcli.config.marks import FACT
+from plcli.config.marks import FACT, USE
 from plcli.data import labels, templates
 from plcli.data.cells import Kind
 from plcli.data.encoders.encoder import Encoder
@@ -208,6 +210,7 @@ class TextClassificationData(TextData):
             label, which makes the problem multi_label.
         problem: the kind of labels.
         labels: the label names in order; by default those of the training split, sorted.
+        ignore_label: a label that marks rows without one, such as '-' or '-1'; they are left out.
         stride: splits a long text into windows of max_length tokens that overlap by this number of
             tokens, instead of truncating it; model.pooling combines their logits.
         max_windows: maximum number of windows per text; the rest of the text is cut.
@@ -219,6 +222,7 @@ class TextClassificationData(TextData):
     label: str | list[str] = "label"
     problem: Problem = field(default="single_label", metadata=FACT)
     labels: list[str] | None = field(default=None, metadata=FACT)
+    ignore_label: str | None = field(default=None, metadata=USE)
     stride: int | None = field(default=None, metadata=FACT)
     max_windows: int = field(default=8, metadata=FACT)
 
@@ -330,8 +334,11 @@ class TextClassificationData(TextData):
             return []
         rows, kept = self.rows("train"), self.subset("train")
         cells = self._cells(rows)
-        cells = cells if kept is None else cells.take(kept)
-        return labels.found(cells, source=rows.source, column=str(self.label))
+        cells = cells if kept is None else cells.take(pa.array(kept))
+        names = labels.found(cells, source=rows.source, column=str(self.label))
+        if self.problem == "single_label":
+            labels.check_missing(names, source=rows.source, column=str(self.label))
+        return names
 
     def _cells(self, rows: Rows) -> Any:
         """Return the labels of all rows: names, lists of names, or numbers."""
@@ -342,6 +349,21 @@ class TextClassificationData(TextData):
         if self.problem != "multi_label":
             return cells
         return labels.named(cells, self.labels, source=rows.source, column=self.label)
+
+    def _labelled(self, rows: Rows) -> npt.NDArray[np.int64] | None:
+        """Return the numbers of the rows with a label; None if there is no ignore_label."""
+        if self.ignore_label is None or self.problem != "single_label":
+            return None
+        marked = pc.equal(self._cells(rows), self.ignore_label)
+        return np.flatnonzero(~marked.to_numpy(zero_copy_only=False)).astype(np.int64)
+
+    def subset(self, split: str) -> npt.NDArray[np.int64] | None:
+        """Return the row numbers of a split within its rows, without those to ignore."""
+        kept = super().subset(split)
+        labelled = None if split == "predict" else self._labelled(self.rows(split))
+        if kept is None or labelled is None:
+            return labelled if kept is None else kept
+        return np.intersect1d(kept, labelled)
 
     def strata(self, rows: Rows) -> npt.NDArray[Any]:
         """Return the label of each row, or its rarest label, so that each one stays in training."""
@@ -388,6 +410,9 @@ class TextClassificationData(TextData):
             scores: npt.NDArray[Any] = cells.to_numpy().astype(np.float32)
             return scores
         convert = labels.indicators if self.problem == "multi_label" else labels.ids
+        if self.ignore_label is not None and self.problem == "single_label":
+            any_name = self.label_names[0]  # of rows that no split has
+            cells = pc.if_else(pc.equal(cells, self.ignore_label), any_name, cells)
         return convert(cells, self.label_names, source=rows.source)
 
     def describe(self, split: str) -> str:
