@@ -1,7 +1,7 @@
 """Leaves out what a config says where something typed later takes its place.
 
-A shipped config names the data of an example: where a user gives `data.train`, its validation
-and test rows do not belong to it any more. Of `pretrained`, `init_from` and `architecture`, the last
+A shipped config names the data of an example: where a user gives `data.train`, its validation and
+test rows do not belong to it any more. Of `pretrained`, `init_from` and `architecture`, the last
 one that is given counts. Each is logged.
 """
 

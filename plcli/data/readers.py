@@ -23,7 +23,8 @@ from plcli.errors import DataError, MachineError, did_you_mean, listed
 
 BATCH_ROWS = 8192
 OPEN_AGAIN = "Copy or write the file again."
-FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "txt")
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "txt", "conll", "iob", "iob2", "bio")
+WORD_FORMATS = ("conll", "iob", "iob2", "bio")  # a word and its tags in each line
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 Documents = Literal["lines", "paragraphs", "file"]  # what a row of a .txt file is
 Quoting = Literal["csv", "none"]
@@ -94,6 +95,8 @@ def rows(path: str, name: str, columns: Sequence[str], reading: Reading) -> Iter
         if ending in ("csv", "tsv"):
             delimiter = reading.delimiter or ("\t" if ending == "tsv" else ",")
             yield from _csv_rows(file, name, columns, delimiter, reading.quoting)
+        elif ending in WORD_FORMATS:
+            yield from _sentences(file, name)
         elif ending == "txt":
             yield from _documents(file, name, columns, reading.documents)
         elif ending == "json":
@@ -203,6 +206,36 @@ def _documents(
         if not blank:
             text = "".join(line for _, line, _ in lines).rstrip("\r\n")
             yield f"{name}, line {lines[0][2]}", {columns[0]: text}
+
+
+def _sentences(file: IO[str], name: str) -> Iterator[Row]:
+    """Yield the sentences of a file in the form of CoNLL-2003, with the columns words and tags.
+
+    Each line has a word, first, and its tag, last, separated by tabs or spaces. A blank line ends a
+    sentence. Lines such as -DOCSTART- and comments that begin with `# ` are no words.
+
+    https://www.clips.uantwerpen.be/conll2003/ner/
+    """
+    numbered = enumerate(file, start=1)
+    for blank, group in itertools.groupby(numbered, key=lambda line: not line[1].strip()):
+        lines = [
+            (number, line.rstrip("\r\n"))
+            for number, line in group
+            if not line.startswith(("-DOCSTART-", "# "))
+        ]
+        if blank or not lines:
+            continue
+        cells = [line.split("\t") if "\t" in line else line.split() for _, line in lines]
+        for (number, line), parts in zip(lines, cells, strict=True):
+            if len(parts) != len(cells[0]):
+                raise DataError(
+                    f"{name}, line {number}: has {len(parts)} columns, but line {lines[0][0]} has "
+                    f"{len(cells[0])}: {line!r:.60}. Give each word the same columns."
+                )
+        columns: dict[str, list[str]] = {"words": [parts[0].strip() for parts in cells]}
+        if len(cells[0]) > 1:
+            columns["tags"] = [parts[-1].strip() for parts in cells]
+        yield f"{name}, line {lines[0][0]}", columns
 
 
 def _numbered(values: Iterator[Any], name: str) -> Iterator[Row]:

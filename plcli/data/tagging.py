@@ -187,4 +187,47 @@ def _span(value: Any, text: str, where: str, column: str) -> tuple[int, int, str
             f"{where}: column '{column}' contains a span from {start} to {end}, but the text has "
             f"{len(text)} characters. Count characters, not bytes."
         )
+    wanted = value.get("text")
+    if isinstance(wanted, str) and wanted != text[start:end]:
+        raise DataError(
+            f"{where}: column '{column}' contains a span from {start} to {end} whose text is "
+            f"{wanted!r:.60}, but these characters are {text[start:end]!r:.60}."
+            f"{offsets_hint(text, start, end, wanted)}"
+        )
     return start, end, label.strip()
+
+
+def offsets_hint(text: str, start: int, end: int, wanted: str) -> str:
+    """Return in what the offsets of a span seem to be counted, given the text of the span."""
+    for unit, encoding, size in (("UTF-16 code units", "utf-16-le", 2), ("bytes", "utf-8", 1)):
+        part = text.encode(encoding)[start * size : end * size]
+        if part.decode(encoding, "replace") == wanted:
+            return f" The offsets seem to be {unit}. Convert them to characters."
+    if text[start : end + 1] == wanted:
+        return " The end seems to be inclusive. Add 1 to it."
+    return " Correct the offsets, or remove the row."
+
+
+def is_iob1(rows: Iterable[Sequence[str]]) -> bool:
+    """Return whether the tags of rows follow the scheme IOB1.
+
+    There I-x begins a span, and B-x only one that follows another span of the same type.
+    """
+    begun_by_inside = False
+    for tags in rows:
+        for before, tag in zip([OUTSIDE, *tags], tags, strict=False):
+            if not is_bio(tag):
+                continue
+            follows = before[2:] == tag[2:] if is_bio(before) else False
+            if tag.startswith("B-") and not follows:
+                return False
+            begun_by_inside |= tag.startswith("I-") and not follows
+    return begun_by_inside
+
+
+def to_iob2(tags: Sequence[str]) -> list[str]:
+    """Return tags of the scheme IOB1 in the scheme IOB2, in which every span begins with B-x."""
+    return [
+        f"B-{tag[2:]}" if is_bio(tag) and not (is_bio(before) and before[2:] == tag[2:]) else tag
+        for before, tag in zip([OUTSIDE, *tags], tags, strict=False)
+    ]

@@ -1,5 +1,6 @@
 """Token classification: finds spans, given tagged words or texts with character spans."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 import torch
 from torchmetrics import MetricCollection
 
@@ -16,16 +18,22 @@ from plcli.data.cells import Kind
 from plcli.data.encoders.words import WordEncoder, found_spans, words_of
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch, put_back
-from plcli.data.tagging import Span, Tagging, of_labels, of_tags, tags_of
+from plcli.data.tagging import Span, Tagging, is_iob1, of_labels, of_tags, tags_of
 from plcli.data.tagging import read as read_spans
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
-from plcli.errors import UsageError, listed
+from plcli.errors import DataError, UsageError, listed
 from plcli.metrics import spans
 from plcli.metrics.spans import SpanScores
 from plcli.models.build import label_settings
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained.label_ids import IGNORED
+
+logger = logging.getLogger(__name__)
+
+LOST = 0.01  # the fraction of spans that may begin or end inside a word
+FEW_ROWS = 20  # rows, too few to tell whether each is a word
+MOST_WORDS = 0.95  # the fraction of rows with a single word, above which rows are words
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -157,6 +165,8 @@ class TokenClassificationData(TextData):
             )
         self.inputs = [self.words or self.text or ""]
         self.target = self.tags or self.spans or ""
+        self._schemes: dict[str, bool] = {}
+        self._checked: set[str] = set()
         labels.check(self.labels)
         if self.labels is not None and self.spans:
             wanted = tags_of(Tagging(self.labels).types)
@@ -247,7 +257,62 @@ class TokenClassificationData(TextData):
             words=self.words is not None,
             tagging=None if split == "predict" else self.tagging,
             column=self.target,
+            iob1=split != "predict" and self.words is not None and self._is_iob1(split),
         )
+
+    def _is_iob1(self, split: str) -> bool:
+        """Whether the tags of a split's source follow the scheme IOB1; they are converted."""
+        if split not in self._schemes:
+            rows = self.rows(split)
+            cells = (cell for (column,) in rows.parts([self.target]) for cell in column)
+            self._schemes[split] = is_iob1(cells)
+            if self._schemes[split]:
+                logger.info("%s: its tags are IOB1 and are converted to IOB2", rows.source)
+        return self._schemes[split]
+
+    def encoded(self, split: str) -> Encoded:
+        """Return the encoded rows of a split.
+
+        Raises:
+            DataError: if more than one span of a hundred cannot be found, or if rows are words.
+        """
+        encoded = super().encoded(split)
+        if split != "predict" and split not in self._checked:
+            self._checked.add(split)
+            self._check_rows(split)
+            self._check_spans(split, encoded)
+        return encoded
+
+    def _check_rows(self, split: str) -> None:
+        """Refuse rows of single words, as in a file with a line for each word."""
+        rows = self.rows(split)
+        if self.words is None or len(rows) < FEW_ROWS:
+            return
+        lengths = pc.list_value_length(rows.table.column(self.words))
+        single = pc.sum(pc.less_equal(lengths, 1)).as_py()
+        if single > MOST_WORDS * len(rows):
+            raise DataError(
+                f"{rows.source}: {single} of {len(rows)} rows have a single word, so that nothing "
+                "can be learned from the words around it. Give each row the words of a sentence; "
+                "a file in the CoNLL form, with a blank line between sentences, has the ending "
+                ".conll."
+            )
+
+    def _check_spans(self, split: str, encoded: Encoded) -> None:
+        """Refuse spans that do not fit the words of the texts."""
+        if self.spans is None:
+            return
+        lost, total = encoded.column("unaligned"), len(encoded.flat("spans", None)) // 3
+        count = int(lost.sum())
+        if count > LOST * max(total, 1):
+            entry = int(np.argmax(lost > 0))
+            row = int(encoded.column("row")[entry]) + 1
+            raise DataError(
+                f"{self.rows(split).source}, row {row}: {count} of {total} spans begin or end "
+                "inside a word, so that they cannot be found. Check that offsets count characters, "
+                "not bytes or UTF-16 code units, and that the tokenizer separates words of this "
+                "script."
+            )
 
     def collate(self, split: str, encoded: Encoded, indices: npt.NDArray[np.int64]) -> Batch:
         """Make a batch of all windows of some rows.

@@ -16,7 +16,7 @@ import torch
 
 from plcli.data.encoders.encoder import IDS
 from plcli.data.encoders.text import need_fast
-from plcli.data.tagging import OUTSIDE, Span, Tagging
+from plcli.data.tagging import OUTSIDE, Span, Tagging, to_iob2
 from plcli.data.tagging import read as read_spans
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 from plcli.pretrained.label_ids import IGNORED
@@ -44,6 +44,7 @@ class WordEncoder:
         words: whether rows are lists of words; otherwise they are texts.
         tagging: the tag set; None for a split without tags.
         column: the column of tags or spans, for messages.
+        iob1: whether tags are converted from the scheme IOB1.
 
     Raises:
         ModelError: if the tokenizer is not a fast tokenizer.
@@ -59,6 +60,7 @@ class WordEncoder:
         words: bool,
         tagging: Tagging | None = None,
         column: str = "",
+        iob1: bool = False,
     ) -> None:
         need_fast(tokenizer, "labels of words")
         special = tokenizer.backend_tokenizer.num_special_tokens_to_add(False)
@@ -76,8 +78,9 @@ class WordEncoder:
         self.tokenizer, self.max_length, self.words = tokenizer, max_length, words
         self.stride = room // 4 if stride is None else stride
         self.step = room - self.stride
-        self.tagging, self.column = tagging, column
+        self.tagging, self.column, self.iob1 = tagging, column, iob1
         self.key = ["words", VERSION, max_length, self.stride, words, tagging and tagging.names]
+        self.key += ["iob1"] if iob1 else []
         columns = {"input_ids": IDS, "row": pa.int32(), "start": IDS, "end": IDS}
         columns["tokenless"] = pa.int32()
         if tagging is not None:
@@ -138,6 +141,7 @@ class WordEncoder:
                 f"'{self.column}'. Give each word one tag."
             )
         known = self.tagging.ids
+        tags = to_iob2(tags) if self.iob1 else tags
         for number, tag in enumerate(tags):
             if tag not in known:
                 raise DataError(
