@@ -329,9 +329,25 @@ class PlCLI(LightningCLI):
         self.checkpoints.facts = found
         torch.manual_seed(self._seed())  # initial weights do not depend on random draws of the data
         self.model = self._make("model")
+        self._check_weights()
         self._configure_optimizers(made)
         self._pass_objects()
         self._load_weights()
+
+    def _check_weights(self) -> None:
+        """Check that an artefact has all weights; those it lacks would be random.
+
+        Raises:
+            ModelError: if it lacks some.
+        """
+        fresh = sorted(getattr(self.model, "fresh_names", ())) if self.loaded_by_pretrained else []
+        if fresh:
+            assert self.plan.artefact is not None
+            raise ModelError(
+                f"{self.plan.artefact.folder}: lacks {len(fresh)} of the model's weights, such as "
+                f"{fresh[0]}. Its weights or its config.json are not those that were saved; get "
+                "the folder from its source again."
+            )
 
     def _configure_optimizers(self, made: Namespace) -> None:
         """Give the model the optimizer of the config, if there is one.

@@ -69,10 +69,10 @@ def exists(folder: Path) -> bool:
 
 
 def load(folder: Path) -> Artefact:
-    """Open an artefact and verify its weights.
+    """Open an artefact and verify its files.
 
     Raises:
-        ModelError: if it is not an artefact, or its weights have changed since it was written.
+        ModelError: if it is not an artefact, or a file has changed since it was written.
     """
     if not exists(folder):
         raise ModelError(f"{folder}: is not a model of plcli; it contains no {CARD}.")
@@ -97,7 +97,27 @@ def load(folder: Path) -> Artefact:
             f"{weights}: has changed since it was written (its sha256 differs). "
             "Copy the folder again."
         )
+    _check_files(folder, card.get("files", {}))  # absent in artefacts of version 0.5
     return Artefact(folder, card)
+
+
+def _check_files(folder: Path, expected: Any) -> None:
+    """Check that the files beside the weights are there and have not changed.
+
+    Raises:
+        ModelError: for the first one that is missing or has changed.
+    """
+    if not isinstance(expected, Mapping):
+        raise ModelError(f"{folder / CARD}: its list of files is damaged. Copy the folder again.")
+    for name, digest in expected.items():
+        path = folder / name
+        if not path.is_file():
+            raise ModelError(f"{folder}: contains no {name}. Copy the complete folder again.")
+        if sha256(path) != digest:
+            raise ModelError(
+                f"{path}: has changed since it was written (its sha256 differs). "
+                "Copy the folder again."
+            )
 
 
 def _weights(folder: Path) -> Path:
@@ -146,7 +166,16 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
         try:
             _write_weights(temporary, model)
             data_contract(data).save_pretrained(temporary)
-            content = {"plcli": __version__, **card, "sha256": sha256(_weights(temporary))}
+            content = {
+                "plcli": __version__,
+                **card,
+                "sha256": sha256(_weights(temporary)),
+                "files": {
+                    str(path.relative_to(temporary)): sha256(path)
+                    for path in sorted(temporary.rglob("*"))
+                    if path.is_file() and path != _weights(temporary)
+                },
+            }
             (temporary / CARD).write_text(to_json(content), encoding="utf-8")
             temporary.chmod(0o755)
             for path in temporary.rglob("*"):
