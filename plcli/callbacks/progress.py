@@ -48,6 +48,19 @@ class LiveBar(RichProgressBar):
         return f"epoch {current_epoch + 1}{_total(self.trainer)}"
 
 
+def _log_limit(trainer: Any, stage: str, batches: Any) -> None:
+    """Log that only a part of the rows is used, if it is."""
+    limit = getattr(trainer, f"limit_{stage}_batches")
+    if isinstance(limit, int) or (isinstance(limit, float) and limit < 1):
+        number = sum(batches) if isinstance(batches, list) else batches
+        logger.warning(
+            "warning: only a part of the rows is used, %s batches (limit_%s_batches: %s)",
+            number,
+            stage,
+            limit,
+        )
+
+
 def _total(trainer: Any) -> str:
     return "" if trainer.max_epochs in (None, -1) else f" of {trainer.max_epochs}"
 
@@ -67,6 +80,7 @@ class ProgressLines(Callback):
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Log the number of truncated or empty rows, if any."""
         if trainer.state.fn == "validate":
+            _log_limit(trainer, "val", trainer.num_val_batches)
             self._describe(trainer, "validation", always=False)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
@@ -76,10 +90,12 @@ class ProgressLines(Callback):
 
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         """Log the number of truncated or empty rows, if any."""
+        _log_limit(trainer, "test", trainer.num_test_batches)
         self._describe(trainer, "test", always=False)
 
     def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
         """Log the number of truncated or empty rows, if any."""
+        _log_limit(trainer, "predict", trainer.num_predict_batches)
         self._describe(trainer, "predict", always=False)
 
     def _describe(self, trainer: Any, split: str, *, always: bool = True) -> None:

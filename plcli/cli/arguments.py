@@ -136,6 +136,8 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
     elif key == ALLOW_IMPORT:
         parsed.allowed.append(value)
     elif key in (*options, *ACCEPTED, PARSER_MODE):
+        if key in parsed.options:
+            raise UsageError(f"--{key} is given twice, as {parsed.options[key]} and {value}.")
         parsed.options[key] = value
     else:
         parsed.overrides.append((key, value))

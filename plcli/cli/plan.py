@@ -202,6 +202,12 @@ def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
     plan.artefact = load_artefact(run.model) if run.finished else None
     if wanted != "best" or plan.artefact is None:
         plan.checkpoint = run.checkpoint(wanted)
+    if plan.artefact is None:
+        logger.warning(
+            "warning: %s is not finished; its weights so far are used, %s",
+            run.folder,
+            plan.checkpoint,
+        )
     base = _saved(run, plan.artefact)
     _refuse_other_weights(base.values.get("model") or {}, plan)
     plan.base = [base]
