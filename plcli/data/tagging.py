@@ -182,17 +182,17 @@ def _span(value: Any, text: str, where: str, column: str) -> tuple[int, int, str
             f"{where}: column '{column}' contains a span from {start} to {end}. "
             "Count the start from 0, and give an exclusive end greater than the start."
         )
-    if end > len(text):
-        raise DataError(
-            f"{where}: column '{column}' contains a span from {start} to {end}, but the text has "
-            f"{len(text)} characters. Count characters, not bytes."
-        )
     wanted = value.get("text")
     if isinstance(wanted, str) and wanted != text[start:end]:
         raise DataError(
             f"{where}: column '{column}' contains a span from {start} to {end} whose text is "
             f"{wanted!r:.60}, but these characters are {text[start:end]!r:.60}."
             f"{offsets_hint(text, start, end, wanted)}"
+        )
+    if end > len(text):
+        raise DataError(
+            f"{where}: column '{column}' contains a span from {start} to {end}, but the text has "
+            f"{len(text)} characters. Count characters, not bytes."
         )
     return start, end, label.strip()
 

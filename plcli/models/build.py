@@ -94,6 +94,8 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
         model = weights.build_model(
             auto_class, module.architecture or {}, **{**sizes, **module.settings()}
         )
+    if module.pad_token_id is not None and model.config.pad_token_id is None:
+        model.config.pad_token_id = module.pad_token_id  # decoders find the last token by it
     if module.r_drop:
         _check_dropout(model)
     if module.lora is not None:
