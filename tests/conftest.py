@@ -1,6 +1,7 @@
 """Shared pieces: the command run in this process, small data files, tiny random models."""
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -229,6 +230,16 @@ def text_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
 def linear_model(linear_run: FinishedRun) -> Path:
     """The model/ folder of a run, copied away."""
     return Path(shutil.copytree(linear_run.folder / "model", "model"))
+
+
+def signed(model: Path) -> Path:
+    """Write the sums of a changed model/ folder anew, as one who forges it would."""
+    card = json.loads((model / "plcli.json").read_text())
+    card["files"] = {
+        name: hashlib.sha256((model / name).read_bytes()).hexdigest() for name in card["files"]
+    }
+    (model / "plcli.json").write_text(json.dumps(card))
+    return model
 
 
 @pytest.fixture

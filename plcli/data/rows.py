@@ -25,7 +25,10 @@ from plcli.data.cells import ARROW_TYPES, Kind, LabelTypes, read_cell
 from plcli.data.sources import BATCH_ROWS
 from plcli.errors import DataError, did_you_mean, listed
 
-VERSION = 4  # of the layout of cache files, and of the checks of cells
+VERSION = 3  # of the layout of cache files, in the fingerprints of data
+READERS = (
+    1  # of how files are read, and of the checks of cells; rows are read anew, but are the same
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ def load(
         + reading.key()
     )
     fingerprint = hashlib.sha256(layout.encode()).hexdigest()
-    target = (cache or cache_folder()) / "rows" / f"{fingerprint[:32]}.arrow"
+    key = hashlib.sha256(f"{layout} {READERS}".encode()).hexdigest()
+    target = (cache or cache_folder()) / "rows" / f"{key[:32]}.arrow"
     build_once(target, lambda path: _write(path, parts, columns))
     file = ArrowFile(target)
     rows = Rows(file.table, name, fingerprint, file)

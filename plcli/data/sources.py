@@ -211,7 +211,6 @@ def _files_in(folder: Path, name: str, split: str) -> list[Path]:
     same = [file for file in found if file.suffix == found[0].suffix] if found else []
     if not same:
         raise DataError(
-            f"{name}: is a folder. Name its files, for example '{name.rstrip('/')}/*.csv'. Of a "
-            f"folder alone, files such as {SPLITS[split][0]}.csv are read."
+            f"{name}: is a folder. Name its files, for example '{name.rstrip('/')}/*.csv'."
         )
     return same

@@ -327,9 +327,9 @@ class SplitData(LightningDataModule):
             self.rows("train"), self.input_columns("train"), self.subset("train"), hashes
         )
         return [
-            f"{split}: {count} of {len(hashes[split])} rows ({count / len(hashes[split]):.1%}) are "
-            "also in the training split, so that its score is too optimistic; remove them from "
-            f"data.{split} or data.train"
+            f"{split}: {count} of {len(hashes[split])} rows are also in the training split "
+            f"({count / len(hashes[split]):.1%}), so that its score is too optimistic; remove them "
+            f"from data.{split} or data.train"
             for split, count in counts.items()
             if count
         ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from plcli.errors import MachineError, ModelError, UsageError, listed
 from plcli.models import layers, lora
-from plcli.models.init_from import continue_from
+from plcli.models.init_from import continue_from, with_labels
 from plcli.pretrained import weights
 
 LOSS_OPTIONS = ("class_weights", "focal", "label_smoothing", "huber", "r_drop")
@@ -84,6 +84,12 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
     fresh: frozenset[str] = frozenset()
     if module.init_from is not None:
         model, fresh = continue_from(auto_class, module.init_from, **module.settings())
+    elif (
+        module.pretrained is not None
+        and not (module.lora and module.lora.quantize)
+        and (matched := with_labels(auto_class, module.pretrained, **module.settings()))
+    ):
+        model, fresh = matched
     elif module.pretrained is not None:
         more = lora.prepare_four_bits() if module.lora and module.lora.quantize else {}
         model = lora.load_model(auto_class, module.pretrained, **module.settings(), **more)

@@ -8,6 +8,7 @@ encoder alone, while a classifier contains it as `bert.`.
 
 import copy
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,48 @@ def continue_from(auto_class: Any, name: str, **settings: Any) -> tuple[Any, fro
     Raises:
         ModelError: if there is no such run, or none of its encoder's weights fit.
     """
-    old = _load(artefact_folder(name))
+    return _into(_load(artefact_folder(name)), auto_class, "init_from", name, settings)
+
+
+def with_labels(auto_class: Any, name: str, **settings: Any) -> tuple[Any, frozenset[str]] | None:
+    """Load pretrained weights whose head has other labels than the data, or another order of them.
+
+    The rows of the head are matched by label name; from_pretrained alone would keep their places,
+    under wrong names.
+
+    Args:
+        auto_class: a class such as `transformers.AutoModelForSequenceClassification`.
+        name: a hub id, a folder, or `package:NAME/FOLDER`.
+        settings: settings of the network's config, such as `id2label`.
+
+    Returns:
+        The network and the names of its newly initialized parameters; None if the labels are the
+        same, or have no names.
+    """
+    if "id2label" not in settings:
+        return None
+    before = _in_order(weights.load_config(name).id2label)
+    after = _in_order(settings["id2label"])
+    if before == after or all(re.fullmatch(r"LABEL_\d+", label) for label in before):
+        return None
+    old = lora.load_model(auto_class, name)
+    if old.fresh_names and all(key in old.fresh_names for key in _head(old)):
+        return None  # the names are those of another task, whose head it does not have
+    return _into(old, auto_class, "pretrained", name, settings)
+
+
+def _head(model: Any) -> list[str]:
+    parts = Parts(model, model.fresh_names)
+    return [key for key in model.state_dict() if parts.in_head(key)]
+
+
+def _into(
+    old: Any, auto_class: Any, key: str, name: str, settings: Mapping[str, Any]
+) -> tuple[Any, frozenset[str]]:
+    """Build a network with other settings, and copy the weights of another one into it."""
     config = copy.deepcopy(old.config)
-    for key, value in settings.items():
-        setattr(config, key, value)
+    for setting, value in settings.items():
+        setattr(config, setting, value)
     new = auto_class.from_config(config)
     same_task = type(old) is type(new)
     before = old.state_dict() if same_task else _encoder(old, Parts(new).prefix)
@@ -73,15 +112,15 @@ def continue_from(auto_class: Any, name: str, **settings: Any) -> tuple[Any, fro
     if same_task and "id2label" in settings:
         labels = _in_order(old.config.id2label), _in_order(settings["id2label"])
     fresh = _copy(before, new, labels)
-    if not any(key not in fresh and not Parts(new).in_head(key) for key in new.state_dict()):
+    if not any(part not in fresh and not Parts(new).in_head(part) for part in new.state_dict()):
         raise ModelError(
-            f"model.init_from: {name} contains a {type(old).__name__}. None of its encoder's "
+            f"model.{key}: {name} contains a {type(old).__name__}. None of its encoder's "
             f"weights fit a {type(new).__name__}, so training would start from random weights. "
             "Name another run, or use pretrained for other weights."
         )
     if same_task and new.can_generate():
         new.generation_config = copy.deepcopy(old.generation_config)
-    _log_copied(name, labels, fresh)
+    _log_copied(f"{key} {name}", labels, fresh)
     return new.train(), frozenset(fresh)
 
 
@@ -155,7 +194,10 @@ def _copy(
             if was is None:
                 fresh.add(key)
             elif labels and parts.in_head(key) and _is_by_label(was, tensor, labels):
-                _copy_rows(was, tensor, labels)
+                if set(labels[0]) & set(labels[1]):
+                    _copy_rows(was, tensor, labels)
+                else:
+                    fresh.add(key)
             elif was.shape == tensor.shape:
                 tensor.copy_(was)
             else:
@@ -189,4 +231,4 @@ def _log_copied(name: str, labels: tuple[list[str], list[str]] | None, fresh: se
         ]
     found.append(("newly initialized", sorted(fresh)))
     details = "; ".join(f"{what}: {listed(names)}" for what, names in found if names)
-    logger.info("init_from %s%s", name, f": {details}" if details else "")
+    logger.info("%s%s", name, f": {details}" if details else "")

@@ -55,6 +55,11 @@ class Artefact:
         return facts
 
     @property
+    def is_adapter(self) -> bool:
+        """Whether it has the updates of a base model instead of whole weights."""
+        return (self.folder / ADAPTER).is_file()
+
+    @property
     def loads_by_pretrained(self) -> bool:
         """Whether the folder can be passed to the model's `pretrained` argument.
 

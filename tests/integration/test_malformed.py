@@ -82,7 +82,7 @@ BAD_TEXT: dict[str, tuple[str, bytes | str]] = {
     "json line cut": ("a.jsonl", '{"message": "a", "intent": "billing"}\n{"message": "b'),
     "json list in jsonl": ("a.jsonl", '["a", "billing"]\n'),
     "json of one object": ("a.json", '{"message": "a"}'),
-    "json lines in json": ("a.json", '{"message": "a"}\n{"message": "b"}\n'),
+    "json lines in json, one of them torn": ("a.json", '{"message": "a"}\n{"message": "b"\n'),
     "deep json": ("a.jsonl", "[" * 50_000 + "\n"),
     "json with a long number": ("a.jsonl", '{"message": ' + "9" * 5000 + "}\n"),
     "text in a list": ("a.jsonl", '{"message": ["a"], "intent": "billing"}\n'),

@@ -19,7 +19,7 @@ from plcli.tasks.masked_lm import MaskedLM
 from plcli.tasks.sentence_embedding import SentenceEmbedder
 from plcli.tasks.text_classification import TextClassifier
 from plcli.tasks.token_classification import TokenClassifier
-from tests.conftest import message_rows, write_rows
+from tests.conftest import message_rows, signed, write_rows
 from tests.running import fit, run_plcli
 from tests.tiny import bert_tokenizer
 
@@ -83,6 +83,7 @@ def changed_config(other: Path, tmp_path: Path) -> Callable[..., Path]:
         path = run / "model" / "config.json"
         config = json.loads(path.read_text()) | values
         path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+        signed(run / "model")
         return run
 
     return change
@@ -227,6 +228,7 @@ def test_what_the_file_lacks_is_fresh(tmp_path: Path) -> None:
     path = run / "model" / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({k: v for k, v in config.items() if k != "architectures"}))
+    signed(run / "model")
     assert "bert.pooler.dense.weight" in classifier(init_from=str(run)).fresh_names
 
 
@@ -317,3 +319,29 @@ def test_a_run_that_went_on_from_another_is_used_and_resumed_by_itself(
     assert resumed.code == 0, resumed.err
     shutil.rmtree(first)
     assert run_plcli("test", "--run", run).code == 0
+
+
+# the head of pretrained weights
+
+
+def head_of(folder: Path, labels: list[str]) -> torch.Tensor:
+    model = TextClassifier(pretrained=str(folder), labels=labels).model
+    weight: torch.Tensor = model.classifier.weight
+    return weight
+
+
+def test_a_pretrained_head_follows_the_names_of_the_labels(text_model: Path) -> None:
+    names = ["billing", "delivery", "praise"]
+    before, after = head_of(text_model, names), head_of(text_model, names[::-1])
+    assert torch.equal(after, before.flip(0))
+
+
+def test_a_pretrained_head_keeps_the_rows_of_known_labels(text_model: Path) -> None:
+    before = head_of(text_model, ["billing", "delivery", "praise"])
+    after = head_of(text_model, ["praise", "spam", "billing", "delivery"])
+    assert torch.equal(after[[0, 2, 3]], before[[2, 0, 1]])
+
+
+def test_a_pretrained_head_of_another_kind_is_new(text_model: Path) -> None:
+    module = TextClassifier(pretrained=str(text_model), problem="regression", labels=[])
+    assert sorted(module.fresh_names) == ["classifier.bias", "classifier.weight"]

@@ -52,12 +52,12 @@ def test_a_csv_cell_holds_mappings_as_json() -> None:
     assert json.loads(from_csv(ROWS)[1]["spans"]) == [SPAN, SPAN]
 
 
-def test_a_csv_cell_holds_names_with_commas() -> None:
-    assert from_csv(ROWS)[1]["names"] == "x, y"
+def test_a_csv_cell_holds_names_as_json() -> None:
+    assert from_csv(ROWS)[1]["names"] == '["x", "y"]'
 
 
-def test_a_csv_cell_of_an_empty_list_is_empty() -> None:
-    assert from_csv(ROWS)[0]["spans"] == ""
+def test_a_csv_cell_of_an_empty_list_is_json() -> None:
+    assert from_csv(ROWS)[0]["spans"] == "[]"
 
 
 def test_letters_of_a_csv_cell_are_not_escaped() -> None:

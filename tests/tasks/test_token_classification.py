@@ -525,11 +525,6 @@ def test_a_split_is_described_with_its_spans(texts: Trained) -> None:
             {"words": ["a", "", "b"], "tags": ["B-x", "O", "O"]},
             "1 words without a token, which are not tagged",
         ),
-        (
-            "text",
-            {"text": "hello there", "entities": [{"start": 1, "end": 5, "label": "x"}]},
-            "1 spans that begin or end inside a word, which cannot be found",
-        ),
     ],
 )
 def test_what_cannot_be_found_is_told(form: str, row: dict[str, Any], said: str) -> None:
