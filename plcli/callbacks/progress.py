@@ -115,12 +115,13 @@ class ProgressLines(Callback):
         trained = sum(
             parameter.numel() for parameter in pl_module.parameters() if parameter.requires_grad
         )
+        steps = trainer.estimated_stepping_batches
         logger.info(
-            "training %s parameters on %s (%s), %d steps",
+            "training %s parameters on %s (%s), %s steps",
             f"{trained:,}",
             trainer.strategy.root_device.type,
             trainer.precision,
-            trainer.estimated_stepping_batches,
+            "an unknown number of" if steps in (-1, math.inf) else steps,
         )
         for optimizer in trainer.optimizers:
             for line in optimization.describe_groups(optimizer):

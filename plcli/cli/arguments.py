@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "predict a file, texts or standard input with the best weights of a run",
 }
 ALLOW_IMPORT = "allow-import"
+SHORT_FORMS = ("lr", "epochs", "batch_size", "seed")  # plcli.cli.short_forms
 ACCEPTED = ("weights_only", "verbose", "return_predictions")  # of LightningCLI; plcli decides
 OPTIONS = {
     "fit": {
@@ -113,12 +114,12 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
     options = OPTIONS[parsed.command]
     key = {"-c": "config"}.get(name, name[2:] if name.startswith("--") else name)
     section = key.rstrip("+").split(".")[0]
-    own = ("config", ALLOW_IMPORT, PARSER_MODE, *ACCEPTED, *options)
+    own = ("config", ALLOW_IMPORT, PARSER_MODE, *ACCEPTED, *SHORT_FORMS, *options)
     if key not in own and section not in SECTIONS:
         known = [
             "--config",
             f"--{ALLOW_IMPORT}",
-            *(f"--{option}" for option in (*options, *SECTIONS)),
+            *(f"--{option}" for option in (*options, *SHORT_FORMS, *SECTIONS)),
         ]
         raise UsageError(
             f"unknown option {name}.{did_you_mean(f'--{section}', known)} "

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from plcli.cli import fragments, logs, replaced
+from plcli.cli import fragments, logs, replaced, short_forms
 from plcli.cli.arguments import parse
 from plcli.cli.plan import Plan, plan_fit, plan_use
 from plcli.config import allowlist, checks, classes
@@ -26,6 +26,7 @@ def run(command: str, words: Sequence[str]) -> int:
     plan = plan_fit(arguments, entered) if command == "fit" else plan_use(arguments, entered)
     if command == "fit":
         replaced.leave_out(plan)
+    short_forms.expand(plan)
     if plan.merged.get("model") is None:
         raise UsageError(
             "no model given. Use --config FILE (such as configs/bert.yaml) or --model CLASS."

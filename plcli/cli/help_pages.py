@@ -89,6 +89,10 @@ def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
         console.print(f"\n[bold]--{section}.KEY[/bold]")
         _print_table(console, _arguments_in_source(module, cls_name))
     console.print(
+        "\n[bold]--lr, --epochs, --batch_size, --seed[/bold]  short for the keys of the learning "
+        "rate, trainer.max_epochs, data.batch_size and seed_everything"
+    )
+    console.print(
         "\n[bold]--seed_everything N[/bold]  random seed of weights, data order and noise "
         "(default 42)"
     )

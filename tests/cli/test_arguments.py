@@ -1,6 +1,7 @@
 """The command line: what is an option, a config, an override or a text, and which of them wins."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -226,3 +227,23 @@ def test_options_may_stand_after_a_text(plcli: Command, text_run: FinishedRun) -
 def test_a_text_that_looks_like_an_option_is_refused(plcli: Command, text_run: FinishedRun) -> None:
     result = plcli("predict", "--run", text_run.folder, "-where")
     assert message(result).startswith("plcli: unknown option -where.")
+
+
+@pytest.mark.parametrize(
+    ("words", "section", "key", "value"),
+    [
+        (["--epochs", "7"], "trainer", "max_epochs", 7),
+        (["--batch_size=3"], "data", "batch_size", 3),
+        (["--lr", "0.25"], "model", "lr", 0.25),
+    ],
+)
+def test_a_short_form_stands_for_a_key(
+    resolved: Resolved, linear_config: Path, words: list[str], section: str, key: str, value: Any
+) -> None:
+    found = resolved("-c", linear_config, *words)[section]
+    found = found.get("init_args", found)
+    assert (found["optimizer"]["init_args"] if key == "lr" else found)[key] == value
+
+
+def test_the_seed_has_a_short_form(resolved: Resolved, linear_config: Path) -> None:
+    assert resolved("-c", linear_config, "--seed", "5")["seed_everything"] == 5
