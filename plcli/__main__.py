@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has exited, for example `head`
         sys.stderr.close()
         return 0
-    except Exception as error:
+    except Exception as error:  # it may be of the user's own code, which may raise any
         from plcli.cli import user_errors
 
         told = user_errors.report(error)

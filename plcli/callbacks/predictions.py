@@ -61,10 +61,7 @@ class PredictionWriter(Callback):
         row = self._waiting.pop(index)
         try:
             self.sink.write(row if "id" in row else {"id": index, **row})
-        except (
-            TypeError,
-            ValueError,
-        ) as error:  # an object, or a new column
+        except (TypeError, ValueError) as error:  # an object, or a new column
             raise UsageError(f"{self._name}: row {index} cannot be written: {error}.") from error
         self.count += 1
 

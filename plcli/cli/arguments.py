@@ -19,7 +19,12 @@ COMMANDS = {
     "predict": "predict a file, texts or standard input with the best weights of a run",
 }
 ALLOW_IMPORT = "allow-import"
-SHORT_FORMS = ("lr", "epochs", "batch_size", "seed")  # plcli.cli.short_forms
+SHORT_FORMS = {  # and the keys that they stand for; that of lr depends on the model
+    "lr": None,
+    "epochs": "trainer.max_epochs",
+    "batch_size": "data.batch_size",
+    "seed": "seed_everything",
+}
 ACCEPTED = ("weights_only", "verbose", "return_predictions")  # of LightningCLI; plcli decides
 OPTIONS = {
     "fit": {

@@ -21,9 +21,8 @@ from plcli.runs import artefact
 def provided(plan: Plan) -> set[str]:
     """Return the required arguments of the model that the data or the weights may provide."""
     model, data = (class_of(plan.merged.get(section)) for section in ("model", "data"))
-    if model is None or not (plan.run or data_contract(data).offers("facts")):
-        return set()
-    if plan.arguments.command == "fit" and not data_contract(data).offers("facts"):
+    by_weights = plan.arguments.command != "fit" and plan.run is not None
+    if model is None or not (by_weights or data_contract(data).offers("facts")):
         return set()
     names = parameters(model)
     return {name for name in marked(model, "fact") if names[name].default is names[name].empty}

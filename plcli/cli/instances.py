@@ -58,7 +58,8 @@ def _with(hyperparameters: dict[str, Any]) -> Callable[..., Any]:
 
     As with LightningCLI, the config is saved rather than the objects made from it, so that
     `load_from_checkpoint` can make them again. If a base has arguments that are not in the config,
-    its own values are kept; with LightningCLI they are missing.
+    its own values are kept; with LightningCLI they are missing. `load_from_checkpoint` then does
+    not make objects from their config: they are to be given to it.
     """
 
     def instantiate(cls: type, /, *args: Any, **kwargs: Any) -> Any:  # a class may take a `cls`

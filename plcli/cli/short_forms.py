@@ -1,17 +1,10 @@
 """Short forms of options that every fit has: --lr, --epochs, --batch_size and --seed."""
 
+from plcli.cli.arguments import SHORT_FORMS
 from plcli.cli.plan import Plan
 from plcli.config.classes import parameters
 from plcli.config.marks import class_of
 from plcli.errors import UsageError
-
-FORMS = {
-    "lr": "the learning rate",
-    "epochs": "trainer.max_epochs",
-    "batch_size": "data.batch_size",
-    "seed": "seed_everything",
-}
-KEYS = {name: key for name, key in FORMS.items() if name != "lr"}
 
 
 def expand(plan: Plan) -> None:
@@ -21,7 +14,7 @@ def expand(plan: Plan) -> None:
         UsageError: if the model has no learning rate that is known.
     """
     plan.arguments.overrides = [
-        (KEYS.get(key) or (_lr(plan) if key == "lr" else key), value)
+        (_lr(plan) if key == "lr" else SHORT_FORMS.get(key) or key, value)
         for key, value in plan.arguments.overrides
     ]
 

@@ -97,7 +97,7 @@ def _check_direction(plan: Plan) -> None:
 def _correct_mode(plan: Plan, entry: Namespace) -> None:
     """Correct the default mode of a callback; a mode that the user gave is refused if wrong."""
     cls = import_class(entry.class_path, "trainer.callbacks")
-    arguments = entry.get("init_args") or Namespace()  # type: ignore[no-untyped-call]
+    arguments = entry.get("init_args") or Namespace()  # type: ignore[no-untyped-call]  # jsonargparse
     monitor, mode = arguments.get("monitor"), arguments.get("mode")
     if not {"monitor", "mode"} <= parameters(cls).keys() or not isinstance(monitor, str):
         return

@@ -94,26 +94,23 @@ def load(folder: Path) -> Artefact:
             f"an artefact of plcli only has weights in {WEIGHTS}. "
             "Remove the file, or get the folder from its source again."
         )
-    weights = _weights(folder)
-    if not weights.is_file():
-        raise ModelError(f"{folder}: contains no {WEIGHTS}. Copy the complete folder again.")
-    if sha256(weights) != expected:
-        raise ModelError(
-            f"{weights}: has changed since it was written (its sha256 differs). "
-            "Copy the folder again."
-        )
-    _check_files(folder, card.get("files", {}))  # absent in artefacts of version 0.5
+    files = card.get("files", {})  # absent in artefacts of version 0.5
+    if not isinstance(files, Mapping):
+        raise ModelError(f"{folder / CARD}: its list of files is damaged. Copy the folder again.")
+    _check_files(folder, {_weights(folder).name: expected, **files})
     return Artefact(folder, card)
 
 
-def _check_files(folder: Path, expected: Any) -> None:
-    """Check that the files beside the weights are there and have not changed.
+def _check_files(folder: Path, expected: Mapping[str, Any]) -> None:
+    """Check that files are there and have not changed.
+
+    Args:
+        folder: the artefact.
+        expected: the sha256 of each file by name.
 
     Raises:
         ModelError: for the first one that is missing or has changed.
     """
-    if not isinstance(expected, Mapping):
-        raise ModelError(f"{folder / CARD}: its list of files is damaged. Copy the folder again.")
     for name, digest in expected.items():
         path = folder / name
         if not path.is_file():

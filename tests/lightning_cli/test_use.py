@@ -293,10 +293,12 @@ def test_an_object_as_default_is_not_in_the_saved_config(plcli: Command) -> None
 # hyperparameters
 
 
-def test_what_is_not_plain_is_left_out_of_checkpoints_and_named(plcli: Command) -> None:
-    result = fit(plcli, config="hyperparameters.yaml")
-    assert "not in checkpoints" not in result.err  # LightningCLI saves their config instead
-    assert saved("run", "best")["hyper_parameters"]["speed"] == "fast"
+def test_hyperparameters_are_saved_as_their_config(plcli: Command) -> None:
+    fit(plcli, config="hyperparameters.yaml")
+    values = saved("run", "best")["hyper_parameters"]
+    assert values["speed"] == "fast"
+    assert values["encoder"] == {"class_path": "lab.modules.Encoder", "init_args": {"width": 16}}
+    assert values["activation"] == "torch.nn.functional.gelu"
 
 
 def test_an_object_in_hyperparameters_is_named_once(
