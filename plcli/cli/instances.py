@@ -11,7 +11,7 @@ from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_c
 
 from plcli.cli import user_errors
 from plcli.config import yaml_core
-from plcli.config.classes import parameters
+from plcli.config.classes import parameters, takes_any
 from plcli.errors import MachineError, PlcliError, UsageError
 
 MODULES = {"model": LightningModule, "data": LightningDataModule}
@@ -58,8 +58,8 @@ def _with(hyperparameters: dict[str, Any]) -> Callable[..., Any]:
 
     As with LightningCLI, the config is saved rather than the objects made from it, so that
     `load_from_checkpoint` can make them again. If a base has arguments that are not in the config,
-    its own values are kept; with LightningCLI they are missing. `load_from_checkpoint` then does
-    not make objects from their config: they are to be given to it.
+    its own values are kept; with LightningCLI they are missing. `load_from_checkpoint` drops them,
+    but not for a class that takes any argument: that one is to be given its objects.
     """
 
     def instantiate(cls: type, /, *args: Any, **kwargs: Any) -> Any:  # a class may take a `cls`
@@ -67,8 +67,11 @@ def _with(hyperparameters: dict[str, Any]) -> Callable[..., Any]:
             with _given_hyperparameters_context(hyperparameters, INSTANTIATOR):
                 return cls(*args, **kwargs)
         made: Any = cls(*args, **kwargs)
-        for name in made.hparams.keys() & hyperparameters.keys():
+        saved = made.hparams.keys() & hyperparameters.keys()
+        for name in saved:
             made.hparams[name] = hyperparameters[name]
+        if saved and not takes_any(cls):
+            made.hparams["_instantiator"] = INSTANTIATOR
         return made
 
     return instantiate

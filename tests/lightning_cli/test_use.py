@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +301,13 @@ def test_hyperparameters_are_saved_as_their_config(plcli: Command) -> None:
     assert values["speed"] == "fast"
     assert values["encoder"] == {"class_path": "lab.modules.Encoder", "init_args": {"width": 16}}
     assert values["activation"] == "torch.nn.functional.gelu"
+    load = """from lab.modules import Hyperparameters
+module = Hyperparameters.load_from_checkpoint('run/checkpoints/best.ckpt')
+print(module.speed, len(module.extra), module.backbone.net[0].out_features)"""
+    result = subprocess.run(
+        [sys.executable, "-c", load], capture_output=True, text=True, check=False
+    )
+    assert result.stdout.strip() == "Speed.fast 1 16", result.stderr
 
 
 def test_an_object_in_hyperparameters_is_named_once(
