@@ -1,41 +1,133 @@
-"""Running scores of generated texts and references, from torchmetrics; from 0 to 1."""
+"""Running scores of generated texts and references: sacrebleu and rouge-score themselves.
+
+chrF and BLEU are on sacrebleu's scale, 0 to 100, and ROUGE on rouge-score's, 0 to 1. Each score
+adds up the counts of its rows, which is all that it keeps.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any, Literal
 
 import torch
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 Score = Literal["chrf", "bleu", "rouge"]
+BleuTokenizer = Literal["13a", "intl", "zh", "char", "none"]
 MAIN = {"chrf": "chrf", "bleu": "bleu", "rouge": "rougeL"}  # the main number of each score
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
-def collection(names: Sequence[Score]) -> MetricCollection:
-    """Return new scores: chrF and BLEU as in sacrebleu, ROUGE-1, ROUGE-2 and ROUGE-L.
+class CorpusScore(Metric):
+    """A score of sacrebleu.
 
-    Only ROUGE keeps numbers for each row, nine per row. ROUGE-Lsum is omitted, because torchmetrics
-    computes it with nltk, which downloads a file.
+    Args:
+        scorer: such as `sacrebleu.metrics.CHRF()`.
     """
-    from torchmetrics.text import CHRFScore, ROUGEScore, SacreBLEUScore
+
+    full_state_update = False
+    higher_is_better = True
+    counts: torch.Tensor
+
+    def __init__(self, scorer: Any) -> None:
+        super().__init__()
+        self.scorer = scorer
+        scorer.num_refs = 1  # for the signature, before any row
+        none = torch.zeros_like(self._counts([""], [""])[0])
+        self.add_state("counts", none, dist_reduce_fx="sum")
+
+    def update(self, texts: Sequence[str], references: Sequence[str]) -> None:
+        """Add generated texts and the reference of each."""
+        self.counts += self._counts(texts, references).sum(0).to(self.counts.device)
+
+    def _counts(self, texts: Sequence[str], references: Sequence[str]) -> torch.Tensor:
+        """Return the counts of each row, int64 [rows, counts]; corpus_score needs all at once."""
+        rows = self.scorer._extract_corpus_statistics(list(texts), [list(references)])
+        return torch.tensor(rows, dtype=torch.int64)
+
+    def compute(self) -> torch.Tensor:
+        """Return the score, 0 to 100."""
+        return torch.tensor(self.scorer._compute_score_from_stats(self.counts.tolist()).score)
+
+    @property
+    def signature(self) -> str:
+        """What sacrebleu asks to be reported with the score."""
+        return str(self.scorer.get_signature())
+
+
+class Rouge(Metric):
+    """The mean F1 of ROUGE-1, ROUGE-2, ROUGE-L and ROUGE-Lsum, whose sentences are lines.
+
+    Words are lower-cased letters and digits of any script; rouge-score's own tokenizer, which keeps
+    only a-z and 0-9, gives the same for English.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    totals: torch.Tensor
+    count: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rouge_score.rouge_scorer import RougeScorer
+
+        self.scorer = RougeScorer(ROUGE, tokenizer=_Words())
+        zeros = torch.zeros(len(ROUGE), dtype=torch.float32)
+        self.add_state("totals", zeros, dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, texts: Sequence[str], references: Sequence[str]) -> None:
+        """Add generated texts and the reference of each."""
+        for text, reference in zip(texts, references, strict=True):
+            found = self.scorer.score(reference, text)
+            row = torch.tensor([found[name].fmeasure for name in ROUGE], dtype=torch.float32)
+            self.totals += row.to(self.totals.device)
+        self.count += len(texts)
+
+    def compute(self) -> dict[str, torch.Tensor]:
+        """Return the mean of each over rows, 0 to 1."""
+        return dict(zip(ROUGE, self.totals / self.count, strict=True))
+
+    @property
+    def signature(self) -> str:
+        """How it is computed, in the form of sacrebleu's signatures."""
+        return f"nrefs:1|case:lc|stem:no|tok:words|f1:mean|rouge-score:{version('rouge-score')}"
+
+
+class _Words:
+    def tokenize(self, text: str) -> list[str]:
+        return re.sub(r"[\W_]+", " ", text.lower()).split()
+
+
+def collection(
+    names: Sequence[Score], *, bleu_tokenizer: BleuTokenizer = "13a"
+) -> MetricCollection:
+    """Return new scores.
+
+    Args:
+        names: which of them.
+        bleu_tokenizer: sacrebleu's name of the tokenizer for BLEU.
+    """
+    from sacrebleu.metrics import BLEU, CHRF
 
     makers: dict[Score, Callable[[], Any]] = {
-        "chrf": lambda: CHRFScore(n_word_order=0),  # 2 would be chrF++
-        "bleu": SacreBLEUScore,
-        "rouge": lambda: ROUGEScore(normalizer=_words, rouge_keys=("rouge1", "rouge2", "rougeL")),
+        "chrf": lambda: CorpusScore(CHRF()),
+        "bleu": lambda: CorpusScore(BLEU(tokenize=bleu_tokenizer)),
+        "rouge": Rouge,
     }
     return MetricCollection({name: makers[name]() for name in names}, compute_groups=False)
 
 
-def summary(values: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Return plain numbers; of ROUGE only F1."""
-    return {
-        name.removesuffix("_fmeasure"): float(value)
-        for name, value in values.items()
-        if not name.endswith(("_precision", "_recall"))
-    }
-
-
-def _words(text: str) -> str:
-    """Lower-case a text and keep letters and digits of any script; torchmetrics keeps only a-z."""
-    return re.sub(r"[\W_]+", " ", text.lower())
+def summary(
+    values: Mapping[str, torch.Tensor],
+    names: Sequence[Score],
+    *,
+    bleu_tokenizer: BleuTokenizer = "13a",
+) -> dict[str, Any]:
+    """Return plain numbers, and the signatures of the scores among them."""
+    plain: dict[str, Any] = {name: float(value) for name, value in values.items()}
+    computed = [name for name in names if MAIN[name] in values]
+    if computed:
+        scores = collection(computed, bleu_tokenizer=bleu_tokenizer)
+        plain["signatures"] = {name: scores[name].signature for name in computed}
+    return plain

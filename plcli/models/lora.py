@@ -340,6 +340,7 @@ def _inject(model: Any, folder: Path, tensors: dict[str, torch.Tensor]) -> None:
         if own[key].shape != tensor.shape:
             raise ValueError(f"{key} has another shape")
         own[key].copy_(tensor)
+    model.fresh_names -= whole.keys()
     updates = {key: tensor for key, tensor in state.items() if key not in whole}
     done = peft.set_peft_model_state_dict(model, updates, adapter_name=ADAPTER)
     lacking = [key for key in own if f".{ADAPTER}" in key and key in done.missing_keys]

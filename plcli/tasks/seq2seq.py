@@ -37,8 +37,9 @@ class Seq2SeqModel(TransformerModule):
     which is saved with the artefact. The other arguments are those of TransformerModule.
 
     Args:
-        scores: scores of generated texts: chrf, bleu (both as in sacrebleu) and rouge (1, 2, L);
-            the first one chooses the best epoch.
+        scores: scores of generated texts: chrf and bleu (sacrebleu's, 0 to 100) and rouge (1, 2, L
+            and Lsum, 0 to 1); the first one chooses the best epoch.
+        bleu_tokenizer: sacrebleu's tokenizer for bleu, such as zh for Chinese.
         validation_generates: whether validation generates and scores texts, which takes time;
             otherwise the loss chooses the best epoch.
         max_new_tokens: maximum number of tokens to generate; by default data.target_max_length.
@@ -57,6 +58,7 @@ class Seq2SeqModel(TransformerModule):
     terms = "labels"
 
     scores: list[generation_scores.Score] = field(default_factory=lambda: ["chrf", "bleu", "rouge"])
+    bleu_tokenizer: generation_scores.BleuTokenizer = "13a"
     validation_generates: bool = True
     max_new_tokens: int | None = None
     num_beams: int | None = None
@@ -120,17 +122,17 @@ class Seq2SeqModel(TransformerModule):
 
     def metrics(self) -> MetricCollection:
         """Running scores of generated texts."""
-        return generation_scores.collection(self.scores)
+        return generation_scores.collection(self.scores, bleu_tokenizer=self.bleu_tokenizer)
 
     def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
         """Generate texts for a batch and add them to the scores, if there are any."""
         if len(metrics):
             texts = self._texts(self.generate(batch))
-            metrics.update(texts, [[reference] for reference in batch["references"]])
+            metrics.update(texts, batch["references"])
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """The mean loss per target token, and the scores, between 0 and 1."""
-        return dict(generation_scores.summary(values))
+        """The mean loss per target token, the scores, and the signatures to report with them."""
+        return generation_scores.summary(values, self.scores, bleu_tokenizer=self.bleu_tokenizer)
 
     @property
     def loss_options(self) -> frozenset[str]:

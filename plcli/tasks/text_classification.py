@@ -5,8 +5,10 @@ or split into windows whose logits are pooled.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -27,9 +29,10 @@ from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import UsageError, listed
 from plcli.metrics import classification, regression
-from plcli.models import losses
+from plcli.models import losses, target_scaling
 from plcli.models.build import label_settings
 from plcli.models.pooling import Pooling, pooled
+from plcli.models.target_scaling import TargetScaling
 from plcli.models.transformer_module import TransformerModule
 
 Problem = Literal["single_label", "multi_label", "regression"]
@@ -54,6 +57,10 @@ class TextClassifier(TransformerModule):
             maximum for each label, or those of the first window.
         labels: a fact of the data: the label names in order.
         problem: a fact of the data.
+        target_mean: a fact of the training split, for regression: the mean of the targets, in their
+            unit. The network learns standardized targets, which are also what the loss is of; what
+            it predicts, and the saved model, are in the unit of the targets.
+        target_std: likewise, their standard deviation.
     """
 
     task = "text-classification"
@@ -63,6 +70,8 @@ class TextClassifier(TransformerModule):
     pooling: Pooling = "mean"
     labels: list[str] | None = field(default=None, metadata=FACT)
     problem: Problem | None = field(default=None, metadata=FACT)
+    target_mean: float | None = field(default=None, metadata=FACT)
+    target_std: float | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the label names, and build the network."""
@@ -76,6 +85,19 @@ class TextClassifier(TransformerModule):
         super().__post_init__()
         if self.problem == "regression":  # otherwise a CrossEncoder would apply a sigmoid
             self.model.config.sentence_transformers = {"activation_fn": IDENTITY}
+            head = target_scaling.output_names(self.model)
+            self.scaling = target_scaling.scaling(
+                self.model,
+                mean=self.target_mean,
+                std=self.target_std,
+                pretrained=self.architecture is None and not head & self.fresh_names,
+            )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Load the weights of earlier versions, which predicted targets in their unit."""
+        if self.problem == "regression":
+            for name, value in TargetScaling(0.0, 1.0).state_dict(prefix="scaling.").items():
+                checkpoint["state_dict"].setdefault(name, value)
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
@@ -97,7 +119,11 @@ class TextClassifier(TransformerModule):
     def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the mean loss over rows, weighted if class_weights are set."""
         if self.problem == "regression":
-            return losses.regression(outputs.logits.squeeze(-1), batch["labels"], huber=self.huber)
+            return losses.regression(
+                outputs.logits.squeeze(-1),
+                self.scaling.standardized(batch["labels"]),
+                huber=None if self.huber is None else self.huber / float(self.scaling.std),
+            )
         return self.classification_loss(outputs.logits, batch["labels"])
 
     def count(self, batch: Mapping[str, Any]) -> float:
@@ -148,7 +174,9 @@ class TextClassifier(TransformerModule):
         """Add a batch: logits [rows, labels], and labels [rows] or (multi-label) [rows, labels]."""
         logits = outputs.logits.float()
         if self.problem == "regression":
-            metrics.update(logits.squeeze(-1), batch["labels"])
+            # distances from the mean, because sums of squares lose precision if it is large
+            distances = batch["labels"] - self.scaling.mean
+            metrics.update(logits.squeeze(-1) * self.scaling.std, distances)
         elif self.problem == "multi_label":
             metrics.update(logits.sigmoid(), batch["labels"].long())
         else:
@@ -165,7 +193,7 @@ class TextClassifier(TransformerModule):
         """A label, its score and all probabilities; labels and probabilities; or only a score."""
         logits = outputs.logits.float()
         if self.problem == "regression":
-            scores = logits.squeeze(-1).tolist()
+            scores = self.scaling.restored(logits.squeeze(-1)).tolist()
             return [
                 {"id": row_id, "score": score}
                 for row_id, score in zip(batch["id"], scores, strict=True)
@@ -194,6 +222,12 @@ class TextClassifier(TransformerModule):
             dict.fromkeys(self.names, self.threshold) if self.problem == "multi_label" else {}
         )
         return {"thresholds": thresholds, "temperature": 1.0, "pooling": self.pooling}
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Save the network; that of a regression predicts targets in their unit."""
+        regression = self.problem == "regression"
+        with self.scaling.folded(self.model) if regression else nullcontext():
+            super().save_pretrained(folder)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -389,6 +423,9 @@ class TextClassificationData(TextData):
             own["max_windows"] = self.max_windows
         if self.problem != "regression":
             own["label_frequencies"] = (self._counts("train") / self._num_rows("train")).tolist()
+        else:
+            targets = self.training_column(str(self.label)).to_numpy()
+            own |= {"target_mean": float(targets.mean()), "target_std": float(targets.std()) or 1.0}
         return {**own, **super().facts()}
 
     def _num_rows(self, split: str) -> int:

@@ -1,7 +1,6 @@
 """Texts to texts: trained, saved, loaded by transformers, generated, scored."""
 
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU, CHRF
 
 from plcli.errors import DataError, ModelError, UsageError
+from plcli.metrics.generation import Rouge
 from plcli.pretrained.label_ids import IGNORED
 from plcli.tasks.seq2seq import Seq2SeqData, Seq2SeqModel
 from tests.conftest import write_rows
@@ -158,6 +160,7 @@ def test_a_loaded_model_gives_the_test_scores_that_fit_gave(trained: Trained) ->
     with own_cache(trained.folder):
         out = run_plcli("test", "--run", trained.run).out
     scores = read_json(trained.run / "metrics.json")["test"]
+    del scores["signatures"]
     assert [name for name, value in scores.items() if f"{value:.4f}" not in out] == []
 
 
@@ -204,53 +207,21 @@ def test_an_unfinished_run_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path)
 # scores
 
 
+def sacrebleu_score(metric: Any) -> float:
+    """Compute a score of sacrebleu over the texts below, all at once."""
+    score: float = metric.corpus_score(TEXTS, [REFERENCES]).score
+    return score
+
+
 def n_grams(items: Sequence[Any], size: int) -> Counter[Any]:
     """Count the runs of so many items."""
     return Counter(tuple(items[i : i + size]) for i in range(len(items) - size + 1))
-
-
-def chrf(texts: Sequence[str], references: Sequence[str]) -> float:
-    """Compute chrF as Popović (2015) has it, with beta 2 and 6 characters at most."""
-    parts = []
-    for size in range(1, 7):
-        both = [
-            (n_grams(a.replace(" ", ""), size), n_grams(b.replace(" ", ""), size))
-            for a, b in zip(texts, references, strict=True)
-        ]
-        same = sum((a & b).total() for a, b in both)
-        parts.append([same / sum(pair[side].total() for pair in both) for side in (0, 1)])
-    scores = [5 * p * r / (4 * p + r) if p + r else 0.0 for p, r in parts]
-    return sum(scores) / len(scores)
-
-
-def bleu(texts: Sequence[str], references: Sequence[str]) -> float:
-    """Compute BLEU as Papineni et al. (2002) have it, for words without punctuation."""
-    pairs = [(a.split(), b.split()) for a, b in zip(texts, references, strict=True)]
-    logs = []
-    for size in range(1, 5):
-        both = [(n_grams(a, size), n_grams(b, size)) for a, b in pairs]
-        same = sum((a & b).total() for a, b in both)
-        logs.append(math.log(same / sum(a.total() for a, _ in both)))
-    lengths = [sum(len(pair[side]) for pair in pairs) for side in (0, 1)]
-    return math.exp(min(0.0, 1 - lengths[1] / lengths[0]) + sum(logs) / 4)
 
 
 def rouge_n(text: str, reference: str, size: int) -> float:
     """Compute the F1 of n-grams of words as Lin (2004) has it."""
     a, b = (n_grams(each.lower().split(), size) for each in (text, reference))
     return 2 * (a & b).total() / (a.total() + b.total()) if a and b else 0.0
-
-
-def rouge_l(text: str, reference: str) -> float:
-    """Compute the F1 of the longest common subsequence of words."""
-    a, b = text.lower().split(), reference.lower().split()
-    longest = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
-    for i, word in enumerate(a):
-        for j, other in enumerate(b):
-            longest[i + 1][j + 1] = (
-                longest[i][j] + 1 if word == other else max(longest[i][j + 1], longest[i + 1][j])
-            )
-    return 2 * longest[-1][-1] / (len(a) + len(b))
 
 
 TEXTS = ["the cat sat on the red mat", "Über der Straße", "a b c d x", "and now all is well again"]
@@ -262,7 +233,7 @@ def scored(**settings: Any) -> dict[str, Any]:
     module = model(**settings)
     metrics = module.metrics()
     for part in (slice(0, 3), slice(3, None)):
-        metrics.update(TEXTS[part], [[reference] for reference in REFERENCES[part]])
+        metrics.update(TEXTS[part], REFERENCES[part])
     return module.summary(metrics.compute())
 
 
@@ -272,29 +243,48 @@ def mean(score: Callable[..., float], *settings: int) -> float:
     return sum(scores) / len(scores)
 
 
-def test_chrf_is_that_of_its_paper() -> None:
-    assert scored(scores=["chrf"])["chrf"] == pytest.approx(chrf(TEXTS, REFERENCES), abs=1e-4)
+@pytest.mark.parametrize(
+    ("name", "metric", "settings"),
+    [
+        ("chrf", CHRF(), {}),
+        ("bleu", BLEU(), {}),
+        ("bleu", BLEU(tokenize="char"), {"bleu_tokenizer": "char"}),
+    ],
+    ids=["chrf", "bleu", "bleu of characters"],
+)
+def test_chrf_and_bleu_are_those_of_sacrebleu_with_their_signature(
+    name: str, metric: Any, settings: dict[str, Any]
+) -> None:
+    found = scored(scores=[name], **settings)
+    assert found[name] == pytest.approx(sacrebleu_score(metric), rel=1e-6)
+    assert found["signatures"] == {name: str(metric.get_signature())}
 
 
-def test_bleu_is_that_of_its_paper() -> None:
-    assert scored(scores=["bleu"])["bleu"] == pytest.approx(bleu(TEXTS, REFERENCES), abs=1e-4)
+def test_rouge_of_english_is_that_of_rouge_score() -> None:
+    names = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+    scorer = RougeScorer(names)
+    metric = Rouge()
+    texts = ["The cat sat.\nIt's on 2 mats!", "all is well"]
+    references = ["A cat sat on the mat.\nIt's 2 mats", "all is not-well"]
+    metric.update(texts, references)
+    rows = [scorer.score(*pair) for pair in zip(references, texts, strict=True)]
+    assert {name: float(value) for name, value in metric.compute().items()} == {
+        name: pytest.approx(sum(row[name].fmeasure for row in rows) / 2) for name in names
+    }
 
 
-def test_rouge_is_that_of_its_paper_for_letters_of_any_script() -> None:
-    assert scored(scores=["rouge"]) == pytest.approx(
-        {"rouge1": mean(rouge_n, 1), "rouge2": mean(rouge_n, 2), "rougeL": mean(rouge_l)}, abs=1e-6
-    )
+def test_rouge_counts_words_of_any_script() -> None:
+    found = scored(scores=["rouge"])
+    assert found["rouge1"] == pytest.approx(mean(rouge_n, 1), abs=1e-6)
+    assert found["rouge2"] == pytest.approx(mean(rouge_n, 2), abs=1e-6)
+    assert found["signatures"]["rouge"].startswith("nrefs:1|case:lc|stem:no|tok:words|f1:mean|")
 
 
 def test_test_scores_are_those_of_the_predicted_texts(trained: Trained) -> None:
     given = read_json(trained.run / "metrics.json")["test"]
     wanted = [row["target"] for row in TEST]
-    assert given["chrf"] == pytest.approx(chrf(trained.texts, wanted), abs=1e-4)
-
-
-def test_rouge_needs_neither_nltk_nor_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "nltk", None)
-    assert "rougeL" in scored(scores=["rouge"])
+    assert given["chrf"] == pytest.approx(CHRF().corpus_score(trained.texts, [wanted]).score)
+    assert given["signatures"]["chrf"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|")
 
 
 def test_the_loss_is_the_mean_over_the_tokens_of_the_targets(trained: Trained) -> None:
