@@ -6,11 +6,13 @@ generated texts.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torchmetrics import MetricCollection
 
@@ -21,12 +23,14 @@ from plcli.data.encoders.source_target import SourceTargetEncoder
 from plcli.data.split_data import Batch, Split
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
-from plcli.errors import ModelError, UsageError
+from plcli.errors import DataError, ModelError, UsageError, listed
 from plcli.metrics import generation as generation_scores
 from plcli.models import generation
 from plcli.models.transformer_module import TransformerModule
-from plcli.pretrained import weights
-from plcli.pretrained.label_ids import IGNORED
+from plcli.pretrained import languages, weights
+from plcli.pretrained.languages import Languages
+
+WRAPPING = ("mbart", "plbart")  # their decoders' inputs start with the last token of the labels
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -51,6 +55,9 @@ class Seq2SeqModel(TransformerModule):
         top_p: samples from the most likely tokens with this total probability.
         target_max_length: a fact of the data.
         eos_token_id: a fact of the data.
+        forced_bos_token_id: a fact of the data: the token of the target language, if every
+            translation begins with it.
+        decoder_start_token_id: likewise, if it is the start token of the decoder.
     """
 
     task = "seq2seq"  # transformers 5 no longer has a pipeline for it
@@ -69,6 +76,8 @@ class Seq2SeqModel(TransformerModule):
     top_p: float | None = None
     target_max_length: int | None = field(default=None, metadata=FACT)
     eos_token_id: int | None = field(default=None, metadata=FACT)
+    forced_bos_token_id: int | None = field(default=None, metadata=FACT)
+    decoder_start_token_id: int | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the generation options, and build the network."""
@@ -78,6 +87,9 @@ class Seq2SeqModel(TransformerModule):
             raise UsageError(f"model.scores: contains {duplicates[0]} twice. Remove one of them.")
         super().__post_init__()
         generation.settle(self.model, options, most=self.target_max_length)
+        for name in ("forced_bos_token_id", "decoder_start_token_id"):
+            if (token := getattr(self, name)) is not None:
+                setattr(self.model.generation_config, name, token)
         if not self.validation_generates:
             self._metrics["val"] = MetricCollection({})
 
@@ -104,8 +116,8 @@ class Seq2SeqModel(TransformerModule):
             return {}  # a pretrained model has its own ids; an unknown model type is refused later
         defaults = CONFIG_MAPPING[model_type]()
         start = getattr(defaults, "decoder_start_token_id", None)
-        # T5 and Marian start decoding with the padding token, BART does not
-        pads = start in (None, defaults.pad_token_id)
+        # T5 and Marian start decoding with the padding token, BART and mBART do not
+        pads = start in (None, defaults.pad_token_id) and model_type not in WRAPPING
         return {
             "bos_token_id": self.eos_token_id,
             "eos_token_id": self.eos_token_id,
@@ -153,7 +165,7 @@ class Seq2SeqModel(TransformerModule):
         """Return the text of each row, and the mean log probability of its tokens.
 
         Args:
-            outputs: generated tokens, int64 [rows, tokens].
+            outputs: generated tokens with the decoder's start token, int64 [rows, tokens].
             batch: a batch of rows to predict.
         """
         scores = self.mean_log_probabilities(outputs, batch).tolist()
@@ -163,23 +175,28 @@ class Seq2SeqModel(TransformerModule):
         ]
 
     def generate(self, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Generate tokens after the decoder's start token, int64 [rows, tokens]."""
-        return generation.generate(self.model, batch, seed=self.seed)[:, 1:]
+        """Generate the decoder's start token and the tokens after it, int64 [rows, tokens]."""
+        return generation.generate(self.model, batch, seed=self.seed)
 
     def _texts(self, ids: torch.Tensor) -> list[str]:
-        texts: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        texts: list[str] = self.tokenizer.batch_decode(ids[:, 1:], skip_special_tokens=True)
         return [text.strip() for text in texts]
 
     def mean_log_probabilities(self, ids: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the mean log probability of generated tokens up to the end token, float [rows].
 
         It is computed in one forward pass over the generated tokens, without beam search, banned
-        n-grams or temperature.
+        n-grams or temperature. A token that is always the first, such as that of a language, does
+        not count.
         """
-        used = generation.until_end(ids, self.model.generation_config.eos_token_id)
-        outputs = self({**batch, "labels": ids.masked_fill(~used, IGNORED)})
-        chosen = outputs.logits.float().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
-        mean: torch.Tensor = chosen.masked_fill(~used, 0.0).sum(-1) / used.sum(-1)
+        tokens, settled = ids[:, 1:], self.model.generation_config
+        used = generation.until_end(tokens, settled.eos_token_id)
+        if settled.forced_bos_token_id is not None:
+            used[:, 0] = False
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        outputs = self({**inputs, "decoder_input_ids": ids[:, :-1]})
+        chosen = outputs.logits.float().log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+        mean: torch.Tensor = chosen.masked_fill(~used, 0.0).sum(-1) / used.sum(-1).clamp(min=1)
         return mean
 
 
@@ -194,6 +211,9 @@ class Seq2SeqData(TextData):
         target: the column of target texts.
         template: instead of source: a text with columns in braces, such as "{lang}: {source}".
         prefix: a text that is put before every source text, such as "summarize: " for T5.
+        src_lang: the language of the sources, for models that mark it, such as de_DE for mBART,
+            deu_Latn for NLLB or de for M2M100.
+        tgt_lang: the language of the targets, likewise, or of a Marian model with several.
         target_max_length: maximum number of tokens in a target; by default max_length.
     """
 
@@ -205,6 +225,8 @@ class Seq2SeqData(TextData):
     target: str = "target"
     template: str | None = None
     prefix: str = field(default="", metadata=FACT)
+    src_lang: str | None = field(default=None, metadata=FACT)
+    tgt_lang: str | None = field(default=None, metadata=FACT)
     target_max_length: int | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
@@ -228,6 +250,11 @@ class Seq2SeqData(TextData):
             )
         super().__post_init__()
 
+    @cached_property
+    def languages(self) -> Languages:
+        """What the languages mean for sources and the decoder; the tokenizer is set to them."""
+        return languages.use(self.loaded_tokenizer, source=self.src_lang, target=self.tgt_lang)
+
     @property
     def longest_target(self) -> int:
         """The maximum number of tokens in a target."""
@@ -242,10 +269,14 @@ class Seq2SeqData(TextData):
         return [*self.inputs, self.target]
 
     def facts(self) -> dict[str, Any]:
-        """The end token, the prefix, and the maximum length of a target."""
+        """The end token, the prefix, the languages, and the maximum length of a target."""
         return {
             "eos_token_id": self.loaded_tokenizer.eos_token_id,
+            "forced_bos_token_id": self.languages.forced_bos_token_id,
+            "decoder_start_token_id": self.languages.decoder_start_token_id,
             "prefix": self.prefix,
+            "src_lang": self.src_lang,
+            "tgt_lang": self.tgt_lang,
             "target_max_length": self.longest_target,
             **super().facts(),
         }
@@ -256,7 +287,7 @@ class Seq2SeqData(TextData):
             self.loaded_tokenizer,
             max_length=self.longest,
             target_max_length=None if split == "predict" else self.longest_target,
-            prefix=self.prefix,
+            prefix=self.languages.prefix + self.prefix,
             template=self.template,
         )
 
@@ -278,7 +309,28 @@ class Seq2SeqData(TextData):
         """Check that targets are not empty, and tokenize a split."""
         if split != "predict":
             self.check_filled(split, [self.target])
+        self._check_target_language(split)
         return super().open(split)
+
+    def _check_target_language(self, split: str) -> None:
+        """Check that every source names its target language, where the model has several.
+
+        Raises:
+            DataError: if one does not.
+        """
+        codes = languages.target_codes(self.loaded_tokenizer)
+        before = self.languages.prefix + self.prefix + (self.template or "")
+        if not codes or before.startswith((">>", "{")):
+            return
+        cells = self.rows(split).table.column(self.inputs[0])
+        without = np.flatnonzero(~pc.starts_with(cells, ">>").to_numpy())
+        if before or len(without):
+            row = "" if before else f", row {without[0] + 1}"
+            raise DataError(
+                f"{self.rows(split).source}{row}: the model translates to several languages, but "
+                "the source does not begin with one of its tokens, such as "
+                f"{listed(codes[:3])}. Set data.tgt_lang: {codes[0].strip('><')}, or another."
+            )
 
     def describe(self, split: str) -> str:
         """Rows, truncated and empty sources, and truncated and empty targets."""

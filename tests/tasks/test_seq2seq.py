@@ -375,7 +375,7 @@ def test_other_kinds_train_from_scratch_and_their_artefact_is_loaded(
 def test_the_longest_target_limits_what_is_generated() -> None:
     with torch.no_grad():
         longest = model(architecture=TINY_T5, target_max_length=5).generate(BATCH)
-    assert longest.shape == (4, 5)
+    assert longest.shape == (4, 6)  # with the start token
 
 
 def test_what_is_said_of_generation_is_kept_with_the_model(tmp_path: Path) -> None:
@@ -462,7 +462,7 @@ def test_drawing_leaves_the_random_numbers_of_training_alone() -> None:
 
 def test_the_score_stops_at_the_first_end_token() -> None:
     module = model()
-    ids = torch.tensor([[5, 6, 1, 1, 0], [5, 6, 1, 9, 9]])
+    ids = torch.tensor([[0, 5, 6, 1, 1, 0], [0, 5, 6, 1, 9, 9]])
     batch = {name: tensor[:1].expand(2, -1) for name, tensor in BATCH.items()}
     with torch.no_grad():
         scores = module.mean_log_probabilities(ids, batch)

@@ -36,7 +36,8 @@ class SourceTargetEncoder:
         other = getattr(tokenizer, "target_encoder", None)  # Marian's second vocabulary
         self.key = [
             *(self._sources.key, target_max_length, prefix, template),
-            *(getattr(tokenizer, "tgt_lang", None), sorted(other.items()) if other else None),
+            *(getattr(tokenizer, "src_lang", None), getattr(tokenizer, "tgt_lang", None)),
+            sorted(other.items()) if other else None,
         ]
         columns = dict(self._sources.columns)
         if target_max_length is not None:
