@@ -11,7 +11,7 @@ import torch
 from plcli.errors import ModelError, UsageError
 from plcli.tasks.text_classification import TextClassificationData, TextClassifier
 from tests.conftest import TINY_BERT, Command, message_rows, write_rows
-from tests.running import RECORDER, Recorder, adamw, changed, fit
+from tests.running import RECORDER, TWO_LAYERS, Recorder, adamw, changed, fit
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 SIZES = {"vocab_size": 40, "pad_token_id": 0, "max_length": 16}
