@@ -24,7 +24,7 @@ def run(command: str, words: Sequence[str]) -> int:
         _help(Plan(arguments, entered))
         return 0
     plan = plan_fit(arguments, entered) if command == "fit" else plan_use(arguments, entered)
-    if command == "fit":
+    if command == "fit" or plan.pretrained is not None:
         replaced.leave_out(plan)
     short_forms.expand(plan)
     if plan.merged.get("model") is None:

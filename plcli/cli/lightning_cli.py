@@ -32,6 +32,7 @@ from plcli.cli import (
     parser_errors,
     predict,
     trainer_setup,
+    untrained,
     user_errors,
 )
 from plcli.cli.fit import Fit
@@ -222,7 +223,9 @@ class PlCLI(LightningCLI):
         data = self.values.get("data")
         model = self.values.model
         names = self._names("data")
-        if self.command != "fit":
+        if self.plan.pretrained is not None:
+            self._set_facts_of_pretrained(self.plan.pretrained)
+        elif self.command != "fit":
             self._set_saved_facts()
         if "tokenizer" in names and data.init_args.tokenizer is None:
             data.init_args.tokenizer = model.init_args.get("pretrained") or _tokenizer_of(
@@ -275,6 +278,17 @@ class PlCLI(LightningCLI):
                 if key in arguments:
                     arguments[key] = None  # these only apply before training
 
+    def _set_facts_of_pretrained(self, name: str) -> None:
+        """Set the facts of weights that are used as they are, and leave out the training rows."""
+        arguments = (self.values.get("data") or _namespace()).get("init_args") or _namespace()
+        if "train" in arguments:
+            arguments.train = None
+        found = untrained.facts(name, model=self._names("model"), data=arguments.as_dict())
+        for section in ("model", "data"):
+            if self._class(section) is not None:
+                where = f"pretrained: {name}, config.json"
+                self._set_facts(section, found, source=f"the weights of {name}", where=where)
+
     def _set_facts(
         self, section: str, found: Mapping[str, Any], *, source: str, where: str
     ) -> None:
@@ -320,7 +334,7 @@ class PlCLI(LightningCLI):
                 )
             if self.plan.arguments.texts:
                 data.predict_values(self.plan.arguments.texts, source="the command line")
-            if self.command == "fit":
+            if self.command == "fit" or self.plan.pretrained is not None:
                 name = type(self.datamodule).__name__
                 found = facts.of_data(data, name)
                 self._set_facts("model", found, source="the data", where=name)
@@ -329,26 +343,13 @@ class PlCLI(LightningCLI):
         self.checkpoints.facts = found
         torch.manual_seed(self._seed())  # initial weights do not depend on random draws of the data
         self.model = self._make("model")
-        self._check_weights()
+        if self.plan.pretrained is not None or self.loaded_by_pretrained:
+            untrained.check_weights(
+                self.model, pretrained=self.plan.pretrained, found=self.plan.artefact
+            )
         self._configure_optimizers(made)
         self._pass_objects()
         self._load_weights()
-
-    def _check_weights(self) -> None:
-        """Check that an artefact has all weights; those it lacks would be random.
-
-        Raises:
-            ModelError: if it lacks some.
-        """
-        found = self.plan.artefact
-        if not self.loaded_by_pretrained or found is None or found.is_adapter:
-            return  # an adapter is checked where it is put into its base
-        if fresh := sorted(getattr(self.model, "fresh_names", ())):
-            raise ModelError(
-                f"{found.folder}: lacks {len(fresh)} of the model's weights, such as "
-                f"{fresh[0]}. Its weights or its config.json are not those that were saved; get "
-                "the folder from its source again."
-            )
 
     def _configure_optimizers(self, made: Namespace) -> None:
         """Give the model the optimizer of the config, if there is one.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plcli.cli import hints
+from plcli.cli import hints, untrained
 from plcli.cli.arguments import Arguments
 from plcli.cli.fragments import entered
 from plcli.config import allowlist, yaml_core
@@ -39,6 +39,7 @@ class Plan:
         artefact: the artefact to load; None for fit, and for an unfinished run.
         checkpoint: the checkpoint to load instead of the artefact, or to resume from.
         start: the checkpoint that a new run starts from; None for a run that starts anew.
+        pretrained: the weights that are evaluated as they are; None for those of a run.
     """
 
     arguments: Arguments
@@ -48,6 +49,7 @@ class Plan:
     artefact: Artefact | None = None
     checkpoint: Path | None = None
     start: Path | None = None
+    pretrained: str | None = None
 
     @property
     def allows_changes(self) -> bool:
@@ -180,7 +182,8 @@ def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
         ModelError: if the run or its artefact cannot be used.
     """
     folder = arguments.options.get("run")
-    if folder is None and not fragments:
+    pretrained = untrained.named(arguments) if folder is None else None
+    if folder is None and not fragments and pretrained is None:
         raise UsageError(
             f"no model given. Name a run with `plcli {arguments.command} --run runs/...`, or a "
             "config with --config."
@@ -195,7 +198,21 @@ def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
             plan.checkpoint = Run(Path()).checkpoint(wanted)
             return plan
         folder = str(own)
-    run = open_run(folder) if folder else newest_finished(plan.merged)
+    finished = newest_finished(plan.merged) if fragments and folder is None else None
+    if finished is None and pretrained is not None:
+        plan.pretrained = pretrained
+        if (plan.merged.get("model") or {}).get("class_path") is None:
+            plan.base = [untrained.sections(pretrained)]
+        logger.info("using %s as it is, without training", pretrained)
+        return plan
+    if folder is None and finished is None:
+        raise ModelError(
+            "no finished run of this config in runs/, and random weights are not evaluated. Train "
+            "it with `plcli fit`, name a run with --run, or pretrained weights to use as they are "
+            "with --model.pretrained."
+        )
+    run = open_run(folder) if folder else finished
+    assert run is not None
     if folder is None:
         logger.info("using %s, the newest finished run of this config", run.folder)
     plan.run = run

@@ -115,19 +115,12 @@ def all_runs() -> Iterator[Run]:
     yield from (Run(path.parent) for path in configs)
 
 
-def newest_finished(values: Mapping[str, Any]) -> Run:
-    """Return the newest finished run with the model and data of a config.
-
-    Raises:
-        ModelError: if there is none, as random weights are never evaluated.
-    """
+def newest_finished(values: Mapping[str, Any]) -> Run | None:
+    """Return the newest finished run with the model and data of a config; None if there is none."""
     for run in reversed(list(all_runs())):
         if run.finished and not _contradictions(load_yaml(run.config), values):
             return run
-    raise ModelError(
-        "no finished run of this config in runs/, and random weights are not evaluated. "
-        "Train it with `plcli fit`, or name a run with --run."
-    )
+    return None
 
 
 def _contradictions(saved: Any, values: Any) -> bool:

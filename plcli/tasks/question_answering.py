@@ -173,7 +173,7 @@ class QuestionAnsweringData(TextData):
 
     def facts(self) -> dict[str, Any]:
         """The maximum length of an answer, and whether questions can have no answer."""
-        if (unanswerable := self.unanswerable) is None:
+        if (unanswerable := self.unanswerable) is None and self.train is not None:
             unanswerable = bool((self._first("train", "fate") == Fate.NO_ANSWER).any())
         return {
             "max_answer": self.max_answer,

@@ -290,6 +290,11 @@ class SentenceData(TextData):
         """
         if self.score_range is not None:
             return [float(number) for number in self.score_range]
+        if self.train is None:
+            raise UsageError(
+                "data.score_range: is needed without training rows. Give the lowest and the "
+                "highest score, such as [0, 5]."
+            )
         found = pc.min_max(self.training_column(str(self.score))).as_py()
         if found["min"] == found["max"]:
             raise DataError(

@@ -421,7 +421,9 @@ class TextClassificationData(TextData):
         }
         if self.stride is not None:
             own["max_windows"] = self.max_windows
-        if self.problem != "regression":
+        if self.train is None:  # pretrained weights are used as they are
+            pass
+        elif self.problem != "regression":
             own["label_frequencies"] = (self._counts("train") / self._num_rows("train")).tolist()
         else:
             targets = self.training_column(str(self.label)).to_numpy()

@@ -230,11 +230,8 @@ class TokenClassificationData(TextData):
 
     def facts(self) -> dict[str, Any]:
         """The tags, and the fraction of the training words with each."""
-        return {
-            "labels": self.tagging.names,
-            "label_frequencies": self._frequencies(),
-            **super().facts(),
-        }
+        trained = {} if self.train is None else {"label_frequencies": self._frequencies()}
+        return {"labels": self.tagging.names, **trained, **super().facts()}
 
     def _frequencies(self) -> list[float]:
         encoded, kept = self.encoded("train"), self.subset("train")

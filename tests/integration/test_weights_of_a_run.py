@@ -93,8 +93,9 @@ def test_a_config_does_not_mean_a_run_of_another_config(
     result = plcli("test", "-c", text_run.config)
     assert (result.code, message(result)) == (
         4,
-        "plcli: no finished run of this config in runs/, and random weights are not "
-        "evaluated. Train it with `plcli fit`, or name a run with --run.\n",
+        "plcli: no finished run of this config in runs/, and random weights are not evaluated. "
+        "Train it with `plcli fit`, name a run with --run, or pretrained weights to use as they "
+        "are with --model.pretrained.\n",
     )
 
 
