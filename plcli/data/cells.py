@@ -13,6 +13,12 @@ from plcli.errors import DataError
 IGNORED_LABEL = "-100"  # torch's losses ignore this label id, so such a row would train nothing
 FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 _FRACTION = re.compile(r"[-+]?\d*\.\d+")
+_WHOLE = re.compile(r"([-+]?\d+)\.0+")
+_GROUPED = {  # numbers with separated thousands, by their decimal separator
+    ".": re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?"),
+    ",": re.compile(r"[-+]?\d{1,3}([. '\u00a0\u202f]\d{3})+(,\d+)?"),
+}
+_COMMA = re.compile(r"[-+]?\d*,\d+")
 
 
 class Kind(Enum):
@@ -25,7 +31,7 @@ class Kind(Enum):
     FLAG = "flag"  # 0 or 1, true or false
     WORDS = "words"  # a list of texts; as text: a JSON list, or words separated by spaces
     TAGS = "tags"  # words that never begin with a bracket, so that a broken JSON list is refused
-    TEXTS = "texts"  # a list of texts; as text: a JSON list
+    EACH = "each"  # a text, or a list of texts of which each makes a row
     OBJECT = "object"  # a list or mapping, kept as JSON, whose content the task checks
 
 
@@ -37,12 +43,14 @@ ARROW_TYPES = {
     Kind.FLAG: pa.bool_(),
     Kind.WORDS: pa.list_(pa.string()),
     Kind.TAGS: pa.list_(pa.string()),
-    Kind.TEXTS: pa.list_(pa.string()),
+    Kind.EACH: pa.string(),
     Kind.OBJECT: pa.string(),
 }
 
 
-def read_cell(value: Any, kind: Kind, where: str, column: str) -> Any:
+def read_cell(
+    value: Any, kind: Kind, where: str, column: str, *, decimal: str | None = None
+) -> Any:
     """Convert a cell to the kind of its column.
 
     Args:
@@ -50,26 +58,27 @@ def read_cell(value: Any, kind: Kind, where: str, column: str) -> Any:
         kind: the kind of the column.
         where: the source and row, for messages.
         column: the name of the column, for messages.
+        decimal: the decimal separator of numbers that are text; None refuses unclear ones.
 
     Raises:
         DataError: if the value is not of this kind.
     """
-    if kind is Kind.TEXT:
+    if kind in (Kind.TEXT, Kind.EACH):
         return _text(value, where, column)
     if kind is Kind.NAME:
         return _name(value, where, column)
     if kind is Kind.NUMBER:
-        return _number(value, where, column)
+        return _number(value, where, column, decimal)
     if kind is Kind.FLAG:
         return _flag(value, where, column)
     if kind in (Kind.WORDS, Kind.TAGS):
         return _words(value, kind, where, column)
-    if kind is Kind.TEXTS:
-        return _texts(value, where, column)
     if kind is Kind.OBJECT:
         return _object(value, where, column)
     if isinstance(value, str):
         value = _names_in(value, where, column)
+    if isinstance(value, dict) and list(value) == ["choices"]:  # Label Studio's JSON-MIN
+        value = value["choices"]
     if not isinstance(value, list):
         raise DataError(
             f"{where}: column '{column}' contains {value!r:.60}, not a list of names. "
@@ -132,16 +141,6 @@ def _words(value: Any, kind: Kind, where: str, column: str) -> list[str]:
     return [_text(word, where, column) for word in value]
 
 
-def _texts(value: Any, where: str, column: str) -> list[str]:
-    found = _json(value) if isinstance(value, str) else value
-    if not isinstance(found, list):
-        raise DataError(
-            f"{where}: column '{column}' contains {value!r:.60}, not a list of texts. "
-            'Write a JSON list, ["a", "b"] with double quotes.'
-        )
-    return [_text(text, where, column) for text in found]
-
-
 def _object(value: Any, where: str, column: str) -> str:
     found = _json(value) if isinstance(value, str) else value
     if not isinstance(found, (list, dict)):
@@ -169,10 +168,20 @@ def _json(text: str) -> Any:
 def _name(value: Any, where: str, column: str) -> str:
     """Return the name of a label.
 
-    A whole float has the spelling of an int, so that csv and parquet give the same names.
+    A whole float has the spelling of an int, so that csv and parquet give the same names. A list of
+    one name is that name.
     """
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise DataError(
+                f"{where}: column '{column}' contains {value!r:.60}; one label is needed. Correct "
+                "the row, or set data.problem: multi_label for several."
+            )
+        value = value[0]
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    elif isinstance(value, str) and (whole := _WHOLE.fullmatch(value.strip())):
+        value = whole[1]
     if value is None or value != value or (isinstance(value, str) and not value.strip()):
         raise DataError(
             f"{where}: column '{column}' is empty; a label is needed. Fill it in, or remove "
@@ -191,15 +200,20 @@ def _name(value: Any, where: str, column: str) -> str:
     return name
 
 
-def _number(value: Any, where: str, column: str) -> float:
+def _number(value: Any, where: str, column: str, decimal: str | None) -> float:
     try:
-        number = float(value)
+        number = float(_plain(value.strip(), decimal) if isinstance(value, str) else value)
     except (TypeError, ValueError, OverflowError):
-        comma = isinstance(value, str) and value.count(",") == 1
-        remedy = "a decimal point, not a comma." if comma else "a number, or remove the row."
+        remedy = "Write a number, or remove the row."
+        if isinstance(value, str) and (_COMMA.fullmatch(value.strip()) or _thousands(value)):
+            remedy = (
+                "Set data.decimal: ',' if the comma separates decimals, or '.' if it separates "
+                "thousands."
+            )
+            if decimal is not None:
+                remedy = f"Correct it, or data.decimal, which is {decimal!r}."
         raise DataError(
-            f"{where}: column '{column}' contains {value!r:.60}, which is not a number. "
-            f"Write {remedy}"
+            f"{where}: column '{column}' contains {value!r:.60}, which is not a number. {remedy}"
         ) from None
     if number != number or number in (float("inf"), float("-inf")):
         raise DataError(
@@ -207,6 +221,31 @@ def _number(value: Any, where: str, column: str) -> float:
             "Correct it, or remove the row."
         )
     return number
+
+
+def _plain(text: str, decimal: str | None) -> str:
+    """Return a number as Python writes it.
+
+    Args:
+        text: the number.
+        decimal: its decimal separator. If it is None, separated thousands are only accepted where
+            they cannot be decimals: 1,234,567 and 1,234.5, but neither 1,234 nor 1.234.567,5.
+
+    Raises:
+        ValueError: if the text is not a number with this separator.
+    """
+    if decimal is None:
+        clear = _GROUPED["."].fullmatch(text) and (text.count(",") > 1 or "." in text)
+        return text.replace(",", "") if clear else text
+    if _GROUPED[decimal].fullmatch(text):
+        text = re.sub(r"[. '\u00a0\u202f]" if decimal == "," else ",", "", text)
+    elif decimal == "," and "." in text:
+        raise ValueError(text)
+    return text.replace(",", ".") if decimal == "," else text
+
+
+def _thousands(text: str) -> bool:
+    return any(pattern.fullmatch(text.strip()) for pattern in _GROUPED.values())
 
 
 def _flag(value: Any, where: str, column: str) -> bool:

@@ -1,4 +1,4 @@
-"""Reads the rows of one file, by its format: csv, tsv, json, jsonl, parquet, arrow or txt.
+"""Reads the rows of one file, by its format: csv, tsv, json, jsonl, parquet, arrow, txt and others.
 
 Each row comes with its location for messages. Text files may be compressed.
 """
@@ -19,15 +19,21 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from plcli.data import json_files
+from plcli.data.exports import brat, exports
+from plcli.data.exports.exports import Format
 from plcli.errors import DataError, MachineError, did_you_mean, listed
 
 BATCH_ROWS = 8192
 OPEN_AGAIN = "Copy or write the file again."
-FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "txt", "conll", "iob", "iob2", "bio")
+FORMATS = (
+    *("csv", "tsv", "jsonl", "json", "parquet", "arrow", "txt"),
+    *("conll", "iob", "iob2", "bio", "ann"),
+)
 WORD_FORMATS = ("conll", "iob", "iob2", "bio")  # a word and its tags in each line
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 Documents = Literal["lines", "paragraphs", "file"]  # what a row of a .txt file is
 Quoting = Literal["csv", "none"]
+Decimal = Literal[".", ","]
 Row = tuple[str, Mapping[str, Any]]  # its location, and its cells
 
 
@@ -41,12 +47,16 @@ class Reading:
         quoting: whether quotes enclose the cells of csv and tsv files; None refuses quoted cells
             that look like several rows.
         delimiter: what separates the cells of csv and tsv files; None goes by the extension.
+        decimal: the decimal separator of numbers in text; None refuses numbers such as 1,000.
+        format: the annotation tool that wrote json and jsonl files; None looks at the content.
     """
 
     encoding: str | None = None
     documents: Documents = "lines"
     quoting: Quoting | None = None
     delimiter: str | None = None
+    decimal: Decimal | None = None
+    format: Format | None = None
 
     def key(self) -> list[str]:
         """Return what differs from the default, for the key of a cache."""
@@ -63,15 +73,26 @@ def format_of(path: str, name: str) -> str:
     Raises:
         DataError: if it is not known.
     """
-    file = Path(path)
+    file = Path(_last_name(path))
     if file.suffix.lower() in COMPRESSED:
         file = file.with_suffix("")
     ending = file.suffix.lstrip(".").lower()
     if ending not in FORMATS:
         raise DataError(f"{name}: the ending '.{ending}' is not one of {listed(FORMATS)}.")
-    if file.name != Path(path).name and ending in ("parquet", "arrow"):
+    if file.name != Path(_last_name(path)).name and ending in ("parquet", "arrow"):
         raise DataError(f"{name}: a compressed .{ending} file is not supported. Decompress it.")
     return ending
+
+
+def _last_name(path: str) -> str:
+    """Return the part of a path or address that ends as its file does.
+
+    That is the first link of a chain of fsspec, such as zip://a.csv::b.zip, that names a file, and
+    an address without its query.
+    """
+    links = [link.partition("://")[2] or link for link in path.split("::")]
+    last = next((link for link in links if "." in link), links[-1]) if "://" in path else path
+    return last.partition("?")[0] if "://" in path else last
 
 
 def rows(path: str, name: str, columns: Sequence[str], reading: Reading) -> Iterator[Row]:
@@ -97,12 +118,13 @@ def rows(path: str, name: str, columns: Sequence[str], reading: Reading) -> Iter
             yield from _csv_rows(file, name, columns, delimiter, reading.quoting)
         elif ending in WORD_FORMATS:
             yield from _sentences(file, name)
+        elif ending == "ann":
+            yield name, brat.row(file.read(), _text_beside(path, name, reading), name=name)
         elif ending == "txt":
             yield from _documents(file, name, columns, reading.documents)
-        elif ending == "json":
-            yield from _numbered(json_files.values(file, name), name)
         else:
-            yield from _numbered(json_files.lines(file, name), name)
+            read = json_files.values if ending == "json" else json_files.lines
+            yield from _objects(read(file, name), name, columns, reading.format)
 
 
 @contextmanager
@@ -238,14 +260,24 @@ def _sentences(file: IO[str], name: str) -> Iterator[Row]:
         yield f"{name}, line {lines[0][0]}", columns
 
 
-def _numbered(values: Iterator[Any], name: str) -> Iterator[Row]:
-    for number, row in enumerate(values, start=1):
+def _text_beside(path: str, name: str, reading: Reading) -> str:
+    """Return the content of the .txt file beside a file of annotations."""
+    beside = f"{path.removesuffix('.ann')}.txt"
+    with _text(beside, f"{name.removesuffix('.ann')}.txt", reading) as file:
+        return file.read()
+
+
+def _objects(
+    values: Iterator[Any], name: str, columns: Sequence[str], tool: Format | None
+) -> Iterator[Row]:
+    numbered = ((f"{name}, row {number}", row) for number, row in enumerate(values, start=1))
+    for where, row in exports.convert(numbered, name=name, tool=tool, columns=columns):
         if not isinstance(row, dict):
             raise DataError(
-                f"{name}, row {number}: is a {type(row).__name__}, "
+                f"{where}: is a {type(row).__name__}, "
                 'not an object with named columns. Write {"column": value, ...}.'
             )
-        yield f"{name}, row {number}", row
+        yield where, row
 
 
 # csv

@@ -3,12 +3,13 @@
 A source is a path, a glob, a list of them, an fsspec URL (`s3://...`), `package:NAME/FILE` for a
 file in an installed package, or `hf:OWNER/NAME[/CONFIG][:SPLIT]` for a data set on the hub. A
 folder is one that `datasets` has saved, or has files such as train.csv or data/train-*.parquet. The
-file extension gives the format: csv, tsv, jsonl, json, parquet, arrow or txt, text also compressed
+file extension gives the format; see docs/data.md. Text may be compressed
 (.gz, .bz2, .xz, .zst). Rows are streamed
 once into a cache file, which is keyed by the content of the source and memory-mapped from then on.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from plcli.errors import DataError, did_you_mean, listed
 
 VERSION = 3  # of the layout of cache files, in the fingerprints of data
 READERS = (
-    1  # of how files are read, and of the checks of cells; rows are read anew, but are the same
+    2  # of how files are read, and of the checks of cells; rows are read anew, but are the same
 )
 
 
@@ -71,6 +72,8 @@ def load(
     documents: sources.Documents = "lines",
     quoting: sources.Quoting | None = None,
     delimiter: str | None = None,
+    decimal: sources.Decimal | None = None,
+    format: sources.Format | None = None,  # noqa: A002  # the config key
     split: str = "train",
 ) -> Rows:
     """Read the named columns of a source.
@@ -83,6 +86,8 @@ def load(
         documents: what a row of a .txt file is.
         quoting: whether quotes enclose the cells of csv and tsv files.
         delimiter: what separates the cells of csv and tsv files; None goes by the extension.
+        decimal: the decimal separator of numbers in text.
+        format: the annotation tool that wrote json and jsonl files; None looks at the content.
         split: the split that is needed, for folders with several.
 
     Raises:
@@ -90,7 +95,7 @@ def load(
         MachineError: if the hub or a remote file system cannot be reached.
     """
     name = source if isinstance(source, str) else ", ".join(source)
-    reading = sources.Reading(encoding, documents, quoting, delimiter)
+    reading = sources.Reading(encoding, documents, quoting, delimiter, decimal, format)
     parts = sources.parts(source, reading, split=split)
     layout = json.dumps(
         [VERSION, [part.describe() for part in parts], {c: k.value for c, k in columns.items()}]
@@ -159,18 +164,23 @@ def _schema(columns: Mapping[str, Kind]) -> pa.Schema:
 def _write(path: Path, parts: Sequence[sources.Part], columns: Mapping[str, Kind]) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _schema(columns)) as writer:
         for part in parts:
-            for batch in _batches(part.rows(list(columns)), columns, part.name):
+            rows, decimal = part.rows(list(columns)), part.reading.decimal
+            for batch in _batches(rows, columns, part.name, decimal=decimal):
                 writer.write_batch(batch)
 
 
 def _batches(
-    rows: Iterable[tuple[str, Mapping[str, Any]]], columns: Mapping[str, Kind], source: str
+    rows: Iterable[tuple[str, Mapping[str, Any]]],
+    columns: Mapping[str, Kind],
+    source: str,
+    *,
+    decimal: sources.Decimal | None = None,
 ) -> Iterator[pa.RecordBatch]:
     schema = _schema(columns)
     cells: dict[str, list[Any]] = {column: [] for column in columns}
     places: list[str] = []
     types = LabelTypes()
-    for where, row in rows:
+    for where, row in _each(rows, [name for name, kind in columns.items() if kind is Kind.EACH]):
         for column, kind in columns.items():
             value = _cell(row, column)
             if value is _MISSING:
@@ -178,7 +188,7 @@ def _batches(
                     f"{where}: has no column '{column}'.{did_you_mean(column, row)} "
                     f"It has {listed(row)}. Name one of these."
                 )
-            cell = read_cell(value, kind, where, column)
+            cell = read_cell(value, kind, where, column, decimal=decimal)
             if kind is Kind.NAME:
                 types.check(value, where, column)
             cells[column].append(cell)
@@ -190,15 +200,33 @@ def _batches(
         yield _batch(cells, places, schema)
 
 
+def _each(
+    rows: Iterable[tuple[str, Mapping[str, Any]]], columns: Sequence[str]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield a row for each combination of the texts in these columns, which may be lists."""
+    for where, row in rows:
+        lists = {
+            column: value for column in columns if isinstance(value := _cell(row, column), list)
+        }
+        if not lists:
+            yield where, row
+            continue
+        for texts in itertools.product(*lists.values()):
+            yield where, {**row, **dict(zip(lists, texts, strict=True))}
+
+
 _MISSING = object()
 
 
 def _cell(row: Mapping[str, Any], column: str) -> Any:
-    """Return a cell; a column such as `translation.en` may be inside of another one."""
+    """Return a cell; a column such as `translation.en` or `set.0` may be inside of another one."""
     if column in row:
         return row[column]
     value: Any = row
     for name in column.split("."):
+        if isinstance(value, list) and name.isdigit() and int(name) < len(value):
+            value = value[int(name)]
+            continue
         if not isinstance(value, Mapping) or name not in value:
             return _MISSING
         value = value[name]

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from plcli.data import readers
+from plcli.data.exports.exports import Format
 from plcli.data.readers import (
     BATCH_ROWS,
     FORMATS,
+    Decimal,
     Documents,
     Quoting,
     Reading,
@@ -25,7 +27,17 @@ from plcli.errors import DataError, MachineError, UsageError, did_you_mean, list
 from plcli.packages import package_path
 from plcli.runs.atomic_files import sha256
 
-__all__ = ["BATCH_ROWS", "FORMATS", "Documents", "Part", "Quoting", "Reading", "parts"]
+__all__ = [
+    "BATCH_ROWS",
+    "FORMATS",
+    "Decimal",
+    "Documents",
+    "Format",
+    "Part",
+    "Quoting",
+    "Reading",
+    "parts",
+]
 PLAIN = Reading()
 ENCODINGS = ("utf-8", "cp1252", "latin-1", "utf-16", "cp1250", "cp1251", "gb18030", "shift_jis")
 SPLITS = {  # names of splits in folders of data sets
@@ -59,7 +71,9 @@ class Part:
             digest = sha256(
                 Path(self.path)
             )  # before the format, so that a folder is reported as a folder
-        return [self.format(), digest]
+            beside = Path(self.path).with_suffix(".txt")  # the text of annotations
+            both = self.format() == "ann" and beside.is_file()
+            return [self.format(), digest, *([sha256(beside)] if both else [])]
 
     def format(self) -> str:
         """Return the format, which is the file extension."""
@@ -209,6 +223,7 @@ def _files_in(folder: Path, name: str, split: str) -> list[Path]:
         for file in sorted([*folder.glob(pattern), *folder.glob(f"data/{pattern}")])
     ]
     same = [file for file in found if file.suffix == found[0].suffix] if found else []
+    same = same or sorted(folder.glob("*.ann"))
     if not same:
         raise DataError(
             f"{name}: is a folder. Name its files, for example '{name.rstrip('/')}/*.csv'."

@@ -24,7 +24,7 @@ from plcli.data.cache import cache_folder
 from plcli.data.cells import Kind
 from plcli.data.rows import Rows
 from plcli.data.samplers import LengthOrderedBatches, ShuffledBatches
-from plcli.data.sources import Documents, Quoting
+from plcli.data.sources import Decimal, Documents, Format, Quoting
 from plcli.errors import DataError, UsageError
 
 Source = str | list[str]
@@ -98,6 +98,8 @@ class SplitData(LightningDataModule):
         encoding: the encoding of text files; None is UTF-8.
         quoting: whether quotes enclose the cells of csv and tsv files.
         delimiter: what separates the cells of csv and tsv files; None goes by the extension.
+        decimal: the decimal separator of numbers in text files.
+        format: the annotation tool that wrote json and jsonl files.
     """
 
     documents: Documents = "lines"  # the rows of a .txt file; rows to predict are always lines
@@ -120,6 +122,8 @@ class SplitData(LightningDataModule):
         encoding: str | None = None,
         quoting: Quoting | None = None,
         delimiter: str | None = None,
+        decimal: Decimal | None = None,
+        format: Format | None = None,  # noqa: A002  # the config key
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -134,6 +138,7 @@ class SplitData(LightningDataModule):
         self.sources, self.inputs, self.id = sources, inputs, id
         self.num_workers, self.encoding = num_workers, encoding
         self.quoting, self.delimiter = quoting, delimiter
+        self.decimal, self.format = decimal, format
         self.bucket_batches, self.pieces = bucket_batches, pieces
         self.sizes: dict[str, Any] = {
             "batch_size": None if tokens_per_batch else batch_size,
@@ -217,6 +222,8 @@ class SplitData(LightningDataModule):
                 documents="lines" if split == "predict" else self.documents,
                 quoting=self.quoting,
                 delimiter=self.delimiter,
+                decimal=self.decimal,
+                format=self.format,
                 split=split,
             )
         return self._rows[split]

@@ -11,6 +11,11 @@ from typing import Any
 from plcli.errors import DataError, listed
 
 OUTSIDE = "O"
+NAMES = (  # of a span's start, end and label in exports of tools
+    ("start", "start_offset"),
+    ("end", "end_offset"),
+    ("label", "labels", "tag", "entity_group"),
+)
 Span = tuple[int, int, int]  # start, end, index of the type
 
 
@@ -133,7 +138,8 @@ def read(cell: str, text: str, where: str, column: str) -> list[tuple[int, int, 
     """Read the character spans of a cell, sorted.
 
     Args:
-        cell: a JSON list of objects with start, end (exclusive) and label.
+        cell: a JSON list of objects with start, end (exclusive) and label, or with the names that
+            annotation tools give to them; or of lists [start, end, label].
         text: the text of the row.
         where: the source and row, for messages.
         column: the column of the cell, for messages.
@@ -160,13 +166,13 @@ def read(cell: str, text: str, where: str, column: str) -> list[tuple[int, int, 
 
 
 def _span(value: Any, text: str, where: str, column: str) -> tuple[int, int, str]:
-    keys = ("start", "end", "label")
-    if not isinstance(value, Mapping) or any(key not in value for key in keys):
+    parts = _parts(value)
+    if parts is None:
         raise DataError(
             f"{where}: column '{column}' contains the span {value!r:.80}. "
             "Write an object with start, end and label."
         )
-    start, end, label = (value[key] for key in keys)
+    start, end, label = parts
     if any(isinstance(number, bool) or not isinstance(number, int) for number in (start, end)):
         raise DataError(
             f"{where}: column '{column}' contains a span from {start!r:.40} to {end!r:.40}. "
@@ -182,7 +188,7 @@ def _span(value: Any, text: str, where: str, column: str) -> tuple[int, int, str
             f"{where}: column '{column}' contains a span from {start} to {end}. "
             "Count the start from 0, and give an exclusive end greater than the start."
         )
-    wanted = value.get("text")
+    wanted = value.get("text") if isinstance(value, Mapping) else None
     if isinstance(wanted, str) and wanted != text[start:end]:
         raise DataError(
             f"{where}: column '{column}' contains a span from {start} to {end} whose text is "
@@ -195,6 +201,23 @@ def _span(value: Any, text: str, where: str, column: str) -> tuple[int, int, str
             f"{len(text)} characters. Count characters, not bytes."
         )
     return start, end, label.strip()
+
+
+def _parts(value: Any) -> list[Any] | None:
+    """Return start, end and label of a span; None if it does not have exactly one of each."""
+    if isinstance(value, list):
+        return value if len(value) == 3 else None
+    if not isinstance(value, Mapping):
+        return None
+    found = [[value[name] for name in names if name in value] for names in NAMES]
+    if any(len(each) != 1 for each in found):
+        return None
+    start, end, label = (each[0] for each in found)
+    if isinstance(label, list):  # Label Studio's
+        if len(label) != 1:
+            return None
+        label = label[0]
+    return [start, end, label]
 
 
 def offsets_hint(text: str, start: int, end: int, wanted: str) -> str:

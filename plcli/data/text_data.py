@@ -42,8 +42,8 @@ from plcli.data.cells import Kind
 from plcli.data.encoders.documents import Blocks
 from plcli.data.encoders.encoder import Encoder
 from plcli.data.encoders.text import TextEncoder
-from plcli.data.readers import Quoting
 from plcli.data.rows import Rows
+from plcli.data.sources import Decimal, Format, Quoting
 from plcli.data.split_data import Batch, Source, Split, SplitData
 from plcli.data.token_cache import Encoded, encode
 from plcli.errors import DataError, UsageError
@@ -91,6 +91,10 @@ class TextData(SplitData):
             refused.
         delimiter: what separates the cells of csv and tsv files, such as ';'; by default a comma
             in .csv and a tab in .tsv files.
+        decimal: the decimal separator of numbers in text files; '.' and ',' also allow separated
+            thousands. By default a point, and numbers such as 1,000 are refused.
+        format: the annotation tool that wrote json and jsonl files, or rows for none; by default
+            the content says it.
         empty_text: whether rows with empty or missing text are kept (and counted) or refused.
     """
 
@@ -119,6 +123,8 @@ class TextData(SplitData):
     encoding: str | None = field(default=None, metadata=USE)
     quoting: Quoting | None = field(default=None, metadata=USE)
     delimiter: str | None = field(default=None, metadata=USE)
+    decimal: Decimal | None = field(default=None, metadata=USE)
+    format: Format | None = field(default=None, metadata=USE)
     empty_text: EmptyText = field(default="keep", metadata=USE)
 
     def __post_init__(self) -> None:
@@ -154,6 +160,8 @@ class TextData(SplitData):
             encoding=self.encoding,
             quoting=self.quoting,
             delimiter=self.delimiter,
+            decimal=self.decimal,
+            format=self.format,
         )
         for name, value, least in (
             ("pieces", self.pieces, 1),

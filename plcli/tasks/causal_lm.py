@@ -17,6 +17,7 @@ import torch
 from torchmetrics import MeanMetric, MetricCollection
 
 from plcli.config.marks import FACT
+from plcli.data import templates
 from plcli.data.cells import Kind
 from plcli.data.encoders.conversations import ConversationEncoder, PromptEncoder, ResponseEncoder
 from plcli.data.encoders.documents import Blocks, DocumentEncoder, attention_mask, padded
@@ -25,7 +26,7 @@ from plcli.data.sources import Documents
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
-from plcli.errors import DataError, ModelError, UsageError
+from plcli.errors import DataError, ModelError, UsageError, listed
 from plcli.models import generation
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained import weights
@@ -170,10 +171,12 @@ class CausalLMData(TextData):
 
     Args:
         text: the text column; by default text, if neither prompt nor messages is given.
-        prompt: a column of prompts, which are not trained on.
+        prompt: a column of prompts, which are not trained on; or columns joined by a template, such
+            as "{instruction} {input}: ".
         response: the column of responses to the prompts.
         messages: a column of conversations: lists of messages with role and content, formatted with
-            the tokenizer's chat template. Only the assistant's messages are trained on.
+            the tokenizer's chat template. Only the assistant's messages are trained on. Or two
+            columns, such as [prompt, completion]: then only those of the second one.
         cross_documents: whether a block continues from one row to the next, so that all are full;
             otherwise each row starts a new block, and answers are cut at max_length.
         documents: what a row of a .txt file is: a line; a paragraph, separated by blank lines; or
@@ -187,7 +190,7 @@ class CausalLMData(TextData):
     text: str | None = None
     prompt: str | None = None
     response: str | None = None
-    messages: str | None = None
+    messages: str | list[str] | None = None
     cross_documents: bool = False
     documents: Documents = "lines"
 
@@ -200,14 +203,25 @@ class CausalLMData(TextData):
         given = [name for name, column in forms.items() if column is not None]
         if len(given) > 1:
             raise UsageError(f"data.{given[0]} and data.{given[1]}: both are given; give one.")
-        self.inputs = [self.prompt or self.messages or self.text or "text"]
+        columns = [self.messages] if isinstance(self.messages, str) else list(self.messages or [])
+        if len(columns) > 2 or len(set(columns)) < len(columns):
+            raise UsageError(
+                f"data.messages: got {listed(columns)}; give one column, or two: the messages "
+                "before, and those to train on."
+            )
+        self.conversation = columns
+        if self.prompt is not None and "{" in self.prompt:
+            self.template = self.prompt
+            self.inputs = templates.parse(self.prompt, key="data.prompt")
+        else:
+            self.inputs = columns[:1] or [self.prompt or self.text or "text"]
         super().__post_init__()
 
     def columns(self, split: str) -> dict[str, Kind]:
         """The text; the prompt and, except for rows to predict, the response; or the messages."""
         kind = Kind.TEXT if self.messages is None else Kind.OBJECT
-        answers = [self.response] if self.response and split != "predict" else []
-        return {self.inputs[0]: kind} | dict.fromkeys(answers, Kind.TEXT)
+        answers = self.conversation[1:] + ([self.response] if self.response else [])
+        return dict.fromkeys(self.inputs + (answers if split != "predict" else []), kind)
 
     def encoded_columns(self, split: str) -> list[str]:
         """The columns except the id."""
@@ -236,12 +250,16 @@ class CausalLMData(TextData):
         tokenizer, conversations = self.loaded_tokenizer, self.messages is not None
         if split == "predict":
             return PromptEncoder(
-                tokenizer, end=self._end, max_length=self.longest, conversations=conversations
+                tokenizer,
+                end=self._end,
+                max_length=self.longest,
+                conversations=conversations,
+                template=self.template,
             )
         if conversations:
             return ConversationEncoder(tokenizer)
         if self.prompt is not None:
-            return ResponseEncoder(tokenizer, end=self._end)
+            return ResponseEncoder(tokenizer, end=self._end, template=self.template)
         return DocumentEncoder(tokenizer, special=True, end=self._end)
 
     def cut_blocks(self, split: str) -> Blocks | None:

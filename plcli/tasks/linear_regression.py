@@ -13,7 +13,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, 
 
 from plcli.config.marks import FACT, OTHER_ROWS, TRAIN, USE, VALIDATION
 from plcli.data.cells import Kind
-from plcli.data.readers import Quoting
+from plcli.data.sources import Decimal, Format, Quoting
 from plcli.data.split_data import Batch, Source, Split, SplitData
 from plcli.errors import DataError, UsageError
 
@@ -180,6 +180,10 @@ class TableData(SplitData):
             refused.
         delimiter: what separates the cells of csv and tsv files, such as ';'; by default a comma
             in .csv and a tab in .tsv files.
+        decimal: the decimal separator of numbers in text files; '.' and ',' also allow separated
+            thousands. By default a point, and numbers such as 1,000 are refused.
+        format: the annotation tool that wrote json and jsonl files, or rows for none; by default
+            the content says it.
     """
 
     task = "linear-regression"
@@ -197,6 +201,8 @@ class TableData(SplitData):
     encoding: str | None = field(default=None, metadata=USE)
     quoting: Quoting | None = field(default=None, metadata=USE)
     delimiter: str | None = field(default=None, metadata=USE)
+    decimal: Decimal | None = field(default=None, metadata=USE)
+    format: Format | None = field(default=None, metadata=USE)
 
     def __post_init__(self) -> None:
         """Check that columns are given."""
@@ -219,6 +225,8 @@ class TableData(SplitData):
             encoding=self.encoding,
             quoting=self.quoting,
             delimiter=self.delimiter,
+            decimal=self.decimal,
+            format=self.format,
         )
 
     def columns(self, split: str) -> dict[str, Kind]:

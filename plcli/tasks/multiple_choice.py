@@ -1,5 +1,6 @@
 """Multiple choice: which of several texts continues a text, or answers a question about it."""
 
+import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,7 +11,7 @@ import torch
 from torchmetrics import MeanMetric, MetricCollection
 
 from plcli.data.cells import Kind
-from plcli.data.encoders.choices import ChoiceEncoder, choices_of
+from plcli.data.encoders.choices import ChoiceEncoder, choices_of, names_of, texts_of
 from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch
@@ -19,7 +20,8 @@ from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 from plcli.models.transformer_module import TransformerModule
 
-LabelForm = Literal["index", "text"]
+LabelForm = Literal["index", "letter", "text"]
+LETTERS = string.ascii_uppercase
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -92,10 +94,12 @@ class MultipleChoiceData(TextData):
         context: the column of texts that the choices refer to.
         question: a column of texts to put before each choice: a question, or the start of a
             sentence.
-        choices: a column of lists, or several columns with one choice each; if a row has fewer
-            choices, its last columns are empty.
-        label: the column of the correct choice: its index from 0, or its text.
-        label_form: whether labels are indices or texts; by default detected for each row.
+        choices: a column of lists, or of objects with the lists text and label, as in ARC; or
+            several columns with one choice each; if a row has fewer choices, its last columns are
+            empty.
+        label: the column of the correct choice: its index from 0, its letter, A for the first, or
+            its text; or one of the labels that the choices have.
+        label_form: whether labels are indices, letters or texts; by default detected for each row.
     """
 
     task = "multiple-choice"
@@ -120,7 +124,7 @@ class MultipleChoiceData(TextData):
 
     def columns(self, split: str) -> dict[str, Kind]:
         """The choices as lists or texts and, except for rows to predict, the label."""
-        lists = {self.choices: Kind.TEXTS} if isinstance(self.choices, str) else {}
+        lists = {self.choices: Kind.OBJECT} if isinstance(self.choices, str) else {}
         label = {} if split == "predict" else {self.label: Kind.TEXT}
         return super().columns(split) | lists | label
 
@@ -128,7 +132,7 @@ class MultipleChoiceData(TextData):
         """Yield the prompt and every choice."""
         prompt, choices = cells[: len(self.prompt)], cells[len(self.prompt) :]
         yield from prompt
-        yield from choices[0] if isinstance(self.choices, str) else choices
+        yield from texts_of(choices, self.choices, "a row")
 
     def text_columns(self, split: str) -> list[list[str]]:
         """The context; choices can be empty."""
@@ -145,16 +149,32 @@ class MultipleChoiceData(TextData):
         for *choices, labels in rows.parts([*self.chosen, self.label]):
             for row, label in zip(zip(*choices, strict=True), labels, strict=True):
                 where = f"{rows.source}, row {len(found) + 1}"
-                found.append(
-                    self._index_of(label.strip(), choices_of(row, self.choices, where), where)
+                texts, names = (
+                    choices_of(row, self.choices, where),
+                    names_of(row, self.choices, where),
                 )
+                found.append(self._index_of(label.strip(), texts, names, where))
         return np.array(found, np.int64)
 
-    def _index_of(self, label: str, choices: list[str], where: str) -> int:
+    def _index_of(self, label: str, choices: list[str], names: list[str] | None, where: str) -> int:
         """Return the index of the choice that a label refers to."""
+        if names is not None and self.label_form is None:
+            if label not in names:
+                raise DataError(
+                    f"{where}: column '{self.label}' contains '{label:.60}', which is not one of "
+                    f"the choices' labels: {listed(names)}. Correct it, or remove the row."
+                )
+            return names.index(label)
         indices = [index for index in range(len(choices)) if str(index) == label]
+        letter = LETTERS.find(label) if len(label) == 1 else -1
+        letters = [letter] if 0 <= letter < len(choices) else []
         texts = [index for index, choice in enumerate(choices) if choice.strip() == label]
-        forms = {"index": indices, "text": texts, None: [*indices, *texts]}
+        forms = {
+            "index": indices,
+            "letter": letters,
+            "text": texts,
+            None: [*indices, *letters, *texts],
+        }
         found = sorted(set(forms[self.label_form]))
         if len(found) == 1:
             return found[0]
@@ -162,10 +182,15 @@ class MultipleChoiceData(TextData):
         if not found:
             raise DataError(
                 f"{message}is not one of the choices: {listed(choices)}."
-                f"{did_you_mean(label, choices)} Give the text of one, or its index, 0 to "
-                f"{len(choices) - 1} (data.label_form)."
+                f"{did_you_mean(label, choices)} Give the text of one, its index, 0 to "
+                f"{len(choices) - 1}, or its letter, A to {LETTERS[: len(choices)][-1]} "
+                "(data.label_form)."
             )
-        remedy = "Set data.label_form to index or text." if indices else "Give the index instead."
+        remedy = (
+            "Set data.label_form to index, letter or text."
+            if indices or letters
+            else "Give the index instead."
+        )
         raise DataError(
             f"{message}could be choice {' or '.join(map(str, found))} (counted from 0). {remedy}"
         )

@@ -224,7 +224,8 @@ class SentenceData(TextData):
     Args:
         text: the text column; the only one that rows to predict need.
         pair: the column of texts that match the text or, with a score, that it was compared with.
-        negative: the column of texts that do not match the text.
+            A list of texts is a row for each of them.
+        negative: the column of texts that do not match the text; a list likewise.
         score: the column of scores: the similarity of text and pair or, with negative, the margin
             by which a teacher scores the pair above the negative.
         score_range: the lowest and the highest score, which scale scores to 0 to 1 as the loss
@@ -274,7 +275,9 @@ class SentenceData(TextData):
     def columns(self, split: str) -> dict[str, Kind]:
         """The texts and, except for rows to predict, their score."""
         scored = {self.score: Kind.NUMBER} if self.score and split != "predict" else {}
-        return {**super().columns(split), **scored}
+        columns = super().columns(split) | scored
+        lists = [] if split == "predict" else [self.pair, self.negative]
+        return columns | {name: Kind.EACH for name in lists if name is not None}
 
     def encoder(self, split: str) -> Encoder:
         """Return an encoder that makes one entry per text of a row."""

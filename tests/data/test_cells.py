@@ -40,9 +40,16 @@ def test_an_empty_label_is_refused(value: Any) -> None:
         cells(["a", value], Kind.NAME)
 
 
-def test_a_label_that_is_a_list_is_refused() -> None:
-    with refused("typed, row 1: column 'x' contains ['a'], which is not a label name."):
-        cells([["a"]], Kind.NAME)
+def test_a_list_of_one_name_is_that_name() -> None:
+    assert cells([["a"], "b"], Kind.NAME) == ["a", "b"]
+
+
+def test_a_list_of_several_names_is_not_one_label() -> None:
+    with refused(
+        "typed, row 1: column 'x' contains ['a', 'b']; one label is needed. Correct the row, or "
+        "set data.problem: multi_label for several."
+    ):
+        cells([["a", "b"]], Kind.NAME)
 
 
 def test_label_names_come_from_a_list_or_from_text_with_commas() -> None:
@@ -176,7 +183,7 @@ CELLS = {
         [{"c": "1,5"}],
         Kind.NUMBER,
         "row 1: column 'c' contains '1,5', which is not a number. "
-        "Write a decimal point, not a comma.",
+        "Set data.decimal: ',' if the comma separates decimals, or '.' if it separates thousands.",
     ),
 }
 

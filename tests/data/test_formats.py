@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,16 @@ import pytest
 
 from plcli.data import rows
 from plcli.data.cells import Kind
+from plcli.data.readers import format_of
+from plcli.errors import PlcliError
+from tests.conftest import write_rows
 from tests.data.files import refused, texts, write
+from tests.running import by_heart, read_json, try_fit
+
+TOKENS = (
+    "plcli.tasks.token_classification.TokenClassifier",
+    "plcli.tasks.token_classification.TokenClassificationData",
+)
 
 WANTED = [{"text": "first", "label": "a"}, {"text": "second", "label": "b"}]
 CSV = "text,label\nfirst,a\nsecond,b\n"
@@ -73,6 +83,83 @@ def test_a_compressed_parquet_file_is_refused() -> None:
     write("a.parquet.gz", "x")
     with refused("a.parquet.gz: a compressed .parquet file is not supported. Decompress it."):
         read("a.parquet.gz")
+
+
+# addresses
+
+
+def test_a_file_inside_an_archive_is_read() -> None:
+    with zipfile.ZipFile("b.zip", "w") as archive:
+        archive.writestr("a.csv", CSV)
+        archive.writestr("a.jsonl", LINES)
+    assert read("zip://a.csv::b.zip") == read("zip://a.jsonl::b.zip") == WANTED
+
+
+def test_an_address_is_known_by_the_ending_before_its_query() -> None:
+    assert format_of("https://host/x.csv?sig=a.b/c", "x") == "csv"
+    assert format_of("simplecache::s3://bucket/x.jsonl.gz", "x") == "jsonl"
+
+
+def test_a_chain_without_such_a_file_is_refused() -> None:
+    with zipfile.ZipFile("b.zip", "w") as archive:
+        archive.writestr("a.csv", CSV)
+    with pytest.raises(PlcliError, match=r"zip://c\.csv::b\.zip"):
+        read("zip://c.csv::b.zip")
+
+
+# annotation tools
+
+
+def test_rows_without_an_answer_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    lines = [{"text": "x", "spans": [], "answer": answer} for answer in ("accept", "ignore")]
+    write("p.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    read("p.jsonl", {"text": Kind.TEXT, "spans": Kind.OBJECT})
+    assert "p.jsonl: 1 rows without an answer are left out (prodigy)" in caplog.text
+
+
+def test_a_folder_of_brats_annotations_is_read() -> None:
+    for name in ("a", "b"):
+        write(f"docs/{name}.txt", f"{name} word")
+        write(f"docs/{name}.ann", f"T1\tX 0 1\t{name}\n")
+    found = read("docs", {"text": Kind.TEXT, "spans": Kind.OBJECT})
+    assert [row["text"] for row in found] == ["a word", "b word"]
+
+
+def test_a_changed_text_beside_its_annotations_is_read_anew() -> None:
+    columns = {"text": Kind.TEXT, "spans": Kind.OBJECT}
+    write("a.ann", "T1\tX 0 1\ta\n")
+    found = []
+    for text in ("a word", "a bird"):
+        write("a.txt", text)
+        found.append(read("a.ann", columns)[0]["text"])
+    assert found == ["a word", "a bird"]
+
+
+TOOLS = {
+    "doccano": {"text": "the parcel is late", "label": [[4, 10, "THING"]]},
+    "prodigy": {
+        "text": "the parcel is late",
+        "spans": [{"start": 4, "end": 10, "label": "THING"}],
+        "answer": "accept",
+        "_task_hash": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_an_export_trains_without_being_told_of_the_tool(tool: str, tmp_path: Path) -> None:
+    rows_ = [TOOLS[tool]] * 6
+    source = str(write_rows(tmp_path / "export.jsonl", rows_))
+    result = try_fit(
+        tmp_path,
+        classes=TOKENS,
+        model=by_heart(lr=1e-2),
+        data={"train": source, "validation": source, "text": "text", "spans": "spans"}
+        | {"batch_size": 2, "max_length": 32, "wordpieces": 60},
+        trainer={"max_epochs": 10, "check_val_every_n_epoch": 10},
+    )
+    assert result.code == 0, result.err
+    assert read_json(tmp_path / "run" / "metrics.json")["validation"]["f1"] == 1.0
 
 
 # JSON

@@ -165,7 +165,7 @@ def test_an_unknown_split_or_config_of_a_hub_data_set_is_named(
 def test_an_unknown_ending_is_refused_with_the_known_ones() -> None:
     with refused(
         "a.xlsx: the ending '.xlsx' is not one of csv, tsv, jsonl, json, parquet, arrow, txt, "
-        "conll, iob, iob2, bio."
+        "conll, iob, iob2, bio, ann."
     ):
         texts(write("a.xlsx", "text\na\n"))
 

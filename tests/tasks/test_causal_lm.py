@@ -363,6 +363,16 @@ def test_only_the_response_is_learnt(tmp_path: Path) -> None:
     assert made.loaded_tokenizer.decode(labels[labels >= 0]) == "is wrong </s>"
 
 
+def test_a_prompt_may_join_columns_as_of_alpaca(tmp_path: Path) -> None:
+    rows = [{"instruction": "the", "input": "invoice", "output": "is wrong"}]
+    source = write_rows(tmp_path / "rows.jsonl", rows * 2)
+    made = data(source, prompt="{instruction} {input} ", response="output")
+    batch = made.split("train")[[0]]["pieces"][0]
+    assert made.loaded_tokenizer.decode(batch["input_ids"][0]) == "the invoice is wrong </s>"
+    labels = batch["labels"][0]
+    assert made.loaded_tokenizer.decode(labels[labels >= 0]) == "is wrong </s>"
+
+
 def test_a_long_answer_is_cut_and_that_is_said(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", [{"ask": "the", "answer": "is wrong late you"}])
     made = data(source, prompt="ask", response="answer", max_length=4)

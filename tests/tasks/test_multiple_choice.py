@@ -219,6 +219,32 @@ def test_a_label_may_be_the_text_of_a_choice(tmp_path: Path) -> None:
     assert labels(tmp_path, one(["a", "b", "c"], "c")) == [0, 2]
 
 
+def test_a_label_may_be_a_letter_as_in_race(tmp_path: Path) -> None:
+    assert labels(tmp_path, one(["x", "y", "z"], "C")) == [0, 2]
+
+
+@pytest.mark.parametrize(("answer", "index"), [("1", 0), ("2", 1), (2, 1)])
+def test_choices_with_labels_are_chosen_by_them_as_in_arc(
+    tmp_path: Path, answer: Any, index: int
+) -> None:
+    choices = {"text": ["x", "y"], "label": ["1", "2"]}
+    assert labels(tmp_path, [{"context": "up", "choices": choices, "label": answer}]) == [index]
+
+
+def test_a_label_that_no_choice_has_is_refused(tmp_path: Path) -> None:
+    choices = {"text": ["x", "y"], "label": ["A", "B"]}
+    rows = [{"context": "up", "choices": choices, "label": "1"}]
+    with pytest.raises(DataError, match=r"'1', which is not one of the choices' labels: A, B\."):
+        labels(tmp_path, rows)
+
+
+def test_choices_that_share_a_label_are_refused(tmp_path: Path) -> None:
+    choices = {"text": ["x", "y"], "label": ["A", "A"]}
+    rows = [{"context": "up", "choices": choices, "label": "A"}]
+    with pytest.raises(DataError, match="Give each choice a label of its own"):
+        labels(tmp_path, rows)
+
+
 @pytest.mark.parametrize(("form", "index"), [("index", 1), ("text", 0)])
 def test_the_form_of_a_label_may_be_said(tmp_path: Path, form: Any, index: int) -> None:
     rows = [{"context": "up", "choices": ["1", "0"], "label": 1}]
@@ -269,10 +295,10 @@ def test_a_label_that_is_no_choice_is_refused(
         (["a"], "column 'choices': 1 choice; two or more are needed"),
         ([], "column 'choices': 0 choice; two or more are needed"),
         (["a", " "], r"column 'choices': choice 1 \(from 0\) is empty"),
-        (5, "column 'choices' contains 5, not a list of texts"),
+        (5, "column 'choices' contains 5, neither a list nor an object"),
         (
             "a cat, a dog",
-            "column 'choices' contains 'a cat, a dog', not a list of texts. Write a JSON",
+            "column 'choices' contains 'a cat, a dog', neither a list nor an object. Write it",
         ),
     ],
 )

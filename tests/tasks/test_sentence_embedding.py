@@ -191,6 +191,16 @@ def open_texts(form: str, **arguments: Any) -> SentenceData:
     return data
 
 
+def test_lists_of_pairs_and_negatives_are_a_row_for_each_combination() -> None:
+    rows = [{"text": "a", "pair": ["b", "c"], "other": ["d", "e"]}]
+    source = str(write_rows(Path("texts.jsonl"), rows))
+    data = SentenceData(train=source, negative="other", validation=source)
+    found = data.rows("train").table.select(["text", "pair", "other"]).to_pylist()
+    assert [tuple(row.values()) for row in found] == [
+        *(("a", "b", "d"), ("a", "b", "e"), ("a", "c", "d"), ("a", "c", "e")),
+    ]
+
+
 # what is learned, saved and loaded
 
 

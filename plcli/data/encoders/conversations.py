@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from plcli.data import templates
 from plcli.data.encoders.documents import FLAGS, byte_counts, encode_whole
 from plcli.data.encoders.encoder import IDS
 from plcli.data.encoders.text import need_fast
@@ -21,33 +22,36 @@ from plcli.errors import DataError, ModelError, listed
 
 Messages = list[dict[str, Any]]
 ANSWERER = "assistant"
+ROLES = {"human": "user", "gpt": ANSWERER, "bot": ANSWERER, "chatgpt": ANSWERER}  # of ShareGPT
 _MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")  # a template that marks generated text itself
 COLUMNS = {"input_ids": IDS, "bytes": IDS, "in_loss": FLAGS}
 
 
 class ResponseEncoder:
-    """Encodes a column of prompts and a column of responses; nothing is inserted between them.
+    """Encodes prompts and a column of responses; nothing is inserted between them.
 
     Args:
         tokenizer: a fast tokenizer of transformers.
         end: the id of the token that ends a response.
+        template: joins several columns to a prompt; None for a single column.
     """
 
     columns: Mapping[str, pa.DataType] = COLUMNS
 
-    def __init__(self, tokenizer: Any, *, end: int) -> None:
+    def __init__(self, tokenizer: Any, *, end: int, template: str | None = None) -> None:
         need_fast(tokenizer, "language models")
-        self.tokenizer, self.end = tokenizer, end
-        self.key = ["responses", end]
+        self.tokenizer, self.end, self.template = tokenizer, end, template
+        self.key = ["responses", end, *([] if template is None else [template])]
 
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
     ) -> Mapping[str, Sequence[Any]]:
-        """Encode the columns of prompts and responses."""
-        prompts = encode_whole(self.tokenizer, cells[0], special=True)
-        responses = encode_whole(self.tokenizer, cells[1], special=False)
+        """Encode the columns of the prompt, followed by that of responses."""
+        texts = cells[0] if self.template is None else templates.render(self.template, cells[:-1])
+        prompts = encode_whole(self.tokenizer, texts, special=True)
+        responses = encode_whole(self.tokenizer, cells[-1], special=False)
         values: dict[str, list[Any]] = {name: [] for name in self.columns}
-        for text, prompt, response in zip(cells[1], prompts, responses, strict=True):
+        for text, prompt, response in zip(cells[-1], prompts, responses, strict=True):
             before = without_end(prompt.ids, self.end)
             values["input_ids"].append([*before, *response.ids, self.end])
             counts = byte_counts(text, response.offsets)
@@ -58,6 +62,9 @@ class ResponseEncoder:
 
 class ConversationEncoder:
     """Encodes a column of messages, `[{"role": ..., "content": ...}, ...]`, with a chat template.
+
+    With a second column, of messages that follow, only the assistant's messages in that one are
+    trained on.
 
     Args:
         tokenizer: a fast tokenizer of transformers with a chat template.
@@ -76,29 +83,31 @@ class ConversationEncoder:
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
     ) -> Mapping[str, Sequence[Any]]:
-        """Encode one column of conversations.
+        """Encode the column of conversations, or of their beginnings and their ends.
 
         Raises:
             DataError: if a conversation is not valid, or has no answer.
         """
         texts, spans = [], []
-        for position, cell in enumerate(cells[0]):
-            messages = _messages(cell, where(position))
-            if not any(message["role"] == ANSWERER for message in messages):
+        for position, row in enumerate(zip(*cells, strict=True)):
+            parts = [_messages(cell, where(position)) for cell in row]
+            messages = [message for part in parts for message in part]
+            before = [m for part in parts[:-1] for m in part if m["role"] == ANSWERER]
+            if not any(message["role"] == ANSWERER for message in parts[-1]):
                 raise DataError(
                     f"{where(position)}: no message has the role '{ANSWERER}', so that there is "
                     "nothing to train on. Add an answer, or remove the row."
                 )
-            text, parts = self._render(messages, where(position))
+            text, answers = self._render(messages, where(position))
             texts.append(text)
-            spans.append(parts)
+            spans.append(answers[len(before) :])
         values: dict[str, list[Any]] = {name: [] for name in self.columns}
         encodings = encode_whole(self.tokenizer, texts, special=False)  # the template adds its own
-        for text, parts, encoding in zip(texts, spans, encodings, strict=True):
+        for text, answers, encoding in zip(texts, spans, encodings, strict=True):
             values["input_ids"].append(encoding.ids)
             values["bytes"].append(byte_counts(text, encoding.offsets).tolist())
             starts = np.array([start for start, _ in encoding.offsets], np.int64)
-            in_loss = [(starts >= first) & (starts < last) for first, last in parts]
+            in_loss = [(starts >= first) & (starts < last) for first, last in answers]
             values["in_loss"].append(np.logical_or.reduce(in_loss).astype(np.int64).tolist())
         return values
 
@@ -133,27 +142,38 @@ class PromptEncoder:
         end: the id of the token that ends a text, which is removed from prompts.
         max_length: maximum number of tokens per prompt.
         conversations: whether the column contains messages.
+        template: joins several columns to a prompt; None for a single column.
     """
 
     columns: Mapping[str, pa.DataType] = {"input_ids": IDS, "truncated": pa.bool_()}
 
-    def __init__(self, tokenizer: Any, *, end: int, max_length: int, conversations: bool) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        end: int,
+        max_length: int,
+        conversations: bool,
+        template: str | None = None,
+    ) -> None:
         need_fast(tokenizer, "language models")
         self.tokenizer, self.end, self.max_length = tokenizer, end, max_length
-        self.template = chat_template(tokenizer) if conversations else None
-        self.key = ["prompts", end, max_length, _digest(self.template or "")]
+        self.chat_template = chat_template(tokenizer) if conversations else None
+        self.template = template
+        self.key = ["prompts", end, max_length, _digest(self.chat_template or "")]
+        self.key += [] if template is None else [template]
 
     def __call__(
         self, cells: Sequence[Sequence[Any]], where: Callable[[int], str]
     ) -> Mapping[str, Sequence[Any]]:
-        """Encode one column of prompts."""
-        texts = cells[0]
-        if self.template is not None:
+        """Encode the columns of a prompt."""
+        texts = cells[0] if self.template is None else templates.render(self.template, cells)
+        if self.chat_template is not None:
             texts = [self._asked(cell, where(at)) for at, cell in enumerate(cells[0])]
         begin = self.tokenizer.bos_token_id
         ids = [
             without_end(encoding.ids, self.end) or [self.end if begin is None else begin]
-            for encoding in encode_whole(self.tokenizer, texts, special=self.template is None)
+            for encoding in encode_whole(self.tokenizer, texts, special=self.chat_template is None)
         ]
         return {
             "input_ids": [each[-self.max_length :] for each in ids],
@@ -237,6 +257,7 @@ def _messages(cell: str, where: str) -> Messages:
             f"{where}: contains {cell!r:.60}, not a list of messages. "
             'Write [{"role": "user", "content": "..."}, ...].'
         )
+    messages = [_plain(message) for message in messages]
     for number, message in enumerate(messages, start=1):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             got = listed(message) if isinstance(message, dict) else repr(message)[:60]
@@ -250,6 +271,22 @@ def _messages(cell: str, where: str) -> Messages:
                 "not text. Write text."
             )
     return messages
+
+
+def _plain(message: Any) -> Any:
+    """Return a message with role and content as texts, if it has ShareGPT's names or text parts."""
+    if not isinstance(message, dict):
+        return message
+    if "from" in message and "value" in message and "role" not in message:
+        role = ROLES.get(str(message["from"]).lower(), message["from"])
+        others = {key: each for key, each in message.items() if key not in ("from", "value")}
+        message = {"role": role, "content": message["value"], **others}
+    parts = message.get("content")
+    if isinstance(parts, list) and all(
+        isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts
+    ):
+        return {**message, "content": "".join(part["text"] for part in parts)}
+    return message
 
 
 def _digest(template: str) -> str:

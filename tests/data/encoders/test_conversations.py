@@ -79,6 +79,32 @@ def prompts(cells: Sequence[str], **settings: Any) -> dict[str, Any]:
     return dict(PromptEncoder(made, end=made.eos_token_id, **settings)([cells], where))
 
 
+def test_a_conversation_with_the_names_of_sharegpt_is_the_same() -> None:
+    names = {"user": "human", "assistant": "gpt"}
+    theirs = [{"from": names[each["role"]], "value": each["content"]} for each in TALK]
+    assert learnt(encoded(theirs)) == learnt(encoded(TALK))
+
+
+def test_contents_of_text_parts_are_joined() -> None:
+    parts = [{**each, "content": [{"type": "text", "text": each["content"]}]} for each in TALK]
+    assert learnt(encoded(parts)) == learnt(encoded(TALK))
+
+
+def test_a_part_that_is_no_text_is_refused() -> None:
+    talk = [{"role": "user", "content": [{"type": "image", "url": "a.png"}]}, TALK[1]]
+    with pytest.raises(DataError, match="message 1: its content is .*, not text. Write text"):
+        encoded(talk)
+
+
+def test_of_a_conversation_in_two_columns_only_the_second_is_learnt() -> None:
+    encoder = ConversationEncoder(tokenizer())
+    values = encoder([[json.dumps(TALK[:3])], [json.dumps(TALK[3:])]], where)
+    found = {name: np.asarray(cells[0]) for name, cells in values.items()}
+    whole = encoded(TALK)
+    assert found["input_ids"].tolist() == whole["input_ids"].tolist()
+    assert (learnt(found).count("Käse!"), learnt(found).count("way")) == (1, 0)
+
+
 # prompts with responses
 
 
