@@ -3,9 +3,8 @@
 A source is a path, a glob, a list of them, an fsspec URL (`s3://...`), `package:NAME/FILE` for a
 file in an installed package, or `hf:OWNER/NAME[/CONFIG][:SPLIT]` for a data set on the hub. A
 folder is one that `datasets` has saved, or has files such as train.csv or data/train-*.parquet. The
-file extension gives the format; see docs/data.md. Text may be compressed
-(.gz, .bz2, .xz, .zst). Rows are streamed
-once into a cache file, which is keyed by the content of the source and memory-mapped from then on.
+formats are those of readers.py. Rows are streamed once into a cache file, which is keyed by the
+content of the source and memory-mapped from then on.
 """
 
 import hashlib
