@@ -116,7 +116,7 @@ BAD_LABELS = {
     "-100": ("a.csv", f"{HEAD}a,-100\n"),
     "a fraction": ("a.csv", f"{HEAD}a,0.5\n"),
     "a fraction of jsonl": ("a.jsonl", '{"message": "a", "intent": 0.5}\n'),
-    "a list": ("a.jsonl", '{"message": "a", "intent": ["billing"]}\n'),
+    "a list": ("a.jsonl", '{"message": "a", "intent": ["billing", "delivery"]}\n'),
     "words and numbers": (
         "a.jsonl",
         '{"message": "a", "intent": 1}\n{"message": "a", "intent": "billing"}\n',
