@@ -39,7 +39,8 @@ OPTIONS = {
     },
     "test": {
         "run": "the run folder or model/ folder to load",
-        "ckpt_path": "best (default), last or a checkpoint file",
+        "ckpt_path": "best (default), last, a checkpoint file, or pretrained for weights as they "
+        "are",
     },
     "predict": {
         "run": "the run folder or model/ folder to load",

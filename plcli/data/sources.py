@@ -66,7 +66,10 @@ class Part:
 
             with file_errors(self.name):
                 filesystem, path = fsspec.core.url_to_fs(self.path)
-                return [self.format(), str(filesystem.checksum(path))]
+                found = [self.format(), str(filesystem.checksum(path))]
+                if self.format() == "ann":
+                    found.append(str(filesystem.checksum(f"{path.removesuffix('.ann')}.txt")))
+                return found
         with file_errors(self.name):
             digest = sha256(
                 Path(self.path)
@@ -175,6 +178,11 @@ def _part(name: str, split: str) -> list[Part]:
         from fsspec.registry import known_implementations, registry
 
         kind = name.partition("://")[0].split("::")[-1]
+        if kind in ("gzip", "bz2", "xz", "zstd"):
+            raise DataError(
+                f"{name}: '{kind}://' is no address of its own. Name the file as it is, such as "
+                "data.csv.gz; what is compressed is known by its ending."
+            )
         if kind not in known_implementations and kind not in registry:
             near = did_you_mean(kind, known_implementations)
             raise DataError(

@@ -6,6 +6,7 @@ model.
 """
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -43,6 +44,8 @@ from plcli.models.sentence_losses import (
 from plcli.models.transformer_module import TransformerModule
 from plcli.packages import need
 from plcli.pretrained import location, sentence_modules
+
+logger = logging.getLogger(__name__)
 
 Pooling = Literal["mean", "cls", "max"]
 PARTS = 4  # the number of parts of similar length that a batch is split into on a CPU
@@ -102,6 +105,13 @@ class SentenceEmbedder(TransformerModule):
             source = str(artefact_folder(self.init_from))
         if source is not None:
             found, normalized = sentence_modules.read(source)
+            if prompt := sentence_modules.default_prompt(source):
+                logger.warning(
+                    "pretrained: sentence-transformers puts %r before every text for %s; plcli "
+                    "does not. Write it into the texts",
+                    prompt,
+                    self.pretrained,
+                )
         pooling = self.pooling or found or "mean"
         if pooling not in get_args(Pooling):
             raise ModelError(
@@ -260,6 +270,14 @@ class SentenceData(TextData):
             )
         self.inputs = self.sides[:2] if self.predict_pairs else [self.text]
         super().__post_init__()
+
+    @property
+    def longest(self) -> int:
+        """Maximum number of tokens per text; by default also that of a pretrained model."""
+        found = None
+        if self.max_length is None and self.tokenizer is not None:
+            found = sentence_modules.longest(location.resolve(self.tokenizer))
+        return min(super().longest, found or super().longest)
 
     @property
     def form(self) -> Form:

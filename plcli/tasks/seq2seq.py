@@ -320,11 +320,15 @@ class Seq2SeqData(TextData):
         """
         codes = languages.target_codes(self.loaded_tokenizer)
         before = self.languages.prefix + self.prefix + (self.template or "")
-        if not codes or before.startswith((">>", "{")):
+        if not codes:
             return
-        cells = self.rows(split).table.column(self.inputs[0])
-        without = np.flatnonzero(~pc.starts_with(cells, ">>").to_numpy())
-        if before or len(without):
+        if before and not before.startswith("{"):
+            without = [] if before.startswith(tuple(codes)) else [0]
+        else:
+            cells = self.rows(split).table.column(self.inputs[0])
+            known = [pc.starts_with(cells, code).to_numpy() for code in codes]
+            without = np.flatnonzero(~np.logical_or.reduce(known)).tolist()
+        if without:
             row = "" if before else f", row {without[0] + 1}"
             raise DataError(
                 f"{self.rows(split).source}{row}: the model translates to several languages, but "

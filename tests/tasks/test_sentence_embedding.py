@@ -510,6 +510,24 @@ def test_a_pretrained_sentence_model_keeps_its_pooling_and_its_length(tmp_path: 
     assert (again.pool.pooling_mode, again.normalize) == ("max", True)
 
 
+def test_a_pretrained_sentence_models_own_length_is_taken(tmp_path: Path) -> None:
+    folder = Path(saved(embedder(), tmp_path / "model"))
+    bert_tokenizer(model_max_length=16).save_pretrained(folder)
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 5}')
+    data = SentenceData(tokenizer=str(folder))
+    assert data.longest == 5
+
+
+def test_a_prompt_that_is_not_added_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(saved(embedder(), tmp_path / "model"))
+    settings = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    embedder(architecture=None, pretrained=str(folder))
+    assert "puts 'query: ' before every text" in caplog.text
+
+
 def test_a_config_overrides_the_pooling_of_a_pretrained_model(tmp_path: Path) -> None:
     folder = saved(embedder(pooling="max", normalize=True), tmp_path / "model")
     again = embedder(architecture=None, pretrained=folder, pooling="cls", normalize=False)
