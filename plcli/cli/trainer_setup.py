@@ -22,6 +22,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from plcli.callbacks.progress import LiveBar, ProgressLines
 from plcli.callbacks.sanity import Rehearsal
+from plcli.callbacks.step_columns import StepColumns
 from plcli.cli import loggers
 from plcli.cli.plan import Plan
 from plcli.config.classes import import_class, parameters
@@ -186,6 +187,8 @@ class Chosen:
         own: list[Callback] = [ProgressLines(), Rehearsal()]
         if self.run is not None:
             own.append(loggers.LoggerRuns(self.run.folder))
+        if self.metrics_csv is not None:
+            own.append(StepColumns(self.metrics_csv))
         has_bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
         if self.terminal and not has_bar and self.given.enable_progress_bar is not False:
             own.insert(0, LiveBar())

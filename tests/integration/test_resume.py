@@ -1,7 +1,6 @@
 """A run that was stopped goes on, a finished one is left alone, and another config is refused."""
 
 import csv
-import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import yaml
 
 from plcli.tasks.linear_regression import SimpleLinearModel
 from tests.conftest import Command, FinishedRun, message
-from tests.running import stopped
+from tests.running import read_metrics, stopped
 
 EVERY_STEP = ("--trainer.log_every_n_steps", "1")
 
@@ -63,11 +62,6 @@ def steps(run: Path) -> list[int]:
     """Return the steps of a run's metrics.csv."""
     with open(run / "metrics.csv", encoding="utf-8", newline="") as file:
         return [int(line["step"]) for line in csv.DictReader(file)]
-
-
-def read_metrics(run: Path) -> Any:
-    """Return a run's metrics.json."""
-    return json.loads((run / "metrics.json").read_text())
 
 
 # going on
