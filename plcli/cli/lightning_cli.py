@@ -467,8 +467,9 @@ class PlCLI(LightningCLI):
         """Predict, and write or print the rows in the order of the input."""
         data = self.values.get("data") or _namespace()
         source = (data.get("init_args") or _namespace()).get("predict")
+        further = predict.further_columns(self.plan.arguments, datamodule)
         sink = predict.output_of(self.plan.arguments, self.plan.run, source)
-        predict.predict(self.trainer, model, datamodule, sink=sink)
+        predict.predict(self.trainer, model, datamodule, sink=sink, further=further)
 
 
 def _tokenizer_of(run: str | None) -> str | None:
