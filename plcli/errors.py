@@ -79,6 +79,8 @@ def suggest(name: str, options: Iterable[str], *, owner: str) -> str:
     The list reads " TableData takes features, target, ...".
     """
     options = list(options)
+    if not options:
+        return " There are none here; remove it."
     return did_you_mean(name, options) or f" {owner} {listed(options, most=24)}."
 
 

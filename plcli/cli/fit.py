@@ -89,7 +89,10 @@ class Fit:
             return
         best = self.checkpoints.best_path
         if best is None:
-            raise ModelError(f"{run.folder}: no epoch was finished, so there is no model to save.")
+            raise ModelError(
+                f"{run.folder}: no epoch was finished, so there is no model to save. Train longer, "
+                "or find what has ended the training above."
+            )
         state = checkpoint_io.load(best)
         model.load_state_dict(state["state_dict"])
         self.checkpoints.load_state_dict(state["callbacks"][self.checkpoints.state_key])

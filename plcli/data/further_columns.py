@@ -46,7 +46,7 @@ class FurtherColumns:
         source: the source of the rows.
         reading: how text files are read.
         wanted: the columns.
-        inputs: the columns of the model, which a .txt file names after.
+        inputs: the columns that the model reads, which decide how some files are read.
         num_rows: the number of rows that are predicted.
 
     Raises:
@@ -64,7 +64,7 @@ class FurtherColumns:
     ) -> None:
         self.source = source if isinstance(source, str) else ", ".join(source)
         self._parts = sources.parts(source, reading, split="predict")
-        self._wanted, self._inputs = wanted, list(inputs)
+        self._wanted, self._inputs, self._decimal = wanted, list(inputs), reading.decimal
         self._types: dict[str, set[str]] = {}
         number = 0
         for where, row in self._rows():
@@ -97,7 +97,7 @@ class FurtherColumns:
 
     def _rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for part in self._parts:
-            names = [*(self._wanted.names or ()), *self._wanted.truth]
+            names = [*self._inputs, *(self._wanted.names or ()), *self._wanted.truth]
             if self._wanted.names is None:
                 names += _columns_of(part)
             is_text = not isinstance(part, sources.HubPart) and part.format() == "txt"
@@ -123,7 +123,7 @@ class FurtherColumns:
         if cell is MISSING or cell is None or cell != cell or cell == "":
             return None
         kind = self._wanted.truth[name]
-        found = read_cell(cell, kind, where, name)
+        found = read_cell(cell, kind, where, name, decimal=self._decimal)
         labels = self._wanted.labels or ()
         if kind is Kind.NAMES and _are_indicators(found, len(labels)):
             return [label for label, flag in zip(labels, found, strict=True) if flag == "1"]

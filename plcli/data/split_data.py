@@ -283,7 +283,8 @@ class SplitData(LightningDataModule):
             if name == "validation" and subset is not None and not len(subset):
                 raise DataError(
                     f"{self.rows(name).source}: no row can be split off for validation: there is "
-                    "only one, or one of each label. Give data.validation a file, or add rows."
+                    "only one, or each has a label of its own. Give data.validation a file, or add "
+                    "rows; or name the label column, if it is another one."
                 )
             opened = self.open(name)
             if name == "train" and len(opened) < 2:
@@ -336,7 +337,9 @@ class SplitData(LightningDataModule):
             )
         source, num_rows = self.sources["predict"], len(self.rows("predict"))
         assert source is not None
-        reading = Reading(self.encoding, "lines", self.quoting, self.delimiter)
+        reading = Reading(
+            *(self.encoding, "lines", self.quoting, self.delimiter, self.decimal, self.format)
+        )
         return FurtherColumns(source, reading, wanted, inputs=self.inputs, num_rows=num_rows)
 
     def fingerprints(self) -> Mapping[str, str]:

@@ -36,6 +36,7 @@ from plcli.config.marks import (
     TRAIN,
     USE,
     VALIDATION,
+    instead_of,
     renamed_to,
 )
 from plcli.data import fitted_tokenizers
@@ -113,7 +114,7 @@ class TextData(SplitData):
     tokenizer: str | None = field(default=None, metadata=PATH)
     wordpieces: int = field(default=8000, metadata=LEARNING)
     max_length: int | None = field(default=None, metadata=FACT)
-    batch_size: int = field(default=32, metadata=USE)
+    batch_size: int = field(default=32, metadata={**USE, **instead_of("tokens_per_batch")})
     tokens_per_batch: int | None = field(default=None, metadata=USE)
     pieces: int | None = field(default=None, metadata=LEARNING)
     bucket_batches: int | None = field(default=None, metadata=LEARNING)

@@ -372,6 +372,7 @@ class TextClassificationData(TextData):
         names = labels.found(cells, source=rows.source, column=str(self.label))
         if self.problem == "single_label":
             labels.check_missing(names, source=rows.source, column=str(self.label))
+            labels.check_repeated(cells, names, source=rows.source, column=str(self.label))
         return names
 
     def _cells(self, rows: Rows) -> Any:
