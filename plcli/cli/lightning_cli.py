@@ -424,7 +424,8 @@ class PlCLI(LightningCLI):
             except RuntimeError as error:
                 last = str(error).splitlines()[-1].strip()[:200]
                 raise ModelError(
-                    f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last}"
+                    f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last} Use the "
+                    "config that it was trained with."
                 ) from None
         elif plan.artefact is not None and not self.loaded_by_pretrained:
             artefact.load_state(plan.artefact, self.model)

@@ -258,7 +258,8 @@ def _saved(run: Run, artefact: Artefact | None) -> Fragment:
     card = artefact.card
     if not card.get("model"):
         raise ModelError(
-            f"{run.model}: its plcli.json does not name a model. Copy the folder again."
+            f"{run.model}: its plcli.json does not name a model. Get the folder from its source "
+            "again."
         )
     return entered(str(run.model), {key: card[key] for key in ("model", "data") if card.get(key)})
 

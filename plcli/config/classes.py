@@ -51,7 +51,7 @@ def import_class(class_path: str, key: str) -> type:
     if root in sys.stdlib_module_names and root != class_path.split(".")[0]:
         raise UsageError(
             f"{key}: '{class_path}' is {value.__module__}.{class_name} of Python itself, which may "
-            "not be named in a config."
+            "not be named in a config. Name another class."
         )
     bases = value.__mro__ if inspect.isclass(value) else ()
     if any(base.__module__.split(".")[0] in OTHER_PACKAGES for base in bases):

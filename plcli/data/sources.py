@@ -24,7 +24,7 @@ from plcli.data.readers import (
     file_errors,
 )
 from plcli.errors import DataError, MachineError, UsageError, did_you_mean, listed
-from plcli.packages import package_path
+from plcli.packages import not_fetched, package_path
 from plcli.runs.atomic_files import sha256
 
 __all__ = [
@@ -67,6 +67,8 @@ class Part:
             with file_errors(self.name):
                 filesystem, path = fsspec.core.url_to_fs(self.path)
                 return [self.format(), str(filesystem.checksum(path))]
+        if pointer := not_fetched(Path(self.path)):
+            raise DataError(pointer)
         with file_errors(self.name):
             digest = sha256(
                 Path(self.path)

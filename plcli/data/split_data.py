@@ -443,7 +443,7 @@ class SplitData(LightningDataModule):
         if len(split) < world_size:
             raise DataError(
                 f"data.{name}: {len(split)} rows cannot be distributed among {world_size} "
-                "processes."
+                "processes. Use fewer devices, or add rows."
             )
         return self.trainer.global_rank, world_size
 
