@@ -91,6 +91,13 @@ def listed(names: Iterable[str], *, most: int = 12) -> str:
     return ", ".join(map(_shortened, names[:most])) + more
 
 
+def shown(value: object) -> str:
+    """Return a value as a config has it: null for None, true for True."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
 def below(lines: Sequence[str]) -> str:
     """Return the detail lines of a message: the first three, and the number of the rest."""
     more = [f"... ({len(lines) - 3} more)"] if len(lines) > 3 else []

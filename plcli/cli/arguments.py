@@ -133,6 +133,12 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
             f"--{ALLOW_IMPORT}",
             *(f"--{option}" for option in (*options, *SHORT_FORMS, *SECTIONS)),
         ]
+        others = [command for command in COMMANDS if key in OPTIONS[command]]
+        if others:
+            raise UsageError(
+                f"{name}: is an option of plcli {' and '.join(others)}, not of {parsed.command}. "
+                "Remove it."
+            )
         raise UsageError(
             f"unknown option {name}.{did_you_mean(f'--{section}', known)} "
             f"`plcli {parsed.command} --help` lists the options."

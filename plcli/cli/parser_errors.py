@@ -40,7 +40,7 @@ def explain(error: str) -> str:
         name = required[1].split(".", 1)[-1]
         return f"'{name}' is missing. Set it in a config (--config FILE) or with --{name} VALUE."
     if missing := re.search(r"the following arguments are required: (.+)", error):
-        name = missing[1].strip()
+        name = re.split(r"\. | Got value|Namespace", missing[1])[0].strip(" .")
         linked = (
             " If a LightningCLI of yours links it to the data, return it from the data module: "
             f"`def facts(self): return {{'{name}': ...}}`."

@@ -105,7 +105,7 @@ class HubPart(Part):
             except (datasets.exceptions.DatasetNotFoundError, ConnectionError) as error:
                 raise MachineError(
                     f"{self.name}: the hub has no such data set or cannot be reached "
-                    f"({str(error).splitlines()[0][:160]})."
+                    f"({str(error).splitlines()[0][:160]}). Check the name and the connection."
                 ) from None
             except (
                 ValueError
@@ -170,6 +170,8 @@ def _check_encoding(encoding: str) -> None:
 
 def _part(name: str, split: str) -> list[Part]:
     if name.startswith("hf:"):
+        if not name[3:].partition(":")[0].strip("/"):
+            raise DataError(f"{name}: names no data set. Write hf:OWNER/NAME.")
         return [HubPart(name, name[3:])]
     if name.startswith("package:"):
         return [Part(name, str(package_path(name)))]

@@ -53,7 +53,7 @@ COMMAND_LINES = {
     ),
     "an option of another command": (
         ["fit", "--output", "x.csv"],
-        "unknown option --output. `plcli fit --help` lists the options.",
+        "--output: is an option of plcli predict, not of fit. Remove it.",
     ),
     "a short option that is not there": (
         ["fit", "-x"],
@@ -157,6 +157,22 @@ OVERRIDES = {
     "a mapping for a number": (
         ["--model.optimizer", "{class_path: torch.optim.AdamW, init_args: {lr: {a: 1}}}"],
         "model.optimizer.lr: got a mapping with the key 'a', expected a single value.",
+    ),
+    "an option of another command": (
+        ["--keep", "a"],
+        "--keep: is an option of plcli predict, not of fit. Remove it.",
+    ),
+    "a base class": (
+        ["--model.optimizer", "torch.optim.Optimizer"],
+        "model.optimizer: 'defaults' is missing. Set it in a config, under model.optimizer.",
+    ),
+    "a target among the features": (
+        ["--data.features", "[a, y]"],
+        "data.features: the column 'y' is the target. Remove it from the features.",
+    ),
+    "a feature that is named twice": (
+        ["--data.features", "[a, a]"],
+        "data.features: the column 'a' is named twice. Remove it from the features.",
     ),
     "a number for arguments": (
         ["--data.init_args", "3"],

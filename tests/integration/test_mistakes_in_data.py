@@ -199,6 +199,15 @@ def test_a_column_of_which_every_value_is_its_own_is_no_label(
     assert said in result.err
 
 
+def test_a_label_that_is_also_the_text_is_refused(plcli: Command, text_config: Path) -> None:
+    result = plcli("fit", "-c", text_config, "--data.label", "message")
+    assert (result.code, message(result)) == (
+        2,
+        "plcli: data.label: the column 'message' is also in data.text, so that the answer would "
+        "be in the text. Name another column.\n",
+    )
+
+
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
 
 
