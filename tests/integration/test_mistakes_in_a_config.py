@@ -10,7 +10,7 @@ LINEAR = "plcli.tasks.linear_regression"
 TEXT = "plcli.tasks.text_classification"
 TABLE_TAKES = (
     "TableData takes features, target, train, validation, test, predict, id, batch_size, "
-    "validation_fraction, seed, encoding, quoting, delimiter."
+    "validation_fraction, seed, encoding, quoting, delimiter, decimal, format."
 )
 
 

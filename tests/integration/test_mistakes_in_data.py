@@ -85,7 +85,7 @@ DATA = {
     "an unknown ending": (
         ["--data.train", "table.yaml"],
         "table.yaml: the ending '.yaml' is not one of csv, tsv, jsonl, json, parquet, arrow, txt, "
-        "conll, iob, iob2, bio.",
+        "conll, iob, iob2, bio, ann.",
     ),
     "a missing column": (
         ["--data.train", "table.csv", "--data.features", "[a, c]"],
