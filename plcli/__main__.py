@@ -30,16 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"plcli: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        return _interrupted()
+        return _interrupted(arguments)
     except Terminated as end:
         name = "" if end.number == signal.SIGINT else f" by {signal.Signals(end.number).name}"
         if _is_a_rank_of_a_fit():
             return 0  # otherwise Lightning kills rank 0, whose exit code is that of the command
-        print(f"plcli: stopped{name}.", end.said or RESUME_HINT, file=sys.stderr)
+        print(f"plcli: stopped{name}.", end.said or _hint(arguments), file=sys.stderr)
         return INTERRUPTED if end.number == signal.SIGINT else TERMINATED
     except SystemExit as end:  # Lightning raises it when Ctrl-C is pressed in a fit
         if isinstance(end.__context__, KeyboardInterrupt):
-            return _interrupted()
+            return _interrupted(arguments)
         raise
     except BrokenPipeError:  # the reader of our output has exited, for example `head`
         sys.stderr.close()
@@ -60,9 +60,15 @@ def _is_a_rank_of_a_fit() -> bool:
     return {"PLCLI_RUN", "LOCAL_RANK"} <= names and "TORCHELASTIC_RUN_ID" not in names
 
 
-def _interrupted() -> int:
-    print("plcli: stopped.", RESUME_HINT, file=sys.stderr)
+def _interrupted(arguments: Sequence[str] | None) -> int:
+    print("plcli: stopped.", _hint(arguments), file=sys.stderr)
     return INTERRUPTED
+
+
+def _hint(arguments: Sequence[str] | None) -> str:
+    """Return what to do after a command was stopped; only a fit can be resumed."""
+    command = next(iter(sys.argv[1:] if arguments is None else arguments), "fit")
+    return RESUME_HINT if command == "fit" else "Nothing was written; run the same command again."
 
 
 def _run(arguments: list[str]) -> int:

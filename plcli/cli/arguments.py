@@ -47,6 +47,9 @@ OPTIONS = {
         "ckpt_path": "best (default), last or a checkpoint file",
         "input": "a file to predict, or - to read one text per line from standard input",
         "output": "the file to write: .csv, .jsonl or .parquet",
+        "keep": "columns of the input file to write beside the predictions, one or more, or all; "
+        "repeatable",
+        "with-truth": "also write what the label column of the input file has, as truth",
     },
 }
 
@@ -61,6 +64,8 @@ class Arguments:
         configs: config files, in order.
         overrides: (dotted key, raw value) pairs in order: environment first, then the command line.
         texts: the positional arguments: texts to predict.
+        keep: the columns to write beside predictions.
+        with_truth: whether to write the label column beside predictions.
         allowed: more packages that a config may name; never taken from the environment.
         help: whether --help was given.
         show_config: the value of --print_config, "" without a value; None if it was not given.
@@ -71,6 +76,8 @@ class Arguments:
     configs: list[str] = field(default_factory=list)
     overrides: list[tuple[str, str]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    keep: list[str] = field(default_factory=list)
+    with_truth: bool = False
     allowed: list[str] = field(default_factory=list)
     help: bool = False
     show_config: str | None = None
@@ -127,6 +134,12 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
             f"--{ALLOW_IMPORT}",
             *(f"--{option}" for option in (*options, *SHORT_FORMS, *SECTIONS)),
         ]
+        others = [command for command in COMMANDS if key in OPTIONS[command]]
+        if others:
+            raise UsageError(
+                f"{name}: is an option of plcli {' and '.join(others)}, not of {parsed.command}. "
+                "Remove it."
+            )
         raise UsageError(
             f"unknown option {name}.{did_you_mean(f'--{section}', known)} "
             f"`plcli {parsed.command} --help` lists the options."
@@ -134,12 +147,21 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
     if key.endswith(".help"):
         _take_help(parsed, key, value or (remaining.pop() if remaining else ""))
         return
+    if key == "with-truth":
+        if equals:
+            raise UsageError(f"--with-truth takes no value; got '{value}'.")
+        parsed.with_truth = True
+        return
     if not equals:
         if not remaining:
             raise UsageError(f"{name} needs a value.")
         value = remaining.pop()
     if key == "config":
         parsed.configs.append(value)
+    elif key == "keep":
+        parsed.keep.append(value)
+        while not equals and remaining and not remaining[-1].startswith("-"):
+            parsed.keep.append(remaining.pop())
     elif key == ALLOW_IMPORT:
         parsed.allowed.append(value)
     elif key in (*options, *ACCEPTED, PARSER_MODE):

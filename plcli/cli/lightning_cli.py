@@ -424,7 +424,8 @@ class PlCLI(LightningCLI):
             except RuntimeError as error:
                 last = str(error).splitlines()[-1].strip()[:200]
                 raise ModelError(
-                    f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last}"
+                    f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last} Use the "
+                    "config that it was trained with."
                 ) from None
         elif plan.artefact is not None and not self.loaded_by_pretrained:
             artefact.load_state(plan.artefact, self.model)
@@ -467,8 +468,9 @@ class PlCLI(LightningCLI):
         """Predict, and write or print the rows in the order of the input."""
         data = self.values.get("data") or _namespace()
         source = (data.get("init_args") or _namespace()).get("predict")
+        further = predict.further_columns(self.plan.arguments, datamodule)
         sink = predict.output_of(self.plan.arguments, self.plan.run, source)
-        predict.predict(self.trainer, model, datamodule, sink=sink)
+        predict.predict(self.trainer, model, datamodule, sink=sink, further=further)
 
 
 def _tokenizer_of(run: str | None) -> str | None:

@@ -14,7 +14,7 @@ from plcli.cli.fragments import entered
 from plcli.config import allowlist, yaml_core
 from plcli.config.files import Fragment, load_yaml, merge
 from plcli.config.marks import class_of, marked
-from plcli.errors import ModelError, UsageError
+from plcli.errors import ModelError, UsageError, shown
 from plcli.runs import atomic_files
 from plcli.runs.artefact import Artefact
 from plcli.runs.artefact import load as load_artefact
@@ -274,7 +274,8 @@ def _saved(run: Run, artefact: Artefact | None) -> Fragment:
     card = artefact.card
     if not card.get("model"):
         raise ModelError(
-            f"{run.model}: its plcli.json does not name a model. Copy the folder again."
+            f"{run.model}: its plcli.json does not name a model. Get the folder from its source "
+            "again."
         )
     return entered(str(run.model), {key: card[key] for key in ("model", "data") if card.get(key)})
 
@@ -312,5 +313,5 @@ def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:
             assert plan.run is not None
             raise UsageError(
                 f"model.{key}: got {value}, but the weights of {plan.run.folder} were trained with "
-                f"{stored.get(key, 'none')}. Remove the key, or train another run."
+                f"{shown(stored.get(key))}. Remove the key, or train another run."
             )

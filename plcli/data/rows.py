@@ -141,7 +141,8 @@ def from_texts(texts: Sequence[str], text_columns: Sequence[str]) -> list[dict[s
             except json.JSONDecodeError as error:
                 if len(text_columns) != 1:
                     raise DataError(
-                        f"text {number}: is not JSON: {error.msg} at character {error.pos + 1}."
+                        f"text {number}: is not JSON: {error.msg} at character {error.pos + 1}. "
+                        f"Give an object such as {json.dumps(dict.fromkeys(text_columns, '...'))}."
                     ) from None
         if isinstance(row, dict) and (len(text_columns) != 1 or text_columns[0] in row):
             values.append(row)

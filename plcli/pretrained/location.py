@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plcli.errors import DataError, ModelError
-from plcli.packages import package_path
+from plcli.packages import not_fetched, package_path
 
 UNSAFE_KEYS = ("auto_map", "custom_pipelines", "attn_implementation", "experts_implementation")
 KNOWN_PRIVATE = (
@@ -44,6 +44,9 @@ def check_settings(values: Any, where: str) -> None:
 
 
 def _check_folder(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        if pointer := not_fetched(path):
+            raise ModelError(f"pretrained: {pointer}")
     for file in ("config.json", "tokenizer_config.json", "generation_config.json"):
         path = folder / file
         if not path.is_file():
@@ -53,12 +56,13 @@ def _check_folder(folder: Path) -> None:
         except (ValueError, RecursionError) as error:
             problem = str(error).splitlines()[0][:120]
             raise ModelError(
-                f"pretrained: {path} is damaged ({problem}). Copy the folder again."
+                f"pretrained: {path} is damaged ({problem}). Get the file from its source again, "
+                "or correct it."
             ) from None
         if not isinstance(values, dict):
             raise ModelError(
                 f"pretrained: {path} contains a {type(values).__name__}, not an object. "
-                "Copy the folder again."
+                "Get the file from its source again, or name another model."
             )
         check_settings(values, f"pretrained: {path}")
 

@@ -164,7 +164,9 @@ def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: An
         known = type(config)().to_dict()
         if unknown := [size for size in sizes if size not in known]:
             near = did_you_mean(unknown[0], known)
-            raise ModelError(f"architecture: {model_type} has no '{unknown[0]}'.{near}")
+            raise ModelError(
+                f"architecture: {model_type} has no '{unknown[0]}'.{near or ' Remove it.'}"
+            )
         return auto_class.from_config(config).train()
 
 
@@ -175,13 +177,17 @@ def _explained_sizes(model_type: str) -> Iterator[None]:
 
     if model_type not in CONFIG_MAPPING:
         near = did_you_mean(model_type, CONFIG_MAPPING.keys())
-        raise ModelError(f"architecture: no model_type '{model_type}'.{near}")
+        raise ModelError(
+            f"architecture: transformers has no model_type '{model_type}'."
+            f"{near or ' Name another, such as bert or gpt2.'}"
+        )
     try:
         yield
     except PlcliError:
         raise
     except Exception as error:  # configs and models check their sizes in many ways
-        first = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
+        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+        first = " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:240]
         if unfit := UNFIT.search(first):
             raise ModelError(
                 f"architecture: {model_type} is not a model type that {unfit[2]} supports. "

@@ -20,6 +20,7 @@ from plcli.errors import MachineError, UsageError
 ENDINGS = (".csv", ".jsonl", ".parquet")
 PARQUET_ROWS = 8192
 NAMES = pa.list_(pa.string())
+NOTHING: Mapping[str, Any] = {}
 EMPTY = pa.list_(pa.null())  # the type if all lists of a column are empty; it becomes NAMES
 
 
@@ -66,16 +67,28 @@ class Sink:
         self._file: IO[str] = open(self._temporary, "w", encoding="utf-8", newline="")  # noqa: SIM115  # closed in close()
         self._csv: csv.DictWriter[str] | None = None
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write one row."""
+    def write(self, row: Mapping[str, Any], further: Mapping[str, Any] = NOTHING) -> None:
+        """Write one row.
+
+        Args:
+            row: the prediction, whose mappings are expanded into columns in csv and parquet.
+            further: cells of further columns, whose lists and mappings are JSON there.
+        """
         if self.path.suffix == ".csv":
             flat = {key: _cell(value) for key, value in flatten(row).items()}
+            flat |= {key: _as_json(value) for key, value in further.items()}
             if self._csv is None:
                 self._csv = csv.DictWriter(self._file, list(flat))
                 self._csv.writeheader()
             self._csv.writerow(flat)
         else:
-            whole = row if self.path.suffix == ".jsonl" else flatten(row)
+            if self.path.suffix == ".jsonl":
+                whole = {**row, **further}
+            else:
+                whole = flatten(row) | {
+                    key: value if isinstance(value, bool) else _as_json(value)
+                    for key, value in further.items()
+                }
             self._file.write(json.dumps(whole, ensure_ascii=False) + "\n")
 
     def _write_parquet(self) -> None:
@@ -116,9 +129,9 @@ class Lines:
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
 
-    def write(self, row: Mapping[str, Any]) -> None:
+    def write(self, row: Mapping[str, Any], further: Mapping[str, Any] = NOTHING) -> None:
         """Print one row."""
-        print(json.dumps(row, ensure_ascii=False), file=self.stream)
+        print(json.dumps({**row, **further}, ensure_ascii=False), file=self.stream)
 
     def close(self) -> None:
         """Flush the stream."""
@@ -142,6 +155,11 @@ def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
 def _cell(value: Any) -> Any:
     """Format a list for a csv cell as JSON, so that it can be read back."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+
+
+def _as_json(value: Any) -> Any:
+    """Format what is neither text nor a number as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict, bool)) else value
 
 
 def _tables(lines: Path, schema: pa.Schema | None = None) -> Iterator[pa.Table]:

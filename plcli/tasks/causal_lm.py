@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MeanMetric, MetricCollection
 
-from plcli.config.marks import FACT
+from plcli.config.marks import FACT, instead_of
 from plcli.data import templates
 from plcli.data.cells import Kind
 from plcli.data.encoders.conversations import ConversationEncoder, PromptEncoder, ResponseEncoder
@@ -187,10 +187,12 @@ class CausalLMData(TextData):
     default_bucket_batches = 1  # the loss is a mean over tokens
     fits = "bytes"
 
-    text: str | None = None
-    prompt: str | None = None
-    response: str | None = None
-    messages: str | list[str] | None = None
+    text: str | None = field(default=None, metadata=instead_of("prompt", "response", "messages"))
+    prompt: str | None = field(default=None, metadata=instead_of("text", "messages"))
+    response: str | None = field(default=None, metadata=instead_of("text", "messages"))
+    messages: str | list[str] | None = field(
+        default=None, metadata=instead_of("text", "prompt", "response")
+    )
     cross_documents: bool = False
     documents: Documents = "lines"
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import torch
 from torchmetrics import MetricCollection
 
-from plcli.config.marks import FACT
+from plcli.config.marks import FACT, instead_of
 from plcli.data import templates
 from plcli.data.cells import Kind
 from plcli.data.encoders.source_target import SourceTargetEncoder
@@ -221,9 +221,9 @@ class Seq2SeqData(TextData):
     default_bucket_batches = 1  # the loss is a mean over tokens
     fits = "bytes-ended"
 
-    source: str | None = None
+    source: str | None = field(default=None, metadata=instead_of("template"))
     target: str = "target"
-    template: str | None = None
+    template: str | None = field(default=None, metadata=instead_of("source"))
     prefix: str = field(default="", metadata=FACT)
     src_lang: str | None = field(default=None, metadata=FACT)
     tgt_lang: str | None = field(default=None, metadata=FACT)

@@ -284,6 +284,7 @@ class TextClassificationData(TextData):
             raise UsageError(
                 f"data.text: names {len(self.inputs)} columns; give one, or two for pairs."
             )
+        self._check_target(self.inputs)
         if self.stride is not None:
             if self.pairs:
                 raise UsageError(
@@ -296,6 +297,14 @@ class TextClassificationData(TextData):
         if self.max_windows < 1:
             raise UsageError(f"data.max_windows: got {self.max_windows}, expected 1 or more.")
         super().__post_init__()
+
+    def _check_target(self, inputs: list[str]) -> None:
+        for column in self.flags or [str(self.label)]:
+            if column in inputs:
+                raise UsageError(
+                    f"data.label: the column '{column}' is also in data.text, so that the answer "
+                    "would be in the text. Name another column."
+                )
 
     def _check_flags(self, flags: list[str]) -> None:
         if self.problem == "regression" or len(set(flags)) < 2 or len(set(flags)) < len(flags):
@@ -380,6 +389,7 @@ class TextClassificationData(TextData):
         names = labels.found(cells, source=rows.source, column=str(self.label))
         if self.problem == "single_label":
             labels.check_missing(names, source=rows.source, column=str(self.label))
+            labels.check_repeated(cells, names, source=rows.source, column=str(self.label))
         return names
 
     def _cells(self, rows: Rows) -> Any:

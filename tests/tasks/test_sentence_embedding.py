@@ -28,7 +28,7 @@ from tests.running import (
     fit,
     own_cache,
     predicted,
-    read_json,
+    read_metrics,
     read_rows,
     run_plcli,
     stopped,
@@ -254,7 +254,7 @@ def test_an_embedder_goes_on_exactly(tmp_path: Path) -> None:
     with in_the_second_epoch, pytest.raises(AssertionError):  # the fit ends with 130
         train("pairs", tmp_path, epochs=2)
     resumed = train("pairs", tmp_path, epochs=2)
-    assert read_json(resumed.run / "metrics.json") == read_json(whole / "metrics.json")
+    assert read_metrics(resumed.run) == read_metrics(whole)
 
 
 # losses
