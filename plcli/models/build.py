@@ -109,12 +109,22 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
     if module.freeze is not None:
         layers.Parts(model, fresh).freeze(module.freeze)
     if module.gradient_checkpointing:
-        new_name = getattr(model, "activation_checkpointing_enable", None)
-        (new_name or model.gradient_checkpointing_enable)()
+        _checkpoint_gradients(model)
     if module.compile:
         check_compiler()
         model.compile(dynamic=True)
     return model, fresh
+
+
+def _checkpoint_gradients(model: Any) -> None:
+    if not model.supports_gradient_checkpointing:
+        raise UsageError(
+            f"model.gradient_checkpointing: transformers does not support it for a "
+            f"{model.config.model_type}. Remove the key; a smaller data.batch_size with "
+            "trainer.accumulate_grad_batches needs less memory as well."
+        )
+    new_name = getattr(model, "activation_checkpointing_enable", None)
+    (new_name or model.gradient_checkpointing_enable)()
 
 
 def _check_dropout(model: Any) -> None:

@@ -35,7 +35,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from plcli.config.marks import FACT, LOCAL, WEIGHTS, WEIGHTS_PATH
 from plcli.errors import UsageError
-from plcli.models import build, hyperparameters, layers, lora, losses, optimization
+from plcli.models import build, hyperparameters, layers, lora, losses, optimization, padding
 from plcli.models.adversarial import Adversarial, Attack
 from plcli.models.layers import Freeze
 from plcli.models.lora import Lora
@@ -262,13 +262,15 @@ class TransformerModule(LightningModule):
         The batch contains input_ids and attention_mask, int64 [rows, tokens], and labels if they
         are known. The network gets those tensors that its forward method has arguments for.
         """
-        return self.model(
-            **{
-                key: value
-                for key, value in batch.items()
-                if key in self._network_arguments and isinstance(value, torch.Tensor)
-            }
-        )
+        inputs = {
+            key: value
+            for key, value in batch.items()
+            if key in self._network_arguments and isinstance(value, torch.Tensor)
+        }
+        if padding.matters(self.model, self._network_arguments) and not self.training:
+            mask = batch["attention_mask"]
+            return padding.by_length(self.model, inputs, mask=mask, count=self.count)
+        return self.model(**inputs)
 
     @cached_property
     def _network_arguments(self) -> set[str]:
