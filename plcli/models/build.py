@@ -100,8 +100,7 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
         model = weights.build_model(
             auto_class, module.architecture or {}, **{**sizes, **module.settings()}
         )
-    if module.pad_token_id is not None and model.config.pad_token_id is None:
-        model.config.pad_token_id = module.pad_token_id  # decoders find the last token by it
+    _set_padding(model, module.pad_token_id)
     if module.r_drop:
         _check_dropout(model)
     if module.lora is not None:
@@ -114,6 +113,19 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
         check_compiler()
         model.compile(dynamic=True)
     return model, fresh
+
+
+def _set_padding(model: Any, token: int | None) -> None:
+    """Set the padding token of a model to that of the data.
+
+    Decoders find the last token of a row by it, so that another one, such as Gemma's default beside
+    a tokenizer that pads with its end token, would make them classify the padding. That of an
+    encoder-decoder also begins its targets, and is only set if it has none.
+    """
+    if token is None:
+        return
+    if model.config.pad_token_id is None or not model.config.is_encoder_decoder:
+        model.config.pad_token_id = token
 
 
 def _checkpoint_gradients(model: Any) -> None:

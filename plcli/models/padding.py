@@ -1,9 +1,9 @@
-"""Runs networks whose outputs depend on padding on rows of one length at a time.
+"""Runs networks so that their outputs for a row do not depend on its padding.
 
 Most networks ignore padding, by the attention mask. Some mix neighbouring tokens regardless of it:
 FNet by a Fourier transform, ConvBERT and CANINE by convolutions, Funnel by pooling, Nystromformer
 and YOSO by approximations of attention, Reformer by hashing. What they predict for a row would
-depend on the other rows of its batch.
+depend on the other rows of its batch, so that they are run on the rows of each length separately.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -12,6 +12,38 @@ from typing import Any
 import torch
 
 MIXING = ("canine", "convbert", "fnet", "funnel", "nystromformer", "reformer", "yoso")
+
+
+def run(
+    model: Any,
+    inputs: Mapping[str, torch.Tensor],
+    *,
+    mask: torch.Tensor,
+    arguments: Collection[str],
+    count: Callable[[Mapping[str, torch.Tensor]], float],
+) -> Any:
+    """Return the outputs of a network for a padded batch.
+
+    In training, networks that mix tokens with padding do so, as transformers trains them. Those
+    that would classify the padding are never given any.
+
+    Args:
+        model: the network.
+        inputs: its inputs.
+        mask: the attention mask, int64 [rows, ..., tokens].
+        arguments: the names of the arguments of its forward method.
+        count: returns the number of terms that the loss of some inputs is a mean over.
+    """
+    mixes = matters(model, arguments) and not model.training
+    if mixes or (_reads_the_end(model) and not bool(mask[..., -1].all())):
+        return by_length(model, inputs, mask=mask, count=count)
+    return model(**inputs)
+
+
+def _reads_the_end(model: Any) -> bool:
+    """Whether the head of a network reads the last token of a batch, as RoFormer's for choices."""
+    summary = getattr(model, "sequence_summary", None)
+    return getattr(summary, "summary_type", None) == "last"
 
 
 def matters(model: Any, arguments: Collection[str]) -> bool:
@@ -52,7 +84,9 @@ def by_length(
         start = int(of_row[rows[0]].long().argmax())  # padding may be on the left
         inside = slice(start, start + size)
         part = {
-            name: value[rows][..., inside] if value.shape == mask.shape else value[rows]
+            name: value[rows][..., inside].contiguous()
+            if value.shape == mask.shape
+            else value[rows]
             for name, value in inputs.items()
         }
         if "start_positions" in part and start:
@@ -62,8 +96,8 @@ def by_length(
             }
         outputs = model(**part)
         first = outputs if first is None else first
-        if getattr(outputs, "loss", None) is not None:
-            losses.append(outputs.loss)
+        if outputs.get("loss") is not None:
+            losses.append(outputs["loss"])
             terms.append(count(part))
         for name, value in outputs.items():
             if isinstance(value, torch.Tensor) and value.ndim and len(value) == len(rows):

@@ -267,10 +267,10 @@ class TransformerModule(LightningModule):
             for key, value in batch.items()
             if key in self._network_arguments and isinstance(value, torch.Tensor)
         }
-        if padding.matters(self.model, self._network_arguments) and not self.training:
-            mask = batch["attention_mask"]
-            return padding.by_length(self.model, inputs, mask=mask, count=self.count)
-        return self.model(**inputs)
+        mask = batch["attention_mask"]
+        return padding.run(
+            self.model, inputs, mask=mask, arguments=self._network_arguments, count=self.count
+        )
 
     @cached_property
     def _network_arguments(self) -> set[str]:
