@@ -42,7 +42,9 @@ def lines_of(table: Table) -> tuple[dict[str, str], list[str]]:
         cells = []
         for task, outcome in row.items():
             cell = {"works": "yes", "refused": "–", "fails": "fails"}[outcome.kind]
-            if outcome.kind == "refused" and not any(part in outcome.said for part in NO_CLASS):
+            if "is bidirectional" in outcome.said:
+                cell = "no"
+            elif outcome.kind == "refused" and not any(part in outcome.said for part in NO_CLASS):
                 cell = "no, see below"
                 notes.append(f"- {name}, {task}: {_without_folder(outcome.said)}")
             cells.append(cell)
