@@ -18,7 +18,7 @@ def run(
     model: Any,
     inputs: Mapping[str, torch.Tensor],
     *,
-    mask: torch.Tensor,
+    mask: torch.Tensor | None,
     arguments: Collection[str],
     count: Callable[[Mapping[str, torch.Tensor]], float],
 ) -> Any:
@@ -30,10 +30,12 @@ def run(
     Args:
         model: the network.
         inputs: its inputs.
-        mask: the attention mask, int64 [rows, ..., tokens].
+        mask: the attention mask, int64 [rows, ..., tokens]; None if nothing is padded.
         arguments: the names of the arguments of its forward method.
         count: returns the number of terms that the loss of some inputs is a mean over.
     """
+    if mask is None:
+        return model(**inputs)
     mixes = matters(model, arguments) and not model.training
     if mixes or (_reads_the_end(model) and not bool(mask[..., -1].all())):
         return by_length(model, inputs, mask=mask, count=count)

@@ -267,7 +267,7 @@ class TransformerModule(LightningModule):
             for key, value in batch.items()
             if key in self._network_arguments and isinstance(value, torch.Tensor)
         }
-        mask = batch["attention_mask"]
+        mask = batch.get("attention_mask")  # a data module of one's own may give none
         return padding.run(
             self.model, inputs, mask=mask, arguments=self._network_arguments, count=self.count
         )
