@@ -44,6 +44,7 @@ from plcli.config.files import load_yaml
 from plcli.config.marks import marked
 from plcli.errors import ModelError, UsageError, below
 from plcli.models.init_from import artefact_folder
+from plcli.pretrained import tasks
 from plcli.runs import artefact, results
 from plcli.runs.folder import absolute, differences
 from plcli.training import checkpoint_io, hardware
@@ -227,6 +228,8 @@ class PlCLI(LightningCLI):
             self._set_facts_of_pretrained(self.plan.pretrained)
         elif self.command != "fit":
             self._set_saved_facts()
+        if weights := (model.get("init_args") or _namespace()).get("pretrained"):
+            tasks.check(getattr(self._class("model"), "auto_class", ""), weights)
         if "tokenizer" in names and data.init_args.tokenizer is None:
             data.init_args.tokenizer = model.init_args.get("pretrained") or _tokenizer_of(
                 model.init_args.get("init_from")

@@ -35,7 +35,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from plcli.config.marks import FACT, LEARNING, LOCAL, WEIGHTS, WEIGHTS_PATH
 from plcli.errors import UsageError
-from plcli.models import build, hyperparameters, layers, lora, losses, optimization
+from plcli.models import build, hyperparameters, layers, lora, losses, optimization, padding
 from plcli.models.adversarial import Adversarial, Attack
 from plcli.models.layers import Freeze
 from plcli.models.lora import Lora
@@ -262,12 +262,14 @@ class TransformerModule(LightningModule):
         The batch contains input_ids and attention_mask, int64 [rows, tokens], and labels if they
         are known. The network gets those tensors that its forward method has arguments for.
         """
-        return self.model(
-            **{
-                key: value
-                for key, value in batch.items()
-                if key in self._network_arguments and isinstance(value, torch.Tensor)
-            }
+        inputs = {
+            key: value
+            for key, value in batch.items()
+            if key in self._network_arguments and isinstance(value, torch.Tensor)
+        }
+        mask = batch.get("attention_mask")  # a data module of one's own may give none
+        return padding.run(
+            self.model, inputs, mask=mask, arguments=self._network_arguments, count=self.count
         )
 
     @cached_property

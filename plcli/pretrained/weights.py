@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from plcli.errors import MachineError, ModelError, PlcliError, did_you_mean, listed
-from plcli.pretrained.location import check_settings, resolve
+from plcli.pretrained import file_formats
+from plcli.pretrained.location import resolve
+from plcli.pretrained.own_code import check_settings
 
 logger = logging.getLogger(__name__)
 UNFIT = re.compile(  # the message of transformers if a model type has no head for a task
@@ -91,6 +93,7 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
         ModelError, MachineError: if there is no such model, or the hub cannot be reached.
     """
     folder = resolve(name)
+    file_formats.check(name, Path(folder))
     with quiet(), explained(folder):  # hides the report of missing keys of a new head
         if not Path(folder).is_dir():
             from transformers import PretrainedConfig
@@ -119,18 +122,27 @@ def warn_of_random_weights(model: Any, name: str | None) -> None:
         )
 
 
-def most_positions(model: Any) -> int | None:
+def most_positions(model: Any, *, decoder: bool = False) -> int | None:
     """Return the maximum number of tokens of a model; None if its config sets no limit.
 
     RoBERTa and similar models number positions from the padding id + 1.
+
+    Args:
+        model: the model.
+        decoder: whether the limit of the decoder is meant, where it has one of its own.
     """
-    limit = getattr(model.config, "max_position_embeddings", None)
+    part = "decoder" if decoder else "encoder"
+    settings = ("max_position_embeddings", f"max_{part}_position_embeddings")  # LED has the second
+    found = [getattr(model.config, setting, None) for setting in settings]
+    limit = next((int(number) for number in found if number is not None), None)
+    if limit is None or limit < 1:  # -1 stands for no limit in XLNet
+        return None
     for name, module in model.named_modules():
         if (
             name.endswith("position_embeddings")
             and getattr(module, "padding_idx", None) is not None
         ):
-            return limit and limit - module.padding_idx - 1
+            return limit - int(module.padding_idx) - 1
     return limit
 
 

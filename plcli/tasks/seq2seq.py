@@ -96,7 +96,7 @@ class Seq2SeqModel(TransformerModule):
     def check_sizes(self) -> None:
         """Check that encoder and decoder have enough positions for the data's tokens."""
         super().check_sizes()
-        limit = weights.most_positions(self.model)
+        limit = weights.most_positions(self.model, decoder=True)
         for key, longest in (
             ("data.target_max_length", self.target_max_length),
             ("model.max_new_tokens", self.max_new_tokens),

@@ -194,6 +194,8 @@ class TokenClassificationData(TextData):
             pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
             if getattr(pre_tokenizer, "add_prefix_space", None) is False:
                 pre_tokenizer.add_prefix_space = True
+                # save_pretrained writes it, and some classes build the tokenizer from it
+                tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = True
         return tokenizer
 
     @cached_property
