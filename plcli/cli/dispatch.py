@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from plcli.cli import fragments, logs, replaced, short_forms
+from plcli.cli import fragments, logs, processes, replaced, short_forms
 from plcli.cli.arguments import parse
 from plcli.cli.plan import Plan, plan_fit, plan_use
 from plcli.config import allowlist, checks, classes
@@ -23,7 +23,18 @@ def run(command: str, words: Sequence[str]) -> int:
     if arguments.help:
         _help(Plan(arguments, entered))
         return 0
+    if command == "predict" and not processes.is_first():
+        return 0  # one process predicts, and writes one file
     plan = plan_fit(arguments, entered) if command == "fit" else plan_use(arguments, entered)
+    try:
+        _execute(plan)
+    finally:
+        if plan.lock is not None:
+            plan.lock.release()
+    return 0
+
+
+def _execute(plan: Plan) -> None:
     short_forms.expand(plan)
     replaced.leave_out(plan)
     if plan.merged.get("model") is None:
@@ -39,7 +50,6 @@ def run(command: str, words: Sequence[str]) -> int:
     signals.take()
     with atomic_files.disk_errors_explained():
         PlCLI(plan)
-    return 0
 
 
 def _help(plan: Plan) -> None:

@@ -12,8 +12,9 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
 from plcli.callbacks.checkpoints import Checkpoints
-from plcli.cli import hints, run_opening
-from plcli.cli.plan import RUN_VARIABLE, Plan
+from plcli.cli import hints, processes, run_opening
+from plcli.cli.plan import Plan
+from plcli.cli.processes import RUN_VARIABLE, Launched
 from plcli.config import secrets, yaml_core
 from plcli.config.contracts import DataContract, data_contract
 from plcli.config.files import load_yaml
@@ -42,6 +43,7 @@ class Fit:
         metrics_csv: the run's metrics.csv; None if nothing is saved.
         config: the resolved config.
         console: where results are shown.
+        launched: the processes of a launcher that share the work.
     """
 
     plan: Plan
@@ -52,6 +54,7 @@ class Fit:
     metrics_csv: MetricsCsv | None
     config: dict[str, Any]
     console: Console
+    launched: Launched | None = None
 
     def run(self) -> None:
         """Train, then score, save and show the best weights.
@@ -137,14 +140,20 @@ class Fit:
                 seed=self.config.get("seed_everything"),
                 fingerprints=self.data.fingerprints(),
                 command=secrets.hide_words(sys.argv[1:]),
+                processes=processes.described(self.launched, **self._size()),
             )
             atomic_files.write_text(run.folder / "environment.json", artefact.to_json(described))
+        if self.trainer.world_size > 1:
+            logger.info("%s", processes.said(self.launched, **self._size()))
         if self.plan.start is not None:
             logger.info("starting from %s", self.plan.start)
         run_opening.announce(
             run, checkpoint, again=again, changed=changed, times=self.checkpoints.times()
         )
         return record
+
+    def _size(self) -> dict[str, int]:
+        return {"world_size": self.trainer.world_size, "num_nodes": self.trainer.num_nodes}
 
     # after the training
 

@@ -31,6 +31,7 @@ from plcli.cli import (
     logs,
     parser_errors,
     predict,
+    processes,
     trainer_setup,
     untrained,
     user_errors,
@@ -153,6 +154,9 @@ class PlCLI(LightningCLI):
         """
         checks.check_all(self.values.as_dict())
         trainer_setup.check(self.plan, self.values.trainer)
+        shares = data_contract(self._class("data")).distributes_rows
+        given = self.values.trainer
+        self.launched = trainer_setup.follow_launcher(self.plan, given, shares_rows=shares)
         if self.command == "fit":
             averaging.check(self.values.trainer.as_dict())
         hardware.check(self.values.trainer.as_dict())
@@ -389,7 +393,9 @@ class PlCLI(LightningCLI):
 
     def _make_trainer(self, made: Namespace) -> None:
         fitting = self.command == "fit"
-        chosen = trainer_setup.Chosen(self.plan, self.values.trainer, made, self.command)
+        chosen = trainer_setup.Chosen(
+            self.plan, self.values.trainer, made, self.command, self.launched
+        )
         arguments = chosen.arguments()
         self.metrics_csv = chosen.metrics_csv
         self.trainer_defaults = {"callbacks": chosen.extra_callbacks()}
@@ -398,6 +404,7 @@ class PlCLI(LightningCLI):
         except (MisconfigurationException, ValueError, TypeError) as error:
             flag = trainer_setup.flag_in(str(error), self.values.trainer.as_dict())
             raise UsageError(f"{flag}: {str(error).splitlines()[0]}") from error
+        processes.check_world(self.launched, self.trainer)
         if fitting:
             averaging.prepare(self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning's list
             self.trainer.fit_loop = ExactFitLoop(
@@ -446,6 +453,7 @@ class PlCLI(LightningCLI):
             self.metrics_csv,
             self.resolved,
             self.console,
+            self.launched,
         ).run()
 
     def validate(

@@ -8,23 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plcli.cli import hints, untrained
+from plcli.cli import hints, processes, untrained
 from plcli.cli.arguments import Arguments
 from plcli.cli.fragments import entered
+from plcli.cli.processes import RUN_VARIABLE
 from plcli.config import allowlist, yaml_core
 from plcli.config.files import Fragment, load_yaml, merge
 from plcli.config.marks import class_of, marked
 from plcli.errors import ModelError, UsageError, shown
-from plcli.runs import atomic_files
+from plcli.runs import atomic_files, lock
 from plcli.runs.artefact import Artefact
 from plcli.runs.artefact import load as load_artefact
-from plcli.runs.folder import Run, absolute, flat, free_folder, newest_finished, open_run
+from plcli.runs.folder import ROOT, Run, absolute, flat, newest_finished, open_run
+from plcli.runs.lock import RunLock
 from plcli.runs.predictions import check_output
 
 logger = logging.getLogger(__name__)
 
 RESUME = ("auto", "never", "must", "allow-changes")
-RUN_VARIABLE = "PLCLI_RUN"  # passes the run folder from rank 0 to the ranks that it starts
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Plan:
         checkpoint: the checkpoint to load instead of the artefact, or to resume from.
         start: the checkpoint that a new run starts from; None for a run that starts anew.
         pretrained: the weights that are evaluated as they are; None for those of a run.
+        lock: the lock of the run folder, on the first process of a fit.
     """
 
     arguments: Arguments
@@ -50,6 +52,7 @@ class Plan:
     checkpoint: Path | None = None
     start: Path | None = None
     pretrained: str | None = None
+    lock: RunLock | None = None
 
     @property
     def allows_changes(self) -> bool:
@@ -106,24 +109,43 @@ class Plan:
 
 
 def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
-    """Choose the run folder of a fit, and the checkpoint to resume from.
+    """Choose and lock the run folder of a fit, and the checkpoint to resume from.
 
     Raises:
         UsageError: if the options do not fit the state of the run folder.
+        MachineError: if another process trains in it.
     """
     resume = arguments.options.get("resume")
     if resume not in (None, *RESUME):
         known = f"{', '.join(RESUME[:-1])} or {RESUME[-1]}"
         raise UsageError(f"--resume: got '{resume}', expected {known}.")
-    name = Path(arguments.configs[0]).stem if arguments.configs else "run"
-    run = Run(
-        Path(arguments.options.get("run") or os.environ.get(RUN_VARIABLE) or free_folder(name))
-    )
-    if "RANK" in os.environ and "run" not in arguments.options and RUN_VARIABLE not in os.environ:
+    held = None
+    named = arguments.options.get("run") or os.environ.get(RUN_VARIABLE)
+    if named is not None:
+        run = Run(Path(named))
+        if processes.is_first() and not run.finished:
+            held = RunLock(run.folder, command="fit")
+    elif processes.is_one_of_several():
         raise UsageError(
             "several processes were started without a run folder. "
             "Name it with --run, so that all of them use the same one."
         )
+    else:
+        name = Path(arguments.configs[0]).stem if arguments.configs else "run"
+        held = lock.claim_free(ROOT, name, command="fit")
+        run = Run(held.folder)
+    try:
+        plan = _plan_fit(arguments, fragments, run)
+    except BaseException:
+        if held is not None:
+            held.release()
+        raise
+    plan.lock = held
+    return plan
+
+
+def _plan_fit(arguments: Arguments, fragments: list[Fragment], run: Run) -> Plan:
+    resume = arguments.options.get("resume")
     if run.finished and resume != "auto":
         raise UsageError(
             f"{run.folder}: this run is finished. "
@@ -232,6 +254,7 @@ def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
     if folder is None:
         logger.info("using %s, the newest finished run of this config", run.folder)
     plan.run = run
+    lock.check_not_held(run.folder)
     plan.artefact = load_artefact(run.model) if run.finished else None
     if wanted != "best" or plan.artefact is None:
         plan.checkpoint = run.checkpoint(wanted)

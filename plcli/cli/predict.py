@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from plcli.cli.arguments import Arguments
 from plcli.config.contracts import data_contract
 from plcli.errors import UsageError
 from plcli.runs.folder import Run
-from plcli.runs.predictions import Lines, Sink
+from plcli.runs.predictions import Lines, Sink, free_file
 
 logger = logging.getLogger(__name__)
 
@@ -115,9 +114,4 @@ def output_of(arguments: Arguments, run: Run | None, source: Any) -> Sink | Line
         return Lines(sys.stdout)
     named = Path(source if isinstance(source, str) else "").stem.replace("*", "all")
     folder = Path() if run is None else run.folder  # a checkpoint of plain Lightning has no run
-    return Sink(next(_free(folder / "predictions", named or "predictions")))
-
-
-def _free(folder: Path, stem: str) -> Iterator[Path]:
-    names = (f"{stem}.csv", *(f"{stem}-{number}.csv" for number in range(2, 10_000)))
-    yield from (folder / name for name in names if not (folder / name).exists())
+    return Sink(free_file(folder / "predictions", named or "predictions"))

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
@@ -23,8 +25,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from plcli.callbacks.progress import LiveBar, ProgressLines
 from plcli.callbacks.sanity import Rehearsal
 from plcli.callbacks.step_columns import StepColumns
-from plcli.cli import loggers
+from plcli.cli import loggers, processes
 from plcli.cli.plan import Plan
+from plcli.cli.processes import Launched
 from plcli.config.classes import import_class, parameters
 from plcli.errors import UsageError
 from plcli.runs import metric_names
@@ -103,6 +106,57 @@ def _check_numbers(trainer: Namespace, *, fits: bool) -> None:
                 f"trainer.{key}: got 0, with which nothing is trained. To score weights as they "
                 "are, use `plcli validate` or `plcli test` with --model.pretrained."
             )
+
+
+def follow_launcher(plan: Plan, trainer: Namespace, *, shares_rows: bool) -> Launched | None:
+    """Let a launcher decide devices and num_nodes, and return its processes.
+
+    The first process works alone in predict, which writes one file, and in validate and test with
+    data that cannot share rows exactly.
+
+    Args:
+        plan: the plan.
+        trainer: the parsed trainer section, changed in place.
+        shares_rows: whether the data give each row to one process.
+
+    Returns:
+        The processes; None if this process works alone.
+
+    Raises:
+        UsageError: if the config says other numbers.
+        SystemExit: in the other processes, if the first one does the work.
+    """
+    found = processes.launched()
+    if found is None:
+        return None
+    processes.prepare_slurm(found)
+    command = plan.arguments.command
+    if command == "predict" or (command != "fit" and not shares_rows):
+        if found.rank:
+            raise SystemExit(0)
+        trainer.devices, trainer.num_nodes, trainer.strategy = 1, 1, "auto"
+        if found.world_size > 1:
+            logger.info("%s: the first one does the work alone", found)
+        return None
+    on_gpu = trainer.get("accelerator") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    decided = processes.decide(
+        found,
+        devices=trainer.devices,
+        num_nodes=_given_nodes(plan),
+        visible_gpus=torch.cuda.device_count() if on_gpu else 0,
+    )
+    trainer.devices, trainer.num_nodes = decided.devices, decided.num_nodes
+    return found
+
+
+def _given_nodes(plan: Plan) -> int | None:
+    """Return the number of nodes that the user has given; None if it is the default."""
+    for key, value in reversed(plan.arguments.overrides):
+        if key == "trainer.num_nodes":
+            return int(value)
+    sections = [fragment.values.get("trainer") or {} for fragment in plan.fragments]
+    given = [section["num_nodes"] for section in sections if section.get("num_nodes")]
+    return int(given[-1]) if given else None
 
 
 def _check_direction(plan: Plan) -> None:
@@ -184,9 +238,18 @@ class Chosen:
         given: the parsed trainer section.
         made: the instances of the trainer section.
         command: fit, validate, test or predict.
+        launched: the processes that share the work; None for one process.
     """
 
-    def __init__(self, plan: Plan, given: Namespace, made: Namespace, command: str) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        given: Namespace,
+        made: Namespace,
+        command: str,
+        launched: Launched | None = None,
+    ) -> None:
+        self.launched = launched
         self.run = plan.run if command == "fit" else None
         self.resumes = plan.checkpoint is not None
         self.given, self.made, self.command = given, made, command
@@ -210,6 +273,10 @@ class Chosen:
             chosen["profiler"] = _profiler(given.profiler, self.run.folder)
         if self.command == "predict":  # one process writes the file
             chosen |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+        elif self.launched is not None and self.launched.needs_plugin:
+            given_plugins = _listed(self.made.plugins)
+            if not any(isinstance(each, ClusterEnvironment) for each in given_plugins):
+                chosen["plugins"] = [*given_plugins, processes.plugin(self.launched)]
         return chosen
 
     def extra_callbacks(self) -> list[Callback]:

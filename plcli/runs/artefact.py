@@ -14,7 +14,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +167,7 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
         MachineError: if it cannot be written.
     """
     try:
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=atomic_files.PREFIX))
+        temporary = atomic_files.new_folder(folder.parent)
         try:
             _write_weights(temporary, model)
             data_contract(data).save_pretrained(temporary)
@@ -183,7 +182,7 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
                 },
             }
             (temporary / CARD).write_text(to_json(content), encoding="utf-8")
-            temporary.chmod(0o755)
+            atomic_files.set_permissions(temporary)
             for path in temporary.rglob("*"):
                 (atomic_files.sync_folder if path.is_dir() else atomic_files.sync_file)(path)
             atomic_files.sync_folder(temporary)

@@ -25,9 +25,20 @@ PACKAGES = (
 
 
 def environment(
-    *, seed: Any, fingerprints: Mapping[str, str], command: list[str]
+    *,
+    seed: Any,
+    fingerprints: Mapping[str, str],
+    command: list[str],
+    processes: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return versions, machine, git state, data fingerprints and seed, for environment.json."""
+    """Return versions, machine, git state, data fingerprints and seed, for environment.json.
+
+    Args:
+        seed: the seed.
+        fingerprints: the fingerprints of the data by split.
+        command: the command line, without secrets.
+        processes: the number of processes and nodes, and who started them.
+    """
     import torch
 
     return {
@@ -42,6 +53,7 @@ def environment(
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
         },
+        "processes": dict(processes),
         "git": {
             "commit": _git("rev-parse", "HEAD"),
             "dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),

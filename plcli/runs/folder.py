@@ -99,16 +99,6 @@ def _known_runs() -> str:
     return f" There are: {', '.join(names[-5:])}." if names else ""
 
 
-def free_folder(name: str) -> Path:
-    """Return the next free runs/<name>-<n>."""
-    taken = [
-        int(path.name[len(name) + 1 :])
-        for path in ROOT.glob(f"{name}-*")
-        if path.name[len(name) + 1 :].isdigit()
-    ]
-    return ROOT / f"{name}-{max(taken, default=0) + 1}"
-
-
 def all_runs() -> Iterator[Run]:
     """Yield the runs below ./runs, oldest first."""
     configs = sorted(ROOT.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime)

@@ -3,11 +3,12 @@
 Rows are written as they arrive. The file is whole or absent.
 """
 
+import contextlib
 import csv
 import itertools
 import json
+import logging
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from plcli.errors import MachineError, UsageError
+from plcli.runs import atomic_files, process
+
+logger = logging.getLogger(__name__)
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
 PARQUET_ROWS = 8192
@@ -28,7 +32,7 @@ def check_output(path: Path) -> None:
     """Check that a file can be written for predictions.
 
     Raises:
-        UsageError: if its extension is not known, or it exists.
+        UsageError: if its extension is not known, or it exists or is being written.
     """
     if path.suffix not in ENDINGS:
         raise UsageError(
@@ -36,6 +40,38 @@ def check_output(path: Path) -> None:
         )
     if path.exists():
         raise UsageError(f"--output {path}: already exists. Remove it or name another file.")
+    if is_being_written(path):
+        raise UsageError(
+            f"--output {path}: is being written by another process. Name another file."
+        )
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a living process writes predictions that will have this path.
+
+    What a dead process has left of such a file is removed.
+    """
+    living = False
+    with contextlib.suppress(OSError):  # no such folder
+        for each in list(path.parent.iterdir()):
+            if not each.name.startswith(_prefix(path)):
+                continue
+            if process.is_abandoned(each):
+                each.unlink(missing_ok=True)
+            else:
+                living = True
+    return living
+
+
+def free_file(folder: Path, stem: str, suffix: str = ".csv") -> Path:
+    """Return STEM.csv, or the first of STEM-2.csv, ... that no process has written or writes."""
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    paths = (folder / f"{name}{suffix}" for name in names)
+    return next(path for path in paths if not path.exists() and not is_being_written(path))
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}~"
 
 
 class Sink:
@@ -43,8 +79,9 @@ class Sink:
 
     Args:
         path: a .csv, .jsonl or .parquet file. Until `close`, the rows are in a temporary file in
-            the same folder. A parquet file is converted from JSON lines in `close`: only then are
-            the types of all columns known, as lists may be empty in many rows.
+            the same folder, whose name tells others which file it will be. A parquet file is
+            converted from JSON lines in `close`: only then are the types of all columns known, as
+            lists may be empty in many rows.
 
     Raises:
         UsageError: if the extension is not one of these, or the file exists.
@@ -56,15 +93,14 @@ class Sink:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            self._temporary = path.parent / process.temporary_name(_prefix(path))
+            handle = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except OSError as error:
             raise MachineError(
                 f"--output {path}: cannot be written ({error.strerror}). "
                 "Name a file in another folder."
             ) from None
-        os.close(handle)
-        self._temporary = Path(name)
-        self._file: IO[str] = open(self._temporary, "w", encoding="utf-8", newline="")  # noqa: SIM115  # closed in close()
+        self._file: IO[str] = os.fdopen(handle, "w", encoding="utf-8", newline="")
         self._csv: csv.DictWriter[str] | None = None
 
     def write(self, row: Mapping[str, Any], further: Mapping[str, Any] = NOTHING) -> None:
@@ -101,7 +137,7 @@ class Sink:
                 for field in pa.unify_schemas(found, promote_options="permissive")
             ]
         )
-        self._temporary = lines.with_name(f"{lines.name}.parquet")
+        self._temporary = lines.with_name(process.temporary_name(_prefix(self.path)))
         try:
             with pa.parquet.ParquetWriter(str(self._temporary), schema) as writer:
                 for table in _tables(lines, schema):
@@ -110,17 +146,39 @@ class Sink:
             lines.unlink()
 
     def close(self) -> None:
-        """Finish the file and rename it to its final name."""
+        """Finish the file and give it its final name.
+
+        It is given the next free name if another process has taken its own by now.
+        """
         self._file.close()
         if self.path.suffix == ".parquet":
             self._write_parquet()
-        self._temporary.chmod(0o644)
-        os.replace(self._temporary, self.path)
+        atomic_files.sync_file(self._temporary)
+        wanted = self.path
+        while not _name(self._temporary, self.path):
+            self.path = free_file(wanted.parent, wanted.stem, wanted.suffix)
+        if self.path != wanted:
+            logger.warning("warning: %s: another process has written it meanwhile", wanted)
 
     def abandon(self) -> None:
         """Remove the temporary file."""
         self._file.close()
         self._temporary.unlink(missing_ok=True)
+
+
+def _name(temporary: Path, path: Path) -> bool:
+    """Give a file its final name; return whether it was free."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # no hard links on this file system
+        if path.exists():
+            return False
+        os.replace(temporary, path)
+    else:
+        temporary.unlink()
+    return True
 
 
 class Lines:

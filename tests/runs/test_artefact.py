@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -341,9 +342,28 @@ def test_a_failed_save_leaves_no_half_of_a_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_saved_folder_can_be_read_by_others() -> None:
-    artefact.save(Path("model"), model=Saved(b"x"), data=None, card={"facts": {}})
-    assert Path("model").stat().st_mode & 0o777 == 0o755
+class Secretive(Saved):
+    """A model whose library writes files for their owner alone, as safetensors does."""
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write weights and a folder beside them."""
+        super().save_pretrained(folder)
+        (folder / "model.safetensors").chmod(0o600)
+        (folder / "1_Pooling").mkdir(0o700)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_what_is_saved_has_the_permissions_of_the_umask(umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        artefact.save(Path("model"), model=Secretive(b"x"), data=None, card={"facts": {}})
+    finally:
+        os.umask(before)
+    found = {
+        path: path.stat().st_mode & 0o777 for path in [Path("model"), *Path("model").iterdir()]
+    }
+    assert {each for path, each in found.items() if path.is_file()} == {mode}
+    assert {each for path, each in found.items() if path.is_dir()} == {0o777 & ~umask}
 
 
 def test_a_module_without_save_pretrained_keeps_its_whole_state() -> None:

@@ -132,6 +132,7 @@ def test_the_environment_has_its_keys(linear_run: FinishedRun) -> None:
         "python",
         "packages",
         "machine",
+        "processes",
         "git",
         "seed",
         "data",

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import logging
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from plcli.errors import UsageError
 from plcli.runs import predictions
 from plcli.runs.predictions import Sink
 
@@ -93,3 +97,53 @@ def test_nothing_is_left_of_an_abandoned_file(name: str) -> None:
     sink.write(ROWS[1])
     sink.abandon()
     assert [path for path in Path().iterdir() if path.is_file()] == []
+
+
+# beside other processes
+
+
+def test_a_file_that_is_being_written_is_refused() -> None:
+    first = Sink(Path("rows.csv"))
+    with pytest.raises(UsageError, match=r"^--output rows\.csv: is being written by another pro"):
+        Sink(Path("rows.csv"))
+    first.abandon()
+
+
+def test_the_next_free_name_is_neither_written_nor_being_written() -> None:
+    written("rows.csv", ROWS)
+    second = Sink(predictions.free_file(Path(), "rows"))
+    third = predictions.free_file(Path(), "rows")
+    second.abandon()
+    assert (second.path, third) == (Path("rows-2.csv"), Path("rows-3.csv"))
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
+def test_a_file_that_another_process_has_written_meanwhile_is_kept(
+    name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("plcli"), "propagate", True)
+    sink = Sink(Path(name))
+    sink.write(ROWS[1])
+    Path(name).write_text("theirs")
+    sink.close()
+    suffix = Path(name).suffix
+    assert (Path(name).read_text(), sink.path) == ("theirs", Path(f"rows-2{suffix}"))
+    assert sink.path.exists()
+    assert f"warning: {name}: another process has written it meanwhile" in caplog.text
+
+
+def test_what_a_dead_process_has_left_of_a_file_is_removed() -> None:
+    left = Path(f".rows.csv~0.{os.getppid()}.1@{socket.gethostname()}")  # of an earlier process
+    left.touch()
+    assert written("rows.csv", ROWS).exists()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_a_file_has_the_permissions_of_the_umask(name: str, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        assert written(name, ROWS).stat().st_mode & 0o777 == mode
+    finally:
+        os.umask(before)
