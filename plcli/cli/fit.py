@@ -139,6 +139,7 @@ class Fit:
             described = environment.environment(
                 seed=self.config.get("seed_everything"),
                 fingerprints=self.data.fingerprints(),
+                rows=self.data.row_digests(),
                 command=secrets.hide_words(sys.argv[1:]),
                 processes=processes.described(self.launched, **self._size()),
             )

@@ -86,6 +86,9 @@ class DataContract(Protocol):
     def fingerprints(self) -> Mapping[str, str]:
         """Return a fingerprint of the source of each split that was read."""
 
+    def row_digests(self) -> Mapping[str, str]:
+        """Return the sha256 of the rows of each split, as they are trained on."""
+
     def predict_values(self, texts: Sequence[str], *, source: str) -> None:
         """Use texts or JSON objects from the command line as the rows to predict."""
 
@@ -158,6 +161,7 @@ DATA_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {
     "has": (_method("train"), None),  # see `data_contract`
     "columns": (_method("train"), lambda split: {}),
     "fingerprints": (_method(), dict),
+    "row_digests": (_method(), dict),
     "predict_values": (_method([], source=""), lambda texts, source: None),
     "further_columns": (_method([], truth=True), lambda names, truth: None),
     "first_batch": (_method("train"), lambda split: None),

@@ -41,7 +41,9 @@ def fit(
     name = "" if kind == "wordpiece" else f" {kind}"
     digest = hashlib.sha256(f"{VERSION} {key} {vocab_size}{name}".encode()).hexdigest()[:32]
     target = (cache or cache_folder()) / "tokenizers" / f"{digest}.json"
-    build_once(target, lambda path: train(texts, vocab_size, path, ended=kind == "bytes-ended"))
+    target = build_once(
+        target, lambda path: train(texts, vocab_size, path, ended=kind == "bytes-ended")
+    )
     if kind == "wordpiece":
         return BertTokenizerFast(tokenizer_file=str(target), model_max_length=max_length)
     return PreTrainedTokenizerFast(

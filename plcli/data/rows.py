@@ -103,8 +103,7 @@ def load(
     fingerprint = hashlib.sha256(layout.encode()).hexdigest()
     key = hashlib.sha256(f"{layout} {READERS}".encode()).hexdigest()
     target = (cache or cache_folder()) / "rows" / f"{key[:32]}.arrow"
-    build_once(target, lambda path: _write(path, parts, columns))
-    file = ArrowFile(target)
+    file = ArrowFile(build_once(target, lambda path: _write(path, parts, columns)))
     rows = Rows(file.table, name, fingerprint, file)
     if not len(rows):
         raise DataError(f"{name}: has no rows. Add some.")

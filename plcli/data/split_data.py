@@ -6,7 +6,6 @@ the data). Facts flow only from the training split to the model.
 """
 
 import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
@@ -20,7 +19,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from plcli.data import leakage, rows
-from plcli.data.cache import cache_folder
+from plcli.data.cache import temporary_folder
 from plcli.data.cells import Kind
 from plcli.data.further_columns import FurtherColumns, Wanted
 from plcli.data.rows import Rows
@@ -238,10 +237,9 @@ class SplitData(LightningDataModule):
 
     @cached_property
     def _temporary_cache(self) -> Path:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(dir=cache_folder(), prefix="predict-")
+        folder = temporary_folder()
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return Path(folder)
+        return folder
 
     def _all_columns(self, split: str) -> dict[str, Kind]:
         return ({self.id: Kind.TEXT} if self.id else {}) | self.columns(split)
@@ -345,6 +343,14 @@ class SplitData(LightningDataModule):
     def fingerprints(self) -> Mapping[str, str]:
         """Return the fingerprint of every source that has been read, by split."""
         return {split: source.fingerprint for split, source in self._rows.items()}
+
+    def row_digests(self) -> Mapping[str, str]:
+        """Return the sha256 of the rows that have been read, as they are trained on, by split."""
+        return {
+            split: source.file.sha256()
+            for split, source in self._rows.items()
+            if source.file is not None
+        }
 
     # Lightning's hooks
 

@@ -226,8 +226,8 @@ def encode(
         / "tokens"
         / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.arrow"
     )
-    build_once(target, lambda path: _write(path, rows, columns, encoder))
-    return Encoded(ArrowFile(target), tokenizer=tokenizer, rows=len(rows))
+    path = build_once(target, lambda path: _write(path, rows, columns, encoder))
+    return Encoded(ArrowFile(path), tokenizer=tokenizer, rows=len(rows))
 
 
 def _write(path: Path, rows: Rows, columns: Sequence[str], encoder: Encoder) -> None:

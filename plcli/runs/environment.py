@@ -28,6 +28,7 @@ def environment(
     *,
     seed: Any,
     fingerprints: Mapping[str, str],
+    rows: Mapping[str, str],
     command: list[str],
     processes: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -35,7 +36,8 @@ def environment(
 
     Args:
         seed: the seed.
-        fingerprints: the fingerprints of the data by split.
+        fingerprints: the fingerprints of the sources of the data, by split.
+        rows: the sha256 of the rows that are trained on, by split.
         command: the command line, without secrets.
         processes: the number of processes and nodes, and who started them.
     """
@@ -60,6 +62,7 @@ def environment(
         },
         "seed": seed,
         "data": dict(fingerprints),
+        "rows": dict(rows),
     }
 
 

@@ -136,6 +136,7 @@ def test_the_environment_has_its_keys(linear_run: FinishedRun) -> None:
         "git",
         "seed",
         "data",
+        "rows",
     }
 
 
