@@ -78,6 +78,8 @@ class Checkpoints(Checkpoint):
         self.resumed_modules: dict[str, Any] | None = None
         self._before_validation: tuple[dict[str, Any], Attributes] | None = None
         self._saving: dict[str, Any] | None = None
+        self._attributes: Attributes | None = None  # of the checkpoint, on this rank
+        self._before_epoch: tuple[dict[str, Any], Attributes] = {}, {}
         self._warned = False  # that nothing can be monitored
         self._last_save = time.monotonic()
         self._common_batches = 0.0
@@ -102,6 +104,34 @@ class Checkpoints(Checkpoint):
         """Restore the state of the modules that Lightning does not save, once they are loaded."""
         if self.objects is not None and self.resumed_modules is not None:
             self.objects.set_modules(self.resumed_modules)
+
+    def training_has_started(self) -> None:
+        """Restore what `on_train_start` has changed in a resumed training."""
+        self._restore()
+
+    def before_epoch_start(self) -> None:
+        """Note what the objects have, to know what `on_train_epoch_start` makes."""
+        if self.objects is not None and self.keeps:
+            self._before_epoch = self.objects.unsaved(), self.objects.attributes()
+
+    def epoch_has_started(self, *, resumed: bool) -> None:
+        """Note what the hooks of an epoch's start have made, or make it again in a resumed one."""
+        if self.objects is None or not self.keeps:
+            return
+        if not resumed:
+            self.objects.note_epoch_start(*self._before_epoch)
+        elif self.objects.epoch_start["made"]:
+            self.objects.repeat_epoch_start()
+            self._restore()
+        self._before_epoch = {}, {}
+
+    def _restore(self) -> None:
+        """Restore the state of the objects that Lightning does not save, in a resumed training."""
+        if self.objects is None or not self.resumes or self.resumed is None:
+            return
+        if self._attributes is not None:
+            self.objects.set_attributes(self._attributes)
+        self.restore_modules()
 
     @property
     def keeps(self) -> bool:
@@ -196,7 +226,11 @@ class Checkpoints(Checkpoint):
         self._seconds = saved.get("seconds")
         ranks = self.resumed.ranks if self.resumed else []
         if len(ranks) == trainer.world_size:
-            self.objects.set_attributes(ranks[trainer.global_rank].get("attributes", {}))
+            self._attributes = ranks[trainer.global_rank].get("attributes", {})
+            self.objects.set_attributes(self._attributes)
+            self.objects.epoch_start = ranks[trainer.global_rank].get(
+                "epoch_start", self.objects.epoch_start
+            )
 
     # the best epoch
 
@@ -354,6 +388,7 @@ class Checkpoints(Checkpoint):
         if self.objects is not None:
             modes = loop.epoch_loop.val_loop.modes if within_validation else None
             saved = {"modules": self.objects.modules(modes)}
+            own["epoch_start"] = self.objects.epoch_start
         else:
             saved = {}
         self._saving = saved | {

@@ -57,6 +57,7 @@ class ExactFitLoop(_FitLoop):
         )
         self.orders: list[Order] = []
         self.seekable = True
+        self._resumes_epoch = False
 
     def state(self, *, within_validation: bool, ranks: list[RankState]) -> LoopState:
         """Return the state that Lightning's checkpoint lacks."""
@@ -94,6 +95,7 @@ class ExactFitLoop(_FitLoop):
         if state is not None:
             _Loop.restarting.fset(self, False)  # type: ignore[attr-defined]  # also of the loops within it
             self._restarting = self.within_an_epoch  # the start of the epoch is not repeated
+            self._resumes_epoch = self.within_an_epoch
             self.epoch_loop.state = state if self.within_an_epoch else None
             self.trainer.should_stop = state.should_stop
             self.trainer._logger_connector._callback_metrics.update(state.metrics)
@@ -139,6 +141,18 @@ class ExactFitLoop(_FitLoop):
             if has_order(loader)
         ]
         reseed("epoch", self.seed, self.epoch)  # for data without an order
+
+    def on_run_start(self) -> None:
+        """Start the training; what its hooks change is restored in a resumed one."""
+        super().on_run_start()
+        self.keeper.training_has_started()
+
+    def on_advance_start(self) -> None:
+        """Start an epoch, or resume one."""
+        self.keeper.before_epoch_start()
+        super().on_advance_start()
+        resumed, self._resumes_epoch = self._resumes_epoch, False
+        self.keeper.epoch_has_started(resumed=resumed)
 
     def advance(self) -> None:
         """Run one epoch."""
