@@ -155,7 +155,7 @@ def write_config(
         "enable_progress_bar": False,
         "callbacks": callbacks,
     } | sections.pop("trainer", {})
-    sections.setdefault("checkpoint", {"every_n_steps": 2})
+    sections["checkpoint"] = {"keep": "all", **sections.get("checkpoint", {"every_n_steps": 2})}
     values = {
         "model": {"class_path": "tests.killed_fits.NoisyModel", "init_args": dict(model)},
         "data": {"class_path": "tests.killed_fits.NoisyData", "init_args": dict(data)},
@@ -216,6 +216,7 @@ def start(
     file_size: int | None = None,
 ) -> int:
     """Start a command in a fork of this process; return the process id."""
+    log.touch()
     process = os.fork()
     if process == 0:
         _become_plcli([str(word) for word in words], folder, environment, log, file_size)

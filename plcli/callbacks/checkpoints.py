@@ -45,6 +45,8 @@ class Checkpoints(Checkpoint):
         mode: whether the smallest or the largest value is best; required with monitor.
         every_minutes: minutes between saves within an epoch; 0 only saves at the end of an epoch.
         every_n_steps: also save every n optimizer steps.
+        keep: what stays in last.ckpt when the run is finished: its weights, or all of it, with the
+            state of the optimizer.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Checkpoints(Checkpoint):
         mode: Literal["min", "max"] | None = None,
         every_minutes: float = 15.0,
         every_n_steps: int | None = None,
+        keep: Literal["weights", "all"] = "weights",
     ) -> None:
         if (monitor is None) != (mode is None):
             raise UsageError(
@@ -65,6 +68,7 @@ class Checkpoints(Checkpoint):
             raise UsageError(f"checkpoint.every_n_steps: got {every_n_steps}, expected 1 or more.")
         self.monitor, self.mode = monitor, mode
         self.every_minutes, self.every_n_steps = every_minutes, every_n_steps
+        self.keep_at_end = keep
         self.record: RunRecord | None = None
         self.facts: dict[str, Any] = {}
         self.configured = monitor is not None

@@ -147,6 +147,7 @@ class Fit:
         if self.trainer.world_size > 1:
             logger.info("%s", processes.said(self.launched, **self._size()))
         if self.plan.start is not None:
+            checkpoint_io.check_start(self.plan.start)
             logger.info("starting from %s", self.plan.start)
         run_opening.announce(
             run, checkpoint, again=again, changed=changed, times=self.checkpoints.times()
@@ -211,6 +212,14 @@ class Fit:
         atomic_files.write_text(run.folder / "metrics.json", artefact.to_json(written))
         artefact.save(run.model, model=self.model, data=self.datamodule, card=card)
         (run.checkpoints / "previous.ckpt").unlink(missing_ok=True)
+        if self.checkpoints.keep_at_end == "weights":
+            checkpoint_io.strip(run.checkpoints / "last.ckpt")
+        logger.info(
+            "%s: %s in all, %s of it the model",
+            run.folder,
+            atomic_files.size_of(run.folder),
+            atomic_files.size_of(run.model),
+        )
         results.show(self.console, scores)
         chosen = f"{self._chosen_epoch()}; model: {run.model}"
         self.console.print(chosen, markup=False, highlight=False, soft_wrap=True)

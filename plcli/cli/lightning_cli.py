@@ -352,7 +352,10 @@ class PlCLI(LightningCLI):
         self.model = self._make("model")
         if self.plan.pretrained is not None or self.loaded_by_pretrained:
             untrained.check_weights(
-                self.model, pretrained=self.plan.pretrained, found=self.plan.artefact
+                self.model,
+                pretrained=self.plan.pretrained,
+                found=self.plan.artefact,
+                tokenizer=data_contract(self.datamodule).loaded_tokenizer,
             )
         self._configure_optimizers(made)
         self._pass_objects()

@@ -172,30 +172,75 @@ def _named_by_user(own: list[str], given: list[str] | None, name: str) -> list[s
     return [str(label) for label in given]
 
 
-def check_weights(model: Any, *, pretrained: str | None, found: Artefact | None) -> None:
-    """Check that no part of a model has random weights, where its weights are used as they are.
+def check_weights(
+    model: Any, *, pretrained: str | None, found: Artefact | None, tokenizer: Any
+) -> None:
+    """Check that a model has exactly the weights that are used as they are, for its tokenizer.
+
+    Pretrained weights may have more than a model needs, such as the head of another task, but not
+    more layers.
 
     Args:
         model: the module.
         pretrained: the weights that it was made from; None if they are those of an artefact.
         found: that artefact.
+        tokenizer: the tokenizer of the data; None without one.
 
     Raises:
-        ModelError: if one has, such as the head of a model for another task.
+        ModelError: if the tokenizer has more tokens than the model, if a part of the model would
+            have random weights, such as the head of a model for another task, or if weights would
+            be left out.
     """
     fresh = sorted(getattr(model, "fresh_names", ()))
-    if not fresh:
-        return
+    network = getattr(model, "model", None)
+    _check_tokens(network, tokenizer, where=pretrained or str(found and found.folder))
+    unused = sorted(getattr(network, "unused_names", ()))
     if pretrained is not None:
-        raise ModelError(
-            f"{pretrained}: has no weights for {fresh[0]}"
-            f"{f' and {len(fresh) - 1} more' if fresh[1:] else ''}, so that {type(model).__name__} "
-            "would predict at random. Train it with `plcli fit`, or name weights that were trained "
-            "for this task and these labels."
-        )
-    if found is not None and not found.is_adapter:  # an adapter is checked where it is merged
+        unused = [name for name in unused if _is_of_a_layer(name, network)]
+        if fresh:
+            raise ModelError(
+                f"{pretrained}: has no weights for {_first(fresh)}, so that {type(model).__name__} "
+                "would predict at random. Train it with `plcli fit`, or name weights that were "
+                "trained for this task and these labels."
+            )
+        if unused:
+            raise ModelError(
+                f"{pretrained}: has weights for {_first(unused)}, for which its config.json has no "
+                "layer. Get the folder from its source again."
+            )
+    if found is None or found.is_adapter:  # an adapter is checked where it is merged
+        return
+    if fresh:
         raise ModelError(
             f"{found.folder}: lacks {len(fresh)} of the model's weights, such as {fresh[0]}. Its "
             "weights or its config.json are not those that were saved; get the folder from its "
             "source again."
         )
+    if unused:
+        raise ModelError(
+            f"{found.folder}: has {len(unused)} weights that the model does not have, such as "
+            f"{unused[0]}. Its weights or its config.json are not those that were saved; get the "
+            "folder from its source again."
+        )
+
+
+def _check_tokens(network: Any, tokenizer: Any, *, where: str) -> None:
+    from plcli.pretrained import weights
+
+    known = None if tokenizer is None or network is None else weights.vocabulary(network)
+    if known is not None and len(tokenizer) > known:
+        raise ModelError(
+            f"{where}: its tokenizer has {len(tokenizer)} tokens, but its weights are for {known}. "
+            "They do not belong together; get the folder from its source again."
+        )
+
+
+def _first(names: list[str]) -> str:
+    return f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}"
+
+
+def _is_of_a_layer(name: str, network: Any) -> bool:
+    """Whether weights belong to a numbered layer of a list that a network has."""
+    lists = {path for path, _ in network.named_modules()}
+    numbered = re.finditer(r"\.\d+\.", name)
+    return any(name[: match.start()] in lists for match in numbered)

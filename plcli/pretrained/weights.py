@@ -87,7 +87,8 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
         settings: overrides of the model's config, such as `num_labels`.
 
     Returns:
-        The model; `fresh_names` contains the names of the parameters without pretrained weights.
+        The model; `fresh_names` contains the names of the parameters without pretrained weights,
+        `unused_names` those of pretrained weights that it has no parameter for.
 
     Raises:
         ModelError, MachineError: if there is no such model, or the hub cannot be reached.
@@ -109,6 +110,7 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
             **settings,
         )
         model.fresh_names = frozenset(report["missing_keys"])
+        model.unused_names = frozenset(report["unexpected_keys"])
     return model.train()
 
 

@@ -10,6 +10,7 @@ An adapter has adapter_model.safetensors and adapter_config.json instead of mode
 a module without `save_pretrained`, model.safetensors contains its state dict.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -32,6 +33,11 @@ UNSAFE = {  # extensions of files that can run code when they are loaded
     *(".bin", ".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pt2"),
     *(".pth", ".py", ".pyc", ".pyd", ".so", ".h5", ".keras", ".mar", ".nemo"),
 }
+READ_BY_LIBRARIES = {  # extensions of files from which they take settings, words or weights
+    *(".json", ".jinja", ".model", ".safetensors", ".spm", ".tiktoken", ".txt", ".vocab"),
+}
+CARD_SUM = "card_sha256"  # of the other values of the card; an adapter's base has its own
+OWN_FOLDERS = ("predictions",)  # what plcli itself writes into a model folder that is used alone
 WEIGHTS = "model.safetensors"
 ADAPTER = "adapter_model.safetensors"
 
@@ -98,7 +104,57 @@ def load(folder: Path) -> Artefact:
     if not isinstance(files, Mapping):
         raise ModelError(f"{folder / CARD}: its list of files is damaged. Copy the folder again.")
     _check_files(folder, {_weights(folder).name: expected, **files})
+    if files:
+        _check_unlisted(folder, {_weights(folder).name, CARD, *files})
+    if card.get(CARD_SUM, _card_sum(card)) != _card_sum(card):
+        raise ModelError(
+            f"{folder / CARD}: has changed since it was written (its sha256 differs). "
+            "Copy the folder again."
+        )
+    _check_labels(folder, card)
     return Artefact(folder, card)
+
+
+def _card_sum(card: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in card.items() if key not in (CARD_SUM, "base")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check_unlisted(folder: Path, listed: set[str]) -> None:
+    """Check that there is no other file from which a library would take settings or weights.
+
+    Raises:
+        ModelError: if there is one, such as another chat template or added tokens.
+    """
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if name.parts[0] in OWN_FOLDERS or name.name.startswith("."):
+            continue
+        if path.is_file() and path.suffix in READ_BY_LIBRARIES and str(name) not in listed:
+            raise ModelError(
+                f"{folder}: contains {name}, which is not a file of this model (it is not in "
+                f"{CARD}). Remove it, or copy the folder again."
+            )
+
+
+def _check_labels(folder: Path, card: Mapping[str, Any]) -> None:
+    """Check that config.json names the labels in the order of the card.
+
+    Raises:
+        ModelError: if the order differs, so that each would be taken for another.
+    """
+    try:
+        names = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
+        found = [names[key] for key in sorted(names, key=int)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # it names none
+    for labels in (card.get("labels"), card["facts"].get("labels")):
+        if isinstance(labels, list) and found != labels and set(found) == set(map(str, labels)):
+            raise ModelError(
+                f"{folder}: config.json names the labels in another order than {CARD} "
+                f"({', '.join(map(str, found[:3]))}, ... instead of "
+                f"{', '.join(map(str, labels[:3]))}, ...). Copy the folder again."
+            )
 
 
 def _check_files(folder: Path, expected: Mapping[str, Any]) -> None:
@@ -181,6 +237,7 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
                     if path.is_file() and path != _weights(temporary)
                 },
             }
+            content[CARD_SUM] = _card_sum(json.loads(to_json(content)))
             (temporary / CARD).write_text(to_json(content), encoding="utf-8")
             atomic_files.set_permissions(temporary)
             for path in temporary.rglob("*"):

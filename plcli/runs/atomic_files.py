@@ -237,6 +237,12 @@ def sweep(*folders: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
+def size_of(folder: Path) -> str:
+    """Return the size of all files in a folder, for messages."""
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{size / 1e6:,.0f} MB" if size >= 1e7 else f"{size / 1e6:,.1f} MB"
+
+
 def check_space(folder: Path, needed: int, *, purpose: str) -> None:
     """Check that a disk has enough free space.
 

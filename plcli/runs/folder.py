@@ -27,6 +27,7 @@ NO_MATTER = {
     "interop_threads",
     "checkpoint.every_minutes",
     "checkpoint.every_n_steps",
+    "checkpoint.keep",
     "numbers",
 }
 

@@ -102,6 +102,38 @@ def load(path: Path, *, map_location: Any = "cpu", in_memory: bool = True) -> di
     return checkpoint
 
 
+OF_THE_OPTIMIZER = ("optimizer_states", "lr_schedulers")
+
+
+def strip(path: Path) -> None:
+    """Leave out of a checkpoint what only a training that goes on needs.
+
+    Raises:
+        ModelError: if it is damaged.
+        MachineError: if it cannot be written; the old file is intact.
+    """
+    checkpoint = load(path, in_memory=False)
+    if any(checkpoint.get(key) for key in OF_THE_OPTIMIZER):
+        stripped = checkpoint | {key: [] for key in OF_THE_OPTIMIZER if key in checkpoint}
+        atomic_files.write_checksummed(
+            path, lambda file: torch.save(stripped, file), before_replacing=lambda: None
+        )
+
+
+def check_start(path: Path) -> None:
+    """Check that a new run can start from a checkpoint.
+
+    Raises:
+        ModelError: if the state of its optimizer was removed when its run was finished.
+    """
+    checkpoint = load(path, in_memory=False)
+    if "plcli" in checkpoint and checkpoint.get("optimizer_states") == []:
+        raise ModelError(
+            f"{path}: has no optimizer state any more, as its run is finished. Start from "
+            "best.ckpt, or train that run with `checkpoint.keep: all`, which keeps it."
+        )
+
+
 def num_bytes(values: Any) -> int:
     """Return the size in bytes of all tensors in nested values."""
     if isinstance(values, torch.Tensor):
