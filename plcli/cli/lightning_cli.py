@@ -154,9 +154,8 @@ class PlCLI(LightningCLI):
         """
         checks.check_all(self.values.as_dict())
         trainer_setup.check(self.plan, self.values.trainer)
-        shares = data_contract(self._class("data")).distributes_rows
-        given = self.values.trainer
-        self.launched = trainer_setup.follow_launcher(self.plan, given, shares_rows=shares)
+        data = self._class("data")
+        self.launched = trainer_setup.follow_launcher(self.plan, self.values.trainer, data=data)
         if self.command == "fit":
             averaging.check(self.values.trainer.as_dict())
         hardware.check(self.values.trainer.as_dict())

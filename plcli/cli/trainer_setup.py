@@ -29,6 +29,7 @@ from plcli.cli import loggers, processes
 from plcli.cli.plan import Plan
 from plcli.cli.processes import Launched
 from plcli.config.classes import import_class, parameters
+from plcli.config.contracts import data_contract
 from plcli.errors import UsageError
 from plcli.runs import metric_names
 from plcli.training.csv_logger import MetricsCsv
@@ -108,7 +109,7 @@ def _check_numbers(trainer: Namespace, *, fits: bool) -> None:
             )
 
 
-def follow_launcher(plan: Plan, trainer: Namespace, *, shares_rows: bool) -> Launched | None:
+def follow_launcher(plan: Plan, trainer: Namespace, *, data: type | None) -> Launched | None:
     """Let a launcher decide devices and num_nodes, and return its processes.
 
     The first process works alone in predict, which writes one file, and in validate and test with
@@ -117,7 +118,7 @@ def follow_launcher(plan: Plan, trainer: Namespace, *, shares_rows: bool) -> Lau
     Args:
         plan: the plan.
         trainer: the parsed trainer section, changed in place.
-        shares_rows: whether the data give each row to one process.
+        data: the class of the data; it can share rows if it says that it distributes them.
 
     Returns:
         The processes; None if this process works alone.
@@ -131,7 +132,7 @@ def follow_launcher(plan: Plan, trainer: Namespace, *, shares_rows: bool) -> Lau
         return None
     processes.prepare_slurm(found)
     command = plan.arguments.command
-    if command == "predict" or (command != "fit" and not shares_rows):
+    if command == "predict" or (command != "fit" and not data_contract(data).distributes_rows):
         if found.rank:
             raise SystemExit(0)
         trainer.devices, trainer.num_nodes, trainer.strategy = 1, 1, "auto"

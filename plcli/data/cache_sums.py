@@ -1,9 +1,9 @@
 """Sums of a cache file, which tell whether it is still as it was written.
 
-They are kept in a small file beside it: its size, the crc32 of every block of a megabyte, and the
-sha256 of its content. A file is checked when it is opened for the first time in a process: all of
-it up to WHOLE blocks. Of a larger one, the first and the last block and others that are chosen at
-random each time are checked.
+They are kept in a small file beside it: its size, the crc32 of every block of a megabyte, the
+sha256 of its content, and the crc32 of these. A file is checked when it is opened for the first
+time in a process: all of it up to WHOLE blocks. Of a larger one, the first and the last block and
+others that are chosen at random each time are checked.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import json
 import os
 import random
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,12 @@ def write(file: Path, *, content: Path) -> None:
             blocks.append(zlib.crc32(block))
             digest.update(block)
     sums = {"size": content.stat().st_size, "crc32": blocks, "sha256": digest.hexdigest()}
-    atomic_files.write_text(path_of(file), json.dumps(sums))
+    atomic_files.write_text(path_of(file), json.dumps(sums | {"own": _own_sum(sums)}))
+
+
+def _own_sum(sums: Mapping[str, Any]) -> int:
+    values = {key: sums[key] for key in ("size", "crc32", "sha256")}
+    return zlib.crc32(json.dumps(values, sort_keys=True).encode())
 
 
 def damage(file: Path) -> str | None:
@@ -74,10 +80,7 @@ def _to_check(num_blocks: int) -> list[int]:
 def _read(file: Path) -> dict[str, Any] | None:
     """Return the sums of a file; None if there are none, or they are damaged themselves."""
     try:
-        sums = json.loads(path_of(file).read_text(encoding="utf-8"))
-        size, blocks, digest = sums["size"], sums["crc32"], sums["sha256"]
+        sums: dict[str, Any] = json.loads(path_of(file).read_text(encoding="utf-8"))
+        return sums if sums["own"] == _own_sum(sums) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    numbers = isinstance(blocks, list) and all(isinstance(block, int) for block in blocks)
-    fits = isinstance(size, int) and numbers and len(blocks) == -(-size // BLOCK)
-    return sums if fits and isinstance(digest, str) else None

@@ -130,11 +130,15 @@ def test_a_damaged_cache_file_is_told_and_built_anew(
     assert re.search(rf"{path}: is damaged \(.+\); it is built anew", logged.text)
 
 
-@pytest.mark.parametrize("sums", ["", "{}", '{"size": 1, "crc32": [], "sha256": ""}'])
+@pytest.mark.parametrize("sums", ["", "{}", '{"size": 1, "crc32": [], "sha256": ""}', "flipped"])
 def test_a_cache_file_with_damaged_sums_is_built_anew(
     sums: str, logged: pytest.LogCaptureFixture
 ) -> None:
     path = cached()
+    if sums == "flipped":  # a digit of the sha256, which stays a digit
+        content = cache_sums.path_of(path).read_text()
+        place = content.index('"sha256": "') + 20
+        sums = content[:place] + str((int(content[place], 16) + 1) % 10) + content[place + 1 :]
     cache_sums.path_of(path).write_text(sums)
     assert len(texts("a.csv")) == 99
     assert "is damaged (its sums are missing); it is built anew" in logged.text
