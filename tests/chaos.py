@@ -188,7 +188,7 @@ class Chaos:
         times, good = self.times(3), 0
         folder = self.folder / "ranks"
         folder.mkdir()
-        trainer = {"accumulate_grad_batches": 1, "devices": 2, "strategy": "ddp"}
+        trainer = {"accumulate_grad_batches": 1}
         write_config(folder / "config.yaml", model={"slow": 0.05}, trainer=trainer)
         torchrun(folder, "whole")
         for run in map(str, range(times)):

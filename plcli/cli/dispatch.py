@@ -23,8 +23,8 @@ def run(command: str, words: Sequence[str]) -> int:
     if arguments.help:
         _help(Plan(arguments, entered))
         return 0
-    if command == "predict" and not processes.is_first():
-        return 0  # one process predicts, and writes one file
+    if command == "predict" and (found := processes.launched()) is not None and found.rank:
+        return 0  # the first process predicts, and writes one file
     plan = plan_fit(arguments, entered) if command == "fit" else plan_use(arguments, entered)
     try:
         _execute(plan)

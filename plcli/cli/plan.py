@@ -120,10 +120,11 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
         known = f"{', '.join(RESUME[:-1])} or {RESUME[-1]}"
         raise UsageError(f"--resume: got '{resume}', expected {known}.")
     held = None
+    shows = arguments.show_config is not None  # and nothing is written
     named = arguments.options.get("run") or os.environ.get(RUN_VARIABLE)
     if named is not None:
         run = Run(Path(named))
-        if processes.is_first() and not run.finished:
+        if processes.is_first() and not run.finished and not shows:
             held = RunLock(run.folder, command="fit")
     elif processes.is_one_of_several():
         raise UsageError(
@@ -132,8 +133,8 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
         )
     else:
         name = Path(arguments.configs[0]).stem if arguments.configs else "run"
-        held = lock.claim_free(ROOT, name, command="fit")
-        run = Run(held.folder)
+        held = None if shows else lock.claim_free(ROOT, name, command="fit")
+        run = Run(lock.next_free(ROOT, name) if held is None else held.folder)
     try:
         plan = _plan_fit(arguments, fragments, run)
     except BaseException:

@@ -38,7 +38,7 @@ def new_file(folder: Path) -> tuple[int, Path]:
     Its name tells `sweep` whose it is.
     """
     path = folder / process.temporary_name(PREFIX)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), path
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), path
 
 
 def new_folder(folder: Path) -> Path:

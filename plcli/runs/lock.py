@@ -154,7 +154,7 @@ def claim_free(root: Path, name: str, *, command: str) -> RunLock:
         if numbers and _is_abandoned(last):
             with contextlib.suppress(MachineError):
                 return RunLock(last, command=command)
-        folder = root / f"{name}-{max(_numbers(root, name), default=0) + 1}"
+        folder = next_free(root, name)
         made = _missing(folder)
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -168,6 +168,11 @@ def claim_free(root: Path, name: str, *, command: str) -> RunLock:
         lock = RunLock(folder, command=command)
         lock._made = made
         return lock
+
+
+def next_free(root: Path, name: str) -> Path:
+    """Return the next free folder, without making it."""
+    return root / f"{name}-{max(_numbers(root, name), default=0) + 1}"
 
 
 def _missing(folder: Path) -> list[Path]:

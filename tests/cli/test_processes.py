@@ -209,6 +209,13 @@ def test_predict_by_two_processes_writes_one_file(launcher: str, folder: Path) -
     alone.unlink()
 
 
+def test_predict_within_a_fit_predicts(folder: Path) -> None:
+    """A user's callback may start it; the fit has set a variable for its own processes."""
+    words = ("predict", "--run", "torchrun", "--input", "table.csv", "--output", "within.csv")
+    assert fork(*words, folder=folder, environment={"PLCLI_RUN": "torchrun"}).code == 0
+    assert (folder / "within.csv").exists()
+
+
 def test_test_by_two_processes_scores_every_row_once(folder: Path) -> None:
     words = ("test", "--run", "torchrun")
     ended = fork_ranks(*words, folder=folder, ranks=environments("torchrun"))

@@ -210,3 +210,8 @@ def test_a_refused_fit_leaves_no_folder(plcli: Command, linear_config: Path) -> 
     result = plcli("fit", "-c", linear_config, "--trainer.accelerator", "nothing")
     assert result.code == 2, message(result)
     assert not Path("runs").exists()
+
+
+def test_showing_a_config_makes_no_folder(plcli: Command, linear_config: Path) -> None:
+    Path("runs").write_text("no folder can be made here")
+    assert plcli("fit", "-c", linear_config, "--print_config").code == 0
