@@ -184,7 +184,7 @@ class PlCLI(LightningCLI):
         )
         values = yaml_core.without_objects(values)
         values = {
-            section: value if section in ("model", "data") else _without_none(value)
+            section: value if section in ("model", "data") else yaml_core.without_none(value)
             for section, value in values.items()
             if value is not None
         }
@@ -493,9 +493,3 @@ def _tokenizer_of(run: str | None) -> str | None:
 
 def _namespace(**sections: Any) -> Namespace:
     return Namespace(**sections)  # type: ignore[no-untyped-call]  # jsonargparse leaves it untyped
-
-
-def _without_none(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {key: _without_none(value) for key, value in values.items() if value is not None}
-    return values
