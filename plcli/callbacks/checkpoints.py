@@ -341,10 +341,11 @@ class Checkpoints(Checkpoint):
             ).plain(),
             "metrics_csv": csv.durable() if (csv := self.record.metrics_csv) else None,
         }
+        signals.saving = True
         try:
             trainer.save_checkpoint(self.record.folder / "last.ckpt")
         finally:
-            self._saving = None
+            self._saving, signals.saving = None, False
         self._last_save = time.monotonic()
 
     def _end(self, number: int, trainer: Any) -> Terminated:

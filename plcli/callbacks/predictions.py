@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 
 from plcli.errors import UsageError
 from plcli.runs.predictions import Lines, Sink
+from plcli.training.signals import signals
 
 Row = Mapping[str, Any]
 
@@ -42,6 +43,7 @@ class PredictionWriter(Callback):
         Raises:
             UsageError: if predict_step returns nothing, or values that are no rows.
         """
+        signals.check()
         self._name = f"{type(pl_module).__name__}.predict_step"
         rows = rows_of(outputs, name=self._name)
         if trainer.num_predict_batches and len(trainer.num_predict_batches) > 1:
@@ -67,6 +69,7 @@ class PredictionWriter(Callback):
 
     def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
         """Write the remaining rows, if batches were skipped, and close the sink."""
+        signals.check()
         for index in sorted(self._waiting):
             self._write(index)
         self.sink.close()

@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "predict a file, texts or standard input with the best weights of a run",
 }
 ALLOW_IMPORT = "allow-import"
+ALLOW_WRITE = "allow-write"
 SHORT_FORMS = {  # and the keys that they stand for; that of lr depends on the model
     "lr": None,
     "epochs": "trainer.max_epochs",
@@ -32,6 +33,8 @@ OPTIONS = {
         "resume": "auto (a finished run is not an error), never, must, or allow-changes (of "
         "config or data); default: resume an unfinished run",
         "ckpt_path": "a checkpoint to start from, for example of plain Lightning",
+        "grace": "seconds after SIGTERM, SIGHUP, SIGUSR1 or Ctrl-C until a training that hangs is "
+        "ended (default: 30)",
     },
     "validate": {
         "run": "the run folder or model/ folder to load",
@@ -61,6 +64,8 @@ class Arguments:
         overrides: (dotted key, raw value) pairs in order: environment first, then the command line.
         texts: the positional arguments: texts to predict.
         allowed: more packages that a config may name; never taken from the environment.
+        writable: folders and addresses outside the run folder that a config may write to; never
+            taken from the environment.
         help: whether --help was given.
         show_config: the value of --print_config, "" without a value; None if it was not given.
     """
@@ -71,6 +76,7 @@ class Arguments:
     overrides: list[tuple[str, str]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     allowed: list[str] = field(default_factory=list)
+    writable: list[str] = field(default_factory=list)
     help: bool = False
     show_config: str | None = None
 
@@ -114,16 +120,29 @@ def parse(
     return parsed
 
 
+def check_text(words: Sequence[str]) -> None:
+    """Check that a command line is text.
+
+    Raises:
+        UsageError: for a word that is not UTF-8, which could be saved in no file of a run.
+    """
+    for word in words:
+        if any("\ud800" <= char <= "\udfff" for char in word):
+            shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            raise UsageError(f"'{shown}' is not UTF-8. Use a name that is, or rename the file.")
+
+
 def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
     name, equals, value = word.partition("=")
     options = OPTIONS[parsed.command]
     key = {"-c": "config"}.get(name, name[2:] if name.startswith("--") else name)
     section = key.rstrip("+").split(".")[0]
-    own = ("config", ALLOW_IMPORT, PARSER_MODE, *ACCEPTED, *SHORT_FORMS, *options)
+    own = ("config", ALLOW_IMPORT, ALLOW_WRITE, PARSER_MODE, *ACCEPTED, *SHORT_FORMS, *options)
     if key not in own and section not in SECTIONS:
         known = [
             "--config",
             f"--{ALLOW_IMPORT}",
+            f"--{ALLOW_WRITE}",
             *(f"--{option}" for option in (*options, *SHORT_FORMS, *SECTIONS)),
         ]
         raise UsageError(
@@ -141,6 +160,8 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
         parsed.configs.append(value)
     elif key == ALLOW_IMPORT:
         parsed.allowed.append(value)
+    elif key == ALLOW_WRITE:
+        parsed.writable.append(value)
     elif key in (*options, *ACCEPTED, PARSER_MODE):
         if key in parsed.options:
             raise UsageError(f"--{key} is given twice, as {parsed.options[key]} and {value}.")

@@ -31,9 +31,11 @@ from plcli.cli import (
     logs,
     parser_errors,
     predict,
+    resolving,
     trainer_setup,
     untrained,
     user_errors,
+    written_paths,
 )
 from plcli.cli.fit import Fit
 from plcli.cli.plan import Plan
@@ -75,6 +77,7 @@ class PlCLI(LightningCLI):
         logs.quiet_libraries()
         set_dumper("yaml", yaml_core.dump)
         set_parsing_settings(**allowlist.parsing_settings())
+        resolving.check_what_is_named()
         # jsonargparse parses some values with its YAML 1.1 loader, regardless of the one set
         loader: Any = get_yaml_default_loader()  # type: ignore[no-untyped-call]  # jsonargparse
         loader.yaml_implicit_resolvers = yaml_core.resolvers()
@@ -165,8 +168,10 @@ class PlCLI(LightningCLI):
                 f"Give it again with --{key} VALUE."
             )
         self.resolved = secrets.hide(self.resolved)
+        where = written_paths.places(self.plan)
         if self.command == "fit":
             self._use_run_folder()
+        written_paths.confine(self.values.trainer, where)
         self._fill_in()
 
     def _resolve(self) -> dict[str, Any]:
@@ -212,7 +217,7 @@ class PlCLI(LightningCLI):
                     f"Use the same config{others}.{below(changed)}"
                 )
         if run.finished:
-            self.console.print(f"{run.folder}: done.")
+            self.console.print(f"{run.folder}: done.", markup=False, highlight=False)
             raise SystemExit(0)
         if self.values.trainer.default_root_dir is not None:
             logger.info("trainer.default_root_dir: not used; all is saved in %s", run.folder)

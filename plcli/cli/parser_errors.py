@@ -4,6 +4,7 @@ import importlib
 import re
 from dataclasses import is_dataclass
 
+from plcli.cli import resolving
 from plcli.config import allowlist
 from plcli.config.classes import import_class, parameters
 from plcli.errors import did_you_mean, suggest
@@ -23,6 +24,8 @@ def explain(error: str) -> str:
     key = ".".join(keys) if keys else "the config"
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", error):
         allowlist.check(denied[1], key)
+    if refused := re.search(rf"{resolving.REFUSED}: (.+)", error):
+        return f"{key}: {refused[1].strip()}"
     if required := re.search(r'Key "([^"]+)" is required', error):
         name = required[1].split(".", 1)[-1]
         return f"'{name}' is missing. Set it in a config (--config FILE) or with --{name} VALUE."

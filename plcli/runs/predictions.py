@@ -117,8 +117,11 @@ class Lines:
         self.stream = stream
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Print one row."""
-        print(json.dumps(row, ensure_ascii=False), file=self.stream)
+        """Print one row; characters that control a terminal are escaped, as JSON allows."""
+        line = json.dumps(row, ensure_ascii=False)
+        if not line.isprintable():
+            line = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+        print(line, file=self.stream)
 
     def close(self) -> None:
         """Flush the stream."""

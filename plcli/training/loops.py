@@ -89,6 +89,8 @@ class ExactFitLoop(_FitLoop):
             super().run()
         finally:
             signals.waits = False
+        if self.keeper.keeps:
+            signals.check()  # one that came after the last save
 
     def _resume(self, state: LoopState | None) -> None:
         if state is not None:
