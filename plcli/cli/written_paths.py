@@ -31,6 +31,7 @@ NAMES = (  # arguments that become a part of a path
     *("name", "version", "sub_dir", "filename", "prefix", "checkpoint_name"),
     *("experiment_name", "run_name", "id", "run_id", "project"),
 )
+CURRENT_FOLDER = "exclude_batches_path"  # where a missing value is the current folder
 OWN = ("checkpoints", "model", "predictions")  # folders of plcli in the run folder
 FILES = {  # what a class writes into its folder, besides names that it makes free by itself
     "CSVLogger": "metrics.csv",
@@ -103,6 +104,8 @@ def _confined(label: str, cls: type, entry: Namespace, where: Places) -> dict[st
     for part in (entry.get("init_args"), entry.get("dict_kwargs")):
         values = vars(part) if isinstance(part, Namespace) else part
         for name, value in list(values.items()) if isinstance(values, Mapping) else []:
+            if name == CURRENT_FOLDER and value is None and where.run is not None:
+                part[name] = str(where.run)
             if name not in writing or value is None:
                 continue
             found[name] = str(value)
