@@ -75,8 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _say(text: str) -> None:
     """Print a message on standard error; where that has gone, the exit code says it alone."""
+    from plcli.config import secrets
+
     with contextlib.suppress(OSError, ValueError):
-        print(text, file=sys.stderr)
+        print(secrets.hide_message(text), file=sys.stderr)
 
 
 def _ended_by_the_user(end: SystemExit) -> int:

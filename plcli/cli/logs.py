@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from plcli.config import secrets
 from plcli.errors import printable
 
 LOUD = (
@@ -77,10 +78,10 @@ class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # no arguments 
 
 
 class _Printable(logging.Formatter):
-    """Escapes line ends and control characters, as names and texts of the data may have them."""
+    """Escapes line ends and control characters, which the data may have, and hides secrets."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # of the base
-        record.message = printable(record.message)
+        record.message = secrets.hide_message(printable(record.message))
         return super().formatMessage(record)
 
 

@@ -79,7 +79,8 @@ def output_of(arguments: Arguments, run: Run | None, source: Any) -> Sink | Line
         return Sink(Path(output))
     if arguments.texts:
         return Lines(sys.stdout)
-    named = Path(source if isinstance(source, str) else "").stem.replace("*", "all")
+    path = source.partition("?")[0] if isinstance(source, str) else ""  # `?sig=` of an address
+    named = Path(path).stem.replace("*", "all")
     folder = Path() if run is None else run.folder  # a checkpoint of plain Lightning has no run
     return Sink(next(_free(folder / "predictions", named or "predictions")))
 

@@ -4,9 +4,11 @@ A bare string may name a function wherever a type accepts a callable, whatever t
 that a check of keys such as `class_path` does not see it.
 """
 
+import sys
+from pathlib import Path
 from typing import Any
 
-from jsonargparse import _actions, _from_config, _typehints
+from jsonargparse import _actions, _from_config, _stubs_resolver, _typehints
 from jsonargparse._common import ImportDenied
 from jsonargparse._util import import_object
 
@@ -20,6 +22,11 @@ def check_what_is_named() -> None:
     """Let jsonargparse import only what a config may name."""
     for module in (_typehints, _actions, _from_config):
         module.import_object = _import_checked  # type: ignore[attr-defined]  # their own import
+    stubs: Any = _stubs_resolver
+    if stubs.typeshed_client_support and stubs.stubs_resolver is None:
+        # by itself it asks `python -c` for the path, which runs a json.py of the current folder
+        context = stubs.tc.get_search_context(search_path=[Path(path) for path in sys.path if path])
+        stubs.stubs_resolver = stubs.StubsResolver(search_context=context)
 
 
 def _import_checked(name: str, check_path: bool = True) -> Any:
