@@ -47,7 +47,9 @@ OPTIONS = {
     "predict": {
         "run": "the run folder or model/ folder to load",
         "ckpt_path": "best (default), last or a checkpoint file",
-        "input": "a file to predict, or - to read one text per line from standard input",
+        "input": "a file to predict, or - to read standard input",
+        "input-format": "text (one per line), jsonl or csv: what standard input is; default: what "
+        "its first line looks like",
         "output": "the file to write: .csv, .jsonl or .parquet",
     },
 }

@@ -333,12 +333,7 @@ class PlCLI(LightningCLI):
                 predict.take_input(self.plan.arguments, given, values.data.class_path)
             self.datamodule = self._make("data")
             data = data_contract(self.datamodule)
-            if self.plan.arguments.texts and not data.offers("predict_values"):
-                raise UsageError(
-                    f"{self.values.data.class_path} does not accept texts. Give --input FILE."
-                )
-            if self.plan.arguments.texts:
-                data.predict_values(self.plan.arguments.texts, source="the command line")
+            predict.give_texts(self.plan.arguments, data, self.values.data.class_path)
             if self.command == "fit" or self.plan.pretrained is not None:
                 name = type(self.datamodule).__name__
                 found = facts.of_data(data, name)

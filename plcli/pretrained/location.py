@@ -11,6 +11,7 @@ from typing import Any
 
 from plcli.errors import DataError, ModelError
 from plcli.packages import package_path
+from plcli.pretrained import sizes
 
 UNSAFE_KEYS = ("auto_map", "custom_pipelines", "attn_implementation", "experts_implementation")
 KNOWN_PRIVATE = (
@@ -48,6 +49,7 @@ def _check_folder(folder: Path) -> None:
         path = folder / file
         if not path.is_file():
             continue
+        sizes.check_file(path)
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
@@ -61,6 +63,8 @@ def _check_folder(folder: Path) -> None:
                 "Copy the folder again."
             )
         check_settings(values, f"pretrained: {path}")
+        sizes.check(values, f"pretrained: {path}")
+    sizes.check_tokens(folder)
 
 
 def resolve(name: str) -> str:
