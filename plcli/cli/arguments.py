@@ -51,6 +51,8 @@ OPTIONS = {
         "input-format": "text (one per line), jsonl or csv: what standard input is; default: what "
         "its first line looks like",
         "output": "the file to write: .csv, .jsonl or .parquet",
+        "escape-formulas": "true writes a ' before csv cells that a spreadsheet would compute, as "
+        "=1+1 (default: false)",
     },
 }
 

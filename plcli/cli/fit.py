@@ -197,6 +197,7 @@ class Fit:
             facts=self.checkpoints.facts,
             metrics=scores,
         )
+        atomic_files.check_there(run.checkpoints)
         atomic_files.write_text(run.folder / "metrics.json", artefact.to_json(scores))
         artefact.save(run.model, model=self.model, data=self.datamodule, card=card)
         (run.checkpoints / "previous.ckpt").unlink(missing_ok=True)

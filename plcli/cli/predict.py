@@ -38,6 +38,7 @@ def take_input(arguments: Arguments, init_args: Namespace, class_path: str) -> N
             "give one of them."
         )
     if source == "-":
+        escapes_formulas(arguments)
         standard_input.check_format(arguments.options.get("input-format"))
         arguments.texts = standard_input.lines()
     elif source is not None:
@@ -94,17 +95,30 @@ def output_of(arguments: Arguments, run: Run | None, source: Any) -> Sink | Line
         run: the run, whose predictions/ folder is used otherwise.
         source: the source of the rows, which names the file in that folder.
     """
-    output = arguments.options.get("output")
+    output, escape = arguments.options.get("output"), escapes_formulas(arguments)
     if output is not None:
-        return Sink(Path(output))
+        return Sink(Path(output), escape_formulas=escape)
     if arguments.texts:
         if streams.is_closed("stdout"):
             raise UsageError("standard output is closed. Name a file with --output.")
         return Lines(sys.stdout)
-    path = source.partition("?")[0] if isinstance(source, str) else ""  # `?sig=` of an address
-    named = Path(path).stem.replace("*", "all")
+    given = source.partition("?")[0] if isinstance(source, str) else ""  # `?sig=` of an address
+    named = Path(given).stem.replace("*", "all")
     folder = Path() if run is None else run.folder  # a checkpoint of plain Lightning has no run
-    return Sink(next(_free(folder / "predictions", named or "predictions")))
+    path = next(_free(folder / "predictions", named or "predictions"))
+    return Sink(path, escape_formulas=escape)
+
+
+def escapes_formulas(arguments: Arguments) -> bool:
+    """Return the value of --escape-formulas.
+
+    Raises:
+        UsageError: if it is neither true nor false.
+    """
+    given = arguments.options.get("escape-formulas", "false")
+    if given not in ("true", "false"):
+        raise UsageError(f"--escape-formulas: got '{given}', expected true or false.")
+    return given == "true"
 
 
 def _free(folder: Path, stem: str) -> Iterator[Path]:

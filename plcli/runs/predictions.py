@@ -18,6 +18,7 @@ import pyarrow.parquet
 from plcli.errors import MachineError, UsageError
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # first characters of what a spreadsheet computes
 PARQUET_ROWS = 8192
 NAMES = pa.list_(pa.string())
 EMPTY = pa.list_(pa.null())  # the type if all lists of a column are empty; it becomes NAMES
@@ -44,15 +45,17 @@ class Sink:
         path: a .csv, .jsonl or .parquet file. Until `close`, the rows are in a temporary file in
             the same folder. A parquet file is converted from JSON lines in `close`: only then are
             the types of all columns known, as lists may be empty in many rows.
+        escape_formulas: whether text cells of a csv file that a spreadsheet would compute begin
+            with a quote.
 
     Raises:
         UsageError: if the extension is not one of these, or the file exists.
         MachineError: if the folder cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, escape_formulas: bool = False) -> None:
         check_output(path)
-        self.path = path
+        self.path, self._escape = path, escape_formulas
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -70,6 +73,8 @@ class Sink:
         """Write one row."""
         if self.path.suffix == ".csv":
             flat = {key: _cell(value) for key, value in flatten(row).items()}
+            if self._escape:
+                flat = {_escaped(key): _escaped(value) for key, value in flat.items()}
             if self._csv is None:
                 self._csv = csv.DictWriter(self._file, list(flat))
                 self._csv.writeheader()
@@ -145,6 +150,11 @@ def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
 def _cell(value: Any) -> Any:
     """Format a list for a csv cell as JSON, so that it can be read back."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+
+
+def _escaped(cell: Any) -> Any:
+    """Return a cell that a spreadsheet shows as text (https://owasp.org, CSV injection)."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
 
 
 def _tables(lines: Path, schema: pa.Schema | None = None) -> Iterator[pa.Table]:
