@@ -112,6 +112,14 @@ def test_two_forms_of_a_letter_are_one_label(plcli: Command, text_config: Path) 
     assert read_json(Path("run/model/plcli.json"))["labels"] == ["billing", COMPOSED, "delivery"]
 
 
+def test_two_forms_of_a_letter_are_one_tag_and_one_span() -> None:
+    from plcli.data import cells, tagging
+
+    tags = cells.read_cell(["O", f"B-{DECOMPOSED}"], cells.Kind.TAGS, "row 1", "tags")
+    spans = tagging.read(f'[[0, 4, "{DECOMPOSED}"]]', "cafe", "row 1", "spans")
+    assert (tags, spans) == (["O", f"B-{COMPOSED}"], [(0, 4, COMPOSED)])
+
+
 def test_names_of_the_config_are_normalized_too(plcli: Command, text_config: Path) -> None:
     write_rows(Path("train.jsonl"), renamed(COMPOSED))
     write_rows(Path("test.jsonl"), renamed(COMPOSED))
