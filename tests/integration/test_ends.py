@@ -22,6 +22,7 @@ from tests.conftest import (
     write_rows,
 )
 from tests.killed_fits import Ended, fork, send_once
+from tests.killed_fits import write_config as write_noisy_config
 
 TRUSTED = ("--allow-import", "tests")
 
@@ -258,3 +259,66 @@ def test_a_command_line_that_is_not_utf8_ends_with_a_message() -> None:
         2,
         b"plcli: 'caf\\xe9' is not UTF-8. Use a name that is, or rename the file.\n",
     )
+
+
+# processes of a loader
+
+
+def children(process: int) -> list[int]:
+    """Return the processes that a process has started and that are still there."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == process and fields[0] != "Z":
+                found.append(int(folder.name))
+    return found
+
+
+def wait_until_gone(processes: list[int]) -> bool:
+    """Wait for the end of processes, ten seconds at most."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until and any(Path(f"/proc/{each}").exists() for each in processes):
+        time.sleep(0.05)
+    return not any(Path(f"/proc/{each}").exists() for each in processes)
+
+
+def test_a_signal_to_all_processes_of_a_job_saves() -> None:
+    config = write_noisy_config(Path("c.yaml"), model={"slow": 0.05}, data={"num_workers": 2})
+    loaders: list[int] = []
+
+    def stop(process: int, log: Path) -> None:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            if log.exists() and "<training after 7>" in log.read_text():
+                break
+            time.sleep(0.01)
+        loaders.extend(children(process))
+        for each in (*loaders, process):
+            os.kill(each, signal.SIGTERM)
+
+    words = ("fit", "-c", config, "--run", "run", *TRUSTED)
+    ended = fork(*words, folder=Path.cwd(), meddle=stop)
+    assert (ended.code, len(loaders) >= 2) == (143, True), ended.said
+    assert "plcli: stopped by SIGTERM. Saved after step" in ended.said
+    assert wait_until_gone(loaders)
+
+
+def test_no_process_of_a_loader_stays_after_kill_9() -> None:
+    config = write_noisy_config(Path("c.yaml"), data={"num_workers": 2, "slow": 30})
+    loaders: list[int] = []
+
+    def kill(process: int, log: Path) -> None:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and len(children(process)) < 2:
+            time.sleep(0.05)
+        time.sleep(1)  # until they hang in their rows
+        loaders.extend(children(process))
+        os.kill(process, signal.SIGKILL)
+
+    words = ("fit", "-c", config, "--run", "run", "--trainer.num_sanity_val_steps", 0, *TRUSTED)
+    assert fork(*words, folder=Path.cwd(), meddle=kill).code == -signal.SIGKILL
+    assert (len(loaders), wait_until_gone(loaders)) == (2, True)
