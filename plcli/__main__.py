@@ -43,16 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"plcli: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        return _interrupted()
+        return _interrupted(arguments)
     except Terminated as end:
         name = "" if end.number == signal.SIGINT else f" by {signal.Signals(end.number).name}"
         if _is_a_rank_of_a_fit():
             return 0  # otherwise Lightning kills rank 0, whose exit code is that of the command
-        _say(f"plcli: stopped{name}. {end.said or RESUME_HINT}")
+        _say(f"plcli: stopped{name}. {end.said or _hint(arguments)}")
         return INTERRUPTED if end.number == signal.SIGINT else TERMINATED
     except SystemExit as end:  # Lightning raises it when Ctrl-C is pressed in a fit
         if isinstance(end.__context__, KeyboardInterrupt):
-            return _interrupted()
+            return _interrupted(arguments)
         return _ended_by_the_user(end)
     except BrokenPipeError:  # the reader of our output has exited, for example `head`
         sys.stderr.close()
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if signals.received and user_errors.is_lost_worker(error):  # the signal ended it, too
             name = signal.Signals(signals.received).name
-            _say(f"plcli: stopped by {name}, with a process that loads data. {RESUME_HINT}")
+            _say(f"plcli: stopped by {name}, with a process that loads data. {_hint(arguments)}")
             return INTERRUPTED if signals.received == signal.SIGINT else TERMINATED
         told = user_errors.report(error)
         if told is None:
@@ -101,9 +101,15 @@ def _is_a_rank_of_a_fit() -> bool:
     return {"PLCLI_RUN", "LOCAL_RANK"} <= names and "TORCHELASTIC_RUN_ID" not in names
 
 
-def _interrupted() -> int:
-    _say(f"plcli: stopped. {RESUME_HINT}")
+def _interrupted(arguments: Sequence[str] | None) -> int:
+    _say(f"plcli: stopped. {_hint(arguments)}")
     return INTERRUPTED
+
+
+def _hint(arguments: Sequence[str] | None) -> str:
+    """Return what to do after a command was stopped; only a fit can be resumed."""
+    command = next(iter(sys.argv[1:] if arguments is None else arguments), "fit")
+    return RESUME_HINT if command == "fit" else "Nothing was written; run the same command again."
 
 
 def _run(arguments: list[str]) -> int:

@@ -80,6 +80,8 @@ def suggest(name: str, options: Iterable[str], *, owner: str) -> str:
     The list reads " TableData takes features, target, ...".
     """
     options = list(options)
+    if not options:
+        return " There are none here; remove it."
     return did_you_mean(name, options) or f" {owner} {listed(options, most=24)}."
 
 
@@ -88,6 +90,13 @@ def listed(names: Iterable[str], *, most: int = 12) -> str:
     names = list(names)
     more = f", ... ({len(names) - most} more)" if len(names) > most else ""
     return ", ".join(map(_shortened, names[:most])) + more
+
+
+def shown(value: object) -> str:
+    """Return a value as a config has it: null for None, true for True."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def below(lines: Sequence[str]) -> str:

@@ -82,6 +82,8 @@ class Checkpoints(Checkpoint):
         self._warned = False  # that nothing can be monitored
         self._last_save = time.monotonic()
         self._common_batches = 0.0
+        self._seconds: float | None = 0.0  # of the fit before the last start; None if not known
+        self._started: float | None = None
 
     def keep(self, record: RunRecord, objects: ObjectState, *, resumes: bool) -> None:
         """Save checkpoints from now on.
@@ -116,6 +118,24 @@ class Checkpoints(Checkpoint):
         """Use the metric that the model names if the config names none."""
         if self.monitor is None and (named := module_contract(pl_module).monitor):
             self.monitor, self.mode = named
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Start the clock of the fit."""
+        self._started = time.monotonic()
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Stop the clock of the fit."""
+        self._seconds, self._started = self.seconds, None
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of training so far, validations included and those before a stop too.
+
+        None if a checkpoint of an earlier version, which does not have them, was resumed.
+        """
+        if self._seconds is None or self._started is None:
+            return self._seconds
+        return self._seconds + time.monotonic() - self._started
 
     # what a user's callbacks may read, with the names of Lightning's ModelCheckpoint
 
@@ -176,6 +196,7 @@ class Checkpoints(Checkpoint):
         if self.objects is None or not self.resumes:
             return  # the state of another run is not that of this one's objects
         self.resumed_modules = saved.get("modules")
+        self._seconds = saved.get("seconds")
         ranks = self.resumed.ranks if self.resumed else []
         if len(ranks) == trainer.world_size:
             self.objects.set_attributes(ranks[trainer.global_rank].get("attributes", {}))
@@ -376,6 +397,7 @@ class Checkpoints(Checkpoint):
                 within_validation=within_validation, ranks=_of_all_ranks(trainer, own)
             ).plain(),
             "metrics_csv": csv.durable() if (csv := self.record.metrics_csv) else None,
+            "seconds": self.seconds,
         }
         signals.saving = True
         try:

@@ -42,7 +42,8 @@ OPTIONS = {
     },
     "test": {
         "run": "the run folder or model/ folder to load",
-        "ckpt_path": "best (default), last or a checkpoint file",
+        "ckpt_path": "best (default), last, a checkpoint file, or pretrained for weights as they "
+        "are",
     },
     "predict": {
         "run": "the run folder or model/ folder to load",
@@ -53,6 +54,9 @@ OPTIONS = {
         "output": "the file to write: .csv, .jsonl or .parquet",
         "escape-formulas": "true writes a ' before csv cells that a spreadsheet would compute, as "
         "=1+1 (default: false)",
+        "keep": "columns of the input file to write beside the predictions, one or more, or all; "
+        "repeatable",
+        "with-truth": "also write what the label column of the input file has, as truth",
     },
 }
 
@@ -67,6 +71,8 @@ class Arguments:
         configs: config files, in order.
         overrides: (dotted key, raw value) pairs in order: environment first, then the command line.
         texts: the positional arguments: texts to predict.
+        keep: the columns to write beside predictions.
+        with_truth: whether to write the label column beside predictions.
         allowed: more packages that a config may name; never taken from the environment.
         writable: folders and addresses outside the run folder that a config may write to; never
             taken from the environment.
@@ -79,6 +85,8 @@ class Arguments:
     configs: list[str] = field(default_factory=list)
     overrides: list[tuple[str, str]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    keep: list[str] = field(default_factory=list)
+    with_truth: bool = False
     allowed: list[str] = field(default_factory=list)
     writable: list[str] = field(default_factory=list)
     help: bool = False
@@ -149,6 +157,12 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
             f"--{ALLOW_WRITE}",
             *(f"--{option}" for option in (*options, *SHORT_FORMS, *SECTIONS)),
         ]
+        others = [command for command in COMMANDS if key in OPTIONS[command]]
+        if others:
+            raise UsageError(
+                f"{name}: is an option of plcli {' and '.join(others)}, not of {parsed.command}. "
+                "Remove it."
+            )
         raise UsageError(
             f"unknown option {name}.{did_you_mean(f'--{section}', known)} "
             f"`plcli {parsed.command} --help` lists the options."
@@ -156,12 +170,21 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
     if key.endswith(".help"):
         _take_help(parsed, key, value or (remaining.pop() if remaining else ""))
         return
+    if key == "with-truth":
+        if equals:
+            raise UsageError(f"--with-truth takes no value; got '{value}'.")
+        parsed.with_truth = True
+        return
     if not equals:
         if not remaining:
             raise UsageError(f"{name} needs a value.")
         value = remaining.pop()
     if key == "config":
         parsed.configs.append(value)
+    elif key == "keep":
+        parsed.keep.append(value)
+        while not equals and remaining and not remaining[-1].startswith("-"):
+            parsed.keep.append(remaining.pop())
     elif key == ALLOW_IMPORT:
         parsed.allowed.append(value)
     elif key == ALLOW_WRITE:

@@ -23,9 +23,8 @@ def run(command: str, words: Sequence[str]) -> int:
         _help(Plan(arguments, entered))
         return 0
     plan = plan_fit(arguments, entered) if command == "fit" else plan_use(arguments, entered)
-    if command == "fit" or plan.pretrained is not None:
-        replaced.leave_out(plan)
     short_forms.expand(plan)
+    replaced.leave_out(plan)
     if plan.merged.get("model") is None:
         raise UsageError(
             "no model given. Use --config FILE (such as configs/bert.yaml) or --model CLASS."
@@ -93,6 +92,7 @@ def _check_bound(plan: Plan) -> None:
 def _check(plan: Plan, fixed: Mapping[str, type]) -> None:
     merged = plan.merged
     checks.check_pair(merged)
+    checks.check_nulls(plan.typed, merged=merged)
     for fragment in (*plan.base, *plan.fragments):
         checks.check_keys(fragment.values, merged=merged, source=fragment.source, classes=fixed)
     for key, _ in plan.arguments.overrides:

@@ -90,7 +90,10 @@ class Fit:
         self.checkpoints.check_best()
         best = self.checkpoints.best_path
         if best is None:
-            raise ModelError(f"{run.folder}: no epoch was finished, so there is no model to save.")
+            raise ModelError(
+                f"{run.folder}: no epoch was finished, so there is no model to save. Train longer, "
+                "or find what has ended the training above."
+            )
         state = checkpoint_io.load(best)
         model.load_state_dict(state["state_dict"])
         self.checkpoints.load_state_dict(state["callbacks"][self.checkpoints.state_key])
@@ -198,7 +201,8 @@ class Fit:
             metrics=scores,
         )
         atomic_files.check_there(run.checkpoints)
-        atomic_files.write_text(run.folder / "metrics.json", artefact.to_json(scores))
+        written = {**scores, "fit": self._described()}
+        atomic_files.write_text(run.folder / "metrics.json", artefact.to_json(written))
         artefact.save(run.model, model=self.model, data=self.datamodule, card=card)
         (run.checkpoints / "previous.ckpt").unlink(missing_ok=True)
         results.show(self.console, scores)
@@ -210,6 +214,20 @@ class Fit:
             self._suggest("predict", "--input", "FILE")
         elif self.data.has("predict"):
             self._suggest("predict")
+
+    def _described(self) -> dict[str, Any]:
+        """Return which epoch was chosen by which metric, and how long the training took."""
+        best, progress = self.checkpoints, self.trainer.fit_loop.epoch_progress.current
+        chosen = best.best_value is not None
+        return {
+            "best_epoch": best.best_epoch + 1 if chosen else progress.completed,
+            "monitor": best.monitor if chosen else None,
+            "mode": best.mode if chosen else None,
+            "value": best.best_value,
+            "epochs": progress.completed,
+            "steps": self.trainer.global_step,
+            "seconds": None if best.seconds is None else round(best.seconds, 3),
+        }
 
     def _suggest(self, command: str, *words: str) -> None:
         assert self.plan.run is not None

@@ -46,6 +46,7 @@ from plcli.config.files import load_yaml
 from plcli.config.marks import marked
 from plcli.errors import ModelError, UsageError, below
 from plcli.models.init_from import artefact_folder
+from plcli.pretrained import tasks
 from plcli.runs import artefact, results
 from plcli.runs.folder import absolute, differences
 from plcli.training import checkpoint_io, hardware
@@ -232,6 +233,8 @@ class PlCLI(LightningCLI):
             self._set_facts_of_pretrained(self.plan.pretrained)
         elif self.command != "fit":
             self._set_saved_facts()
+        if weights := (model.get("init_args") or _namespace()).get("pretrained"):
+            tasks.check(getattr(self._class("model"), "auto_class", ""), weights)
         if "tokenizer" in names and data.init_args.tokenizer is None:
             data.init_args.tokenizer = model.init_args.get("pretrained") or _tokenizer_of(
                 model.init_args.get("init_from")
@@ -424,7 +427,8 @@ class PlCLI(LightningCLI):
             except RuntimeError as error:
                 last = str(error).splitlines()[-1].strip()[:200]
                 raise ModelError(
-                    f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last}"
+                    f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last} Use the "
+                    "config that it was trained with."
                 ) from None
         elif plan.artefact is not None and not self.loaded_by_pretrained:
             artefact.load_state(plan.artefact, self.model)
@@ -467,8 +471,9 @@ class PlCLI(LightningCLI):
         """Predict, and write or print the rows in the order of the input."""
         data = self.values.get("data") or _namespace()
         source = (data.get("init_args") or _namespace()).get("predict")
+        further = predict.further_columns(self.plan.arguments, datamodule)
         sink = predict.output_of(self.plan.arguments, self.plan.run, source)
-        predict.predict(self.trainer, model, datamodule, sink=sink)
+        predict.predict(self.trainer, model, datamodule, sink=sink, further=further)
 
 
 def _tokenizer_of(run: str | None) -> str | None:

@@ -14,7 +14,7 @@ from plcli.cli.fragments import entered
 from plcli.config import allowlist, yaml_core
 from plcli.config.files import Fragment, load_yaml, merge
 from plcli.config.marks import class_of, marked
-from plcli.errors import ModelError, UsageError
+from plcli.errors import ModelError, UsageError, shown
 from plcli.runs import atomic_files
 from plcli.runs.artefact import Artefact
 from plcli.runs.artefact import load as load_artefact
@@ -192,14 +192,30 @@ def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
         check_output(Path(arguments.options["output"]))
     plan = Plan(arguments, fragments)
     wanted = arguments.options.get("ckpt_path", "best")
-    if folder is None and wanted not in ("best", "last"):
+    if folder is None and wanted not in ("best", "last", untrained.AS_IT_IS):
         own = _run_of(Path(wanted))
         if own is None:  # a checkpoint of plain Lightning
             plan.checkpoint = Run(Path()).checkpoint(wanted)
             return plan
         folder = str(own)
-    finished = newest_finished(plan.merged) if fragments and folder is None else None
+    as_it_is = wanted == untrained.AS_IT_IS
+    if as_it_is and folder is None:
+        pretrained = pretrained or (plan.merged["model"].get("init_args") or {}).get("pretrained")
+    if as_it_is and pretrained is None:
+        raise UsageError(
+            f"--ckpt_path {wanted}: is for pretrained weights without training, but there are none"
+            f"{' beside --run' if folder else ''}. Name them with --model.pretrained."
+        )
+    finished = None
+    if fragments and folder is None and not as_it_is:
+        finished = newest_finished(plan.merged)
     if finished is None and pretrained is not None:
+        if "ckpt_path" in arguments.options and not as_it_is:
+            raise UsageError(
+                f"--ckpt_path {wanted}: {pretrained} is not a run and has no checkpoints. Remove "
+                "the option, or name a run with --run."
+            )
+        untrained.check_name(pretrained)
         plan.pretrained = pretrained
         if (plan.merged.get("model") or {}).get("class_path") is None:
             plan.base = [untrained.sections(pretrained)]
@@ -258,7 +274,8 @@ def _saved(run: Run, artefact: Artefact | None) -> Fragment:
     card = artefact.card
     if not card.get("model"):
         raise ModelError(
-            f"{run.model}: its plcli.json does not name a model. Copy the folder again."
+            f"{run.model}: its plcli.json does not name a model. Get the folder from its source "
+            "again."
         )
     return entered(str(run.model), {key: card[key] for key in ("model", "data") if card.get(key)})
 
@@ -296,5 +313,5 @@ def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:
             assert plan.run is not None
             raise UsageError(
                 f"model.{key}: got {value}, but the weights of {plan.run.folder} were trained with "
-                f"{stored.get(key, 'none')}. Remove the key, or train another run."
+                f"{shown(stored.get(key))}. Remove the key, or train another run."
             )

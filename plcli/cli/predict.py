@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from plcli.callbacks.predictions import PredictionWriter
 from plcli.cli import standard_input, streams
 from plcli.cli.arguments import Arguments
-from plcli.config.contracts import DataContract
+from plcli.config.contracts import DataContract, data_contract
 from plcli.errors import UsageError
 from plcli.runs.folder import Run
 from plcli.runs.predictions import Lines, Sink
@@ -32,6 +32,11 @@ def take_input(arguments: Arguments, init_args: Namespace, class_path: str) -> N
         UsageError: if there is no input, or both a file and texts are given.
     """
     source = arguments.options.get("input")
+    if (option := _further_option(arguments)) and (source == "-" or arguments.texts):
+        raise UsageError(
+            f"{option}: texts have no further columns. Give a file with --input FILE, or remove "
+            f"{option}."
+        )
     if source is not None and arguments.texts:
         raise UsageError(
             f"--input {source} and the text '{arguments.texts[0]}' are both given; "
@@ -71,15 +76,43 @@ def give_texts(arguments: Arguments, data: DataContract, class_path: str) -> Non
     data.predict_values(texts, source=source)
 
 
+def _further_option(arguments: Arguments) -> str | None:
+    """Return the option that asks for further columns; None if there is none."""
+    return "--keep" if arguments.keep else "--with-truth" if arguments.with_truth else None
+
+
+def further_columns(arguments: Arguments, datamodule: LightningDataModule | None) -> Any:
+    """Return the columns to write beside predictions; None if the command line asks for none.
+
+    Raises:
+        UsageError: if the data module does not have them.
+        DataError: if a column does not exist.
+    """
+    option = _further_option(arguments)
+    if option is None:
+        return None
+    data = data_contract(datamodule)
+    if datamodule is None or not data.offers("further_columns"):
+        name = "the model" if datamodule is None else type(datamodule).__name__
+        raise UsageError(
+            f"{option}: {name} does not define further_columns, which reads them. Remove {option}, "
+            "or join the files by the id."
+        )
+    names = None if "all" in arguments.keep else list(dict.fromkeys(arguments.keep))
+    return data.further_columns(names, truth=arguments.with_truth)
+
+
 def predict(
     trainer: Trainer,
     model: LightningModule,
     datamodule: LightningDataModule | None,
     *,
     sink: Sink | Lines,
+    further: Any = None,
 ) -> None:
     """Predict, and write or print the rows in the order of the input."""
-    writer = PredictionWriter(sink)
+    id_name = data_contract(datamodule).id_name
+    writer = PredictionWriter(sink, id_name=id_name, further=further)
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set while it runs
     callbacks.append(writer)
     trainer.predict(model, datamodule=datamodule, return_predictions=False)

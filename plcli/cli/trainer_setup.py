@@ -22,6 +22,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from plcli.callbacks.progress import LiveBar, ProgressLines
 from plcli.callbacks.sanity import Rehearsal
+from plcli.callbacks.step_columns import StepColumns
 from plcli.cli import loggers
 from plcli.cli.plan import Plan
 from plcli.config.classes import import_class, parameters
@@ -37,6 +38,13 @@ PROFILERS = {
     "advanced": "AdvancedProfiler",
     "pytorch": "PyTorchProfiler",
 }
+LEAST = {  # of what Lightning does not check: it would divide by zero, or climb instead of descend
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+}
+LENGTHS = ("max_epochs", "max_steps", "limit_train_batches")  # with 0, nothing is trained
 Settings = Mapping[str, Any]
 
 
@@ -48,7 +56,8 @@ def check(plan: Plan, trainer: Namespace) -> None:
         trainer: the parsed trainer section, changed in place.
 
     Raises:
-        UsageError: for `barebones`, a strategy that forks, or a callback with the wrong direction.
+        UsageError: for `barebones`, a strategy that forks, a number that makes no sense, or a
+            callback with the wrong direction.
     """
     if trainer.get("barebones"):
         raise UsageError(
@@ -68,10 +77,32 @@ def check(plan: Plan, trainer: Namespace) -> None:
             "and for the best weights"
         )
         trainer.enable_checkpointing = None
+    _check_numbers(trainer, fits=plan.arguments.command == "fit")
     _check_direction(plan)
     for entry in _listed(trainer.get("callbacks")):
         if isinstance(entry, Namespace) and entry.get("class_path") is not None:
             _correct_mode(plan, entry)
+
+
+def _check_numbers(trainer: Namespace, *, fits: bool) -> None:
+    """Refuse numbers that Lightning takes, and with which a fit fails or learns nothing."""
+    for key, least in LEAST.items():
+        value = trainer.get(key)
+        if isinstance(value, (int, float)) and value < least:
+            raise UsageError(f"trainer.{key}: got {value}, expected {least} or more.")
+    interval = trainer.get("val_check_interval")
+    if isinstance(interval, (int, float)) and interval <= 0:
+        raise UsageError(
+            f"trainer.val_check_interval: got {interval}, expected a number of batches, or a "
+            "fraction of the epoch above 0.0. To leave out validations, set limit_val_batches: 0."
+        )
+    for key in LENGTHS if fits else ():
+        value = trainer.get(key)
+        if isinstance(value, (int, float)) and value == 0:
+            raise UsageError(
+                f"trainer.{key}: got 0, with which nothing is trained. To score weights as they "
+                "are, use `plcli validate` or `plcli test` with --model.pretrained."
+            )
 
 
 def _check_direction(plan: Plan) -> None:
@@ -186,6 +217,8 @@ class Chosen:
         own: list[Callback] = [ProgressLines(), Rehearsal()]
         if self.run is not None:
             own.append(loggers.LoggerRuns(self.run.folder))
+        if self.metrics_csv is not None:
+            own.append(StepColumns(self.metrics_csv))
         has_bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
         if self.terminal and not has_bar and self.given.enable_progress_bar is not False:
             own.insert(0, LiveBar())

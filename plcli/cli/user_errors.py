@@ -106,13 +106,17 @@ def chain_of(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def refused_by_a_library(error: BaseException) -> str | None:
-    """Return the text of the first cause if a library's constructor raised it; None otherwise."""
+    """Return the text of the first cause if a library's constructor raised it; None otherwise.
+
+    A callback of Lightning is named by its module.
+    """
     first = list(chain_of(error))[-1]
     frames = traceback.extract_tb(first.__traceback__)
     ours = not frames or _is_of_plcli(frames[-1]) or any(map(_is_the_users, frames))
     if ours or isinstance(first, ImportError):
         return None
-    return _one_line(first)
+    callback = _callback_in(frames)
+    return f"{callback}: {_one_line(first)}" if callback else _one_line(first)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -128,7 +132,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines) or type(error).__name__
+    text = " ".join(lines) or type(error).__name__
+    text = re.sub(r"(\w+)=None\b", r"\1: null", text)  # as a config has it
+    return re.sub(r"<([\w.]+)(?: object)? at 0x[0-9a-f]+>", r"\1", text)
 
 
 def _of_lightning(error: BaseException) -> Report | None:

@@ -213,7 +213,7 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError:
         raise UsageError(_no_such_file(path)) from None
     except IsADirectoryError:
-        raise UsageError(f"{path}: is a folder, not a config file.") from None
+        raise UsageError(f"{path}: is a folder, not a config file. Name a file.") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}). Name another file.") from None
     if len(content) > MOST_BYTES:

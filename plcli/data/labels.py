@@ -12,6 +12,8 @@ from plcli.data.cells import normalized
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 
 SHOWN = 10  # names in a log line
+MANY_ROWS = 8  # fewer rows are too few to tell a label from an id
+MOST_DIFFERENT = 0.9  # of the values of a label column
 
 
 def given(labels: Sequence[str] | None) -> list[str] | None:
@@ -56,6 +58,23 @@ def found(cells: Any, *, source: str, column: str) -> list[str]:
             "more are needed. Name another column with data.label, or add rows."
         )
     return names
+
+
+def check_repeated(cells: Any, names: Sequence[str], *, source: str, column: str) -> None:
+    """Refuse a column of single labels of which nearly every value is its own, such as ids.
+
+    Raises:
+        DataError: if more than MOST_DIFFERENT of the values differ, in MANY_ROWS or more.
+    """
+    if len(cells) < MANY_ROWS or len(names) <= MOST_DIFFERENT * len(cells):
+        return
+    numbers = all(name.lstrip("-").isdigit() for name in names)
+    other = "; for numbers to predict, set data.problem: regression" if numbers else ""
+    raise DataError(
+        f"{source}: column '{column}' has {len(names)} different values in {len(cells)} training "
+        f"rows, such as {listed(names[:3])}, so that it is no label: nothing can be learned from "
+        f"labels that do not repeat. Name another column with data.label{other}."
+    )
 
 
 def in_order(names: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ import pyarrow.ipc
 from plcli.data import sources
 from plcli.data.arrow import array
 from plcli.data.cache import ArrowFile, build_once, cache_folder
-from plcli.data.cells import ARROW_TYPES, Kind, LabelTypes, read_cell
+from plcli.data.cells import ARROW_TYPES, Kind, LabelTypes, listed_texts, read_cell
 from plcli.data.sources import BATCH_ROWS
 from plcli.errors import DataError, did_you_mean, listed
 
@@ -141,7 +141,8 @@ def from_texts(texts: Sequence[str], text_columns: Sequence[str]) -> list[dict[s
             except json.JSONDecodeError as error:
                 if len(text_columns) != 1:
                     raise DataError(
-                        f"text {number}: is not JSON: {error.msg} at character {error.pos + 1}."
+                        f"text {number}: is not JSON: {error.msg} at character {error.pos + 1}. "
+                        f"Give an object such as {json.dumps(dict.fromkeys(text_columns, '...'))}."
                     ) from None
         if isinstance(row, dict) and (len(text_columns) != 1 or text_columns[0] in row):
             values.append(row)
@@ -205,7 +206,9 @@ def _each(
     """Yield a row for each combination of the texts in these columns, which may be lists."""
     for where, row in rows:
         lists = {
-            column: value for column in columns if isinstance(value := _cell(row, column), list)
+            column: value or [""]  # an empty list is an empty text, which is counted
+            for column in columns
+            if isinstance(value := listed_texts(_cell(row, column)), list)
         }
         if not lists:
             yield where, row

@@ -22,9 +22,10 @@ from torch.utils.data import DataLoader, Dataset
 from plcli.data import leakage, rows
 from plcli.data.cache import cache_folder
 from plcli.data.cells import Kind
+from plcli.data.further_columns import FurtherColumns, Wanted
 from plcli.data.rows import Rows
 from plcli.data.samplers import LengthOrderedBatches, ShuffledBatches
-from plcli.data.sources import Decimal, Documents, Format, Quoting
+from plcli.data.sources import Decimal, Documents, Format, Quoting, Reading
 from plcli.errors import DataError, UsageError
 
 Source = str | list[str]
@@ -282,7 +283,8 @@ class SplitData(LightningDataModule):
             if name == "validation" and subset is not None and not len(subset):
                 raise DataError(
                     f"{self.rows(name).source}: no row can be split off for validation: there is "
-                    "only one, or one of each label. Give data.validation a file, or add rows."
+                    "only one, or each has a label of its own. Give data.validation a file, or add "
+                    "rows; or name the label column, if it is another one."
                 )
             opened = self.open(name)
             if name == "train" and len(opened) < 2:
@@ -305,6 +307,40 @@ class SplitData(LightningDataModule):
             return numbers
         names: list[Any] = self.rows(split).table.column(self.id).take(indices).to_pylist()
         return names
+
+    @property
+    def id_name(self) -> str:
+        """The name of the ids in predictions: that of the id column, or id."""
+        return self.id or "id"
+
+    def truth_columns(self) -> dict[str, Kind]:
+        """Return the columns with what predictions should be, such as labels."""
+        columns, inputs = self.columns("test"), self.input_columns("test")
+        return {name: kind for name, kind in columns.items() if name not in inputs}
+
+    def further_columns(self, names: Sequence[str] | None, *, truth: bool) -> FurtherColumns:
+        """Return further columns of the rows to predict, to be written beside predictions.
+
+        Args:
+            names: the columns to keep; None keeps all.
+            truth: whether to read the label columns.
+
+        Raises:
+            UsageError: if there are no label columns.
+            DataError: if a column does not exist.
+        """
+        labels = getattr(self, "labels", None)
+        wanted = Wanted(names, self.truth_columns() if truth else {}, labels)
+        if truth and not wanted.truth:
+            raise UsageError(
+                f"--with-truth: {type(self).__name__} reads no label column. Remove the option."
+            )
+        source, num_rows = self.sources["predict"], len(self.rows("predict"))
+        assert source is not None
+        reading = Reading(
+            *(self.encoding, "lines", self.quoting, self.delimiter, self.decimal, self.format)
+        )
+        return FurtherColumns(source, reading, wanted, inputs=self.inputs, num_rows=num_rows)
 
     def fingerprints(self) -> Mapping[str, str]:
         """Return the fingerprint of every source that has been read, by split."""
@@ -407,7 +443,7 @@ class SplitData(LightningDataModule):
         if len(split) < world_size:
             raise DataError(
                 f"data.{name}: {len(split)} rows cannot be distributed among {world_size} "
-                "processes."
+                "processes. Use fewer devices, or add rows."
             )
         return self.trainer.global_rank, world_size
 

@@ -101,8 +101,7 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
         model = weights.build_model(
             auto_class, module.architecture or {}, **{**sizes, **module.settings()}
         )
-    if module.pad_token_id is not None and model.config.pad_token_id is None:
-        model.config.pad_token_id = module.pad_token_id  # decoders find the last token by it
+    _set_padding(model, module.pad_token_id)
     if module.r_drop:
         _check_dropout(model)
     if module.lora is not None:
@@ -110,12 +109,35 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
     if module.freeze is not None:
         layers.Parts(model, fresh).freeze(module.freeze)
     if module.gradient_checkpointing:
-        new_name = getattr(model, "activation_checkpointing_enable", None)
-        (new_name or model.gradient_checkpointing_enable)()
+        _checkpoint_gradients(model)
     if module.compile:
         check_compiler()
         model.compile(dynamic=True)
     return model, fresh
+
+
+def _set_padding(model: Any, token: int | None) -> None:
+    """Set the padding token of a model to that of the data.
+
+    Decoders find the last token of a row by it, so that another one, such as Gemma's default beside
+    a tokenizer that pads with its end token, would make them classify the padding. That of an
+    encoder-decoder also begins its targets, and is only set if it has none.
+    """
+    if token is None:
+        return
+    if model.config.pad_token_id is None or not model.config.is_encoder_decoder:
+        model.config.pad_token_id = token
+
+
+def _checkpoint_gradients(model: Any) -> None:
+    if not model.supports_gradient_checkpointing:
+        raise UsageError(
+            f"model.gradient_checkpointing: transformers does not support it for a "
+            f"{model.config.model_type}. Remove the key; a smaller data.batch_size with "
+            "trainer.accumulate_grad_batches needs less memory as well."
+        )
+    new_name = getattr(model, "activation_checkpointing_enable", None)
+    (new_name or model.gradient_checkpointing_enable)()
 
 
 def _check_dropout(model: Any) -> None:

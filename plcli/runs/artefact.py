@@ -24,6 +24,7 @@ from plcli import __version__
 from plcli.config.allowlist import class_paths
 from plcli.config.contracts import data_contract, module_contract
 from plcli.errors import MachineError, ModelError
+from plcli.packages import not_fetched
 from plcli.runs import atomic_files
 from plcli.runs.atomic_files import sha256
 
@@ -115,10 +116,13 @@ def _check_files(folder: Path, expected: Mapping[str, Any]) -> None:
         path = folder / name
         if not path.is_file():
             raise ModelError(f"{folder}: contains no {name}. Copy the complete folder again.")
+        if pointer := not_fetched(path):
+            raise ModelError(pointer)
         if sha256(path) != digest:
             raise ModelError(
                 f"{path}: has changed since it was written (its sha256 differs). "
-                "Copy the folder again."
+                "Copy the folder again; a model that was changed on purpose is used with "
+                "--model.pretrained."
             )
 
 
@@ -190,7 +194,10 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise MachineError(f"{folder}: cannot be written ({error.strerror or error}).") from error
+        raise MachineError(
+            f"{folder}: cannot be written ({error.strerror or error}). Check the disk and the "
+            "permissions of the folder."
+        ) from error
 
 
 def _write_weights(folder: Path, model: Any) -> None:
@@ -221,7 +228,8 @@ def load_state(artefact: Artefact, model: Any) -> None:
     except RuntimeError as error:
         raise ModelError(
             f"{artefact.folder}: does not fit {type(model).__name__}: "
-            f"{str(error).splitlines()[-1].strip()[:200]}"
+            f"{str(error).splitlines()[-1].strip()[:200]}. Its plcli.json and its weights are of "
+            "different models; get the folder from its source again."
         ) from None
 
 

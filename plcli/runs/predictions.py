@@ -21,6 +21,7 @@ ENDINGS = (".csv", ".jsonl", ".parquet")
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # first characters of what a spreadsheet computes
 PARQUET_ROWS = 8192
 NAMES = pa.list_(pa.string())
+NOTHING: Mapping[str, Any] = {}
 EMPTY = pa.list_(pa.null())  # the type if all lists of a column are empty; it becomes NAMES
 
 
@@ -69,10 +70,16 @@ class Sink:
         self._file: IO[str] = open(self._temporary, "w", encoding="utf-8", newline="")  # noqa: SIM115  # closed in close()
         self._csv: csv.DictWriter[str] | None = None
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write one row."""
+    def write(self, row: Mapping[str, Any], further: Mapping[str, Any] = NOTHING) -> None:
+        """Write one row.
+
+        Args:
+            row: the prediction, whose mappings are expanded into columns in csv and parquet.
+            further: cells of further columns, whose lists and mappings are JSON there.
+        """
         if self.path.suffix == ".csv":
             flat = {key: _cell(value) for key, value in flatten(row).items()}
+            flat |= {key: _as_json(value) for key, value in further.items()}
             if self._escape:
                 flat = {_escaped(key): _escaped(value) for key, value in flat.items()}
             if self._csv is None:
@@ -80,7 +87,13 @@ class Sink:
                 self._csv.writeheader()
             self._csv.writerow(flat)
         else:
-            whole = row if self.path.suffix == ".jsonl" else flatten(row)
+            if self.path.suffix == ".jsonl":
+                whole = {**row, **further}
+            else:
+                whole = flatten(row) | {
+                    key: value if isinstance(value, bool) else _as_json(value)
+                    for key, value in further.items()
+                }
             self._file.write(json.dumps(whole, ensure_ascii=False) + "\n")
 
     def _write_parquet(self) -> None:
@@ -121,9 +134,9 @@ class Lines:
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
 
-    def write(self, row: Mapping[str, Any]) -> None:
+    def write(self, row: Mapping[str, Any], further: Mapping[str, Any] = NOTHING) -> None:
         """Print one row; characters that control a terminal are escaped, as JSON allows."""
-        line = json.dumps(row, ensure_ascii=False)
+        line = json.dumps({**row, **further}, ensure_ascii=False)
         if not line.isprintable():
             line = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
         print(line, file=self.stream)
@@ -155,6 +168,11 @@ def _cell(value: Any) -> Any:
 def _escaped(cell: Any) -> Any:
     """Return a cell that a spreadsheet shows as text (https://owasp.org, CSV injection)."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
+
+
+def _as_json(value: Any) -> Any:
+    """Format what is neither text nor a number as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict, bool)) else value
 
 
 def _tables(lines: Path, schema: pa.Schema | None = None) -> Iterator[pa.Table]:

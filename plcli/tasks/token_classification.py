@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import torch
 from torchmetrics import MetricCollection
 
-from plcli.config.marks import FACT
+from plcli.config.marks import FACT, instead_of
 from plcli.data import labels
 from plcli.data.cells import Kind
 from plcli.data.encoders.words import WordEncoder, found_spans, words_of
@@ -148,10 +148,10 @@ class TokenClassificationData(TextData):
     task = "token-classification"
     default_bucket_batches = 1  # the loss is a mean over tokens
 
-    words: str | None = None
-    tags: str | None = None
-    text: str | None = None
-    spans: str | None = None
+    words: str | None = field(default=None, metadata=instead_of("text", "spans"))
+    tags: str | None = field(default=None, metadata=instead_of("text", "spans"))
+    text: str | None = field(default=None, metadata=instead_of("words", "tags"))
+    spans: str | None = field(default=None, metadata=instead_of("words", "tags"))
     stride: int | None = None
     labels: list[str] | None = field(default=None, metadata=FACT)
 
@@ -194,6 +194,8 @@ class TokenClassificationData(TextData):
             pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
             if getattr(pre_tokenizer, "add_prefix_space", None) is False:
                 pre_tokenizer.add_prefix_space = True
+                # save_pretrained writes it, and some classes build the tokenizer from it
+                tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = True
         return tokenizer
 
     @cached_property

@@ -279,7 +279,7 @@ def test_a_run_without_validation_claims_no_validation_metrics(
     plcli: Command, linear_config: Path
 ) -> None:
     plcli("fit", "-c", linear_config, "--data.validation_fraction", 0, "--run", "run")
-    assert set(read_json(Path("run/metrics.json"))) == {"test"}
+    assert set(read_json(Path("run/metrics.json"))) == {"test", "fit"}
 
 
 def test_a_text_model_that_worsens_in_training_is_kept_as_it_was_before(tmp_path: Path) -> None:

@@ -237,8 +237,9 @@ def test_one_row_is_left_to_validate_on_though_its_name_is_not_learned() -> None
 def test_a_validation_split_without_a_row_is_refused() -> None:
     data = text_data([{"message": "hello", "intent": name} for name in "abcdefgh"])
     with refused(
-        "train.jsonl: no row can be split off for validation: there is only one, or one of each "
-        "label. Give data.validation a file, or add rows."
+        "train.jsonl: no row can be split off for validation: there is only one, or each has a "
+        "label of its own. Give data.validation a file, or add rows; or name the label column, if "
+        "it is another one."
     ):
         data.split("validation")
 

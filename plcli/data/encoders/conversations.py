@@ -173,7 +173,7 @@ class PromptEncoder:
             texts = [self._asked(cell, where(at)) for at, cell in enumerate(cells[0])]
         begin = self.tokenizer.bos_token_id
         ids = [
-            without_end(encoding.ids, self.end) or [self.end if begin is None else begin]
+            _open(encoding, self.end) or [self.end if begin is None else begin]
             for encoding in encode_whole(self.tokenizer, texts, special=self.chat_template is None)
         ]
         return {
@@ -188,6 +188,16 @@ class PromptEncoder:
         if not messages:
             raise DataError(f"{where}: contains only answers. Add the message to be answered.")
         return render(self.tokenizer, messages, where, answer=True)[0]
+
+
+def _open(encoding: Any, end: int) -> list[int]:
+    """Return the ids of a prompt without its end token and special tokens after it (mBART)."""
+    ids: list[int] = encoding.ids
+    special = encoding.special_tokens_mask
+    first = len(ids)
+    while first and special[first - 1]:
+        first -= 1
+    return ids[: ids.index(end, first)] if end in ids[first:] else without_end(ids, end)
 
 
 def without_end(ids: list[int], end: int) -> list[int]:
