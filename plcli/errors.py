@@ -14,6 +14,7 @@ code is 70.
 import difflib
 from collections.abc import Iterable, Sequence
 
+DETAIL = "\n  "  # begins a detail line; other line ends come from a file, and are escaped
 LONGEST_NAME = 80  # characters of a name from a file that a message shows
 
 
@@ -24,7 +25,7 @@ class PlcliError(Exception):
 
     def __str__(self) -> str:
         """Return the message with control characters escaped, as they may come from a file."""
-        return "\n".join(printable(line) for line in super().__str__().split("\n"))
+        return DETAIL.join(printable(line) for line in super().__str__().split(DETAIL))
 
 
 class Terminated(BaseException):
@@ -101,7 +102,7 @@ def shown(value: object) -> str:
 def below(lines: Sequence[str]) -> str:
     """Return the detail lines of a message: the first three, and the number of the rest."""
     more = [f"... ({len(lines) - 3} more)"] if len(lines) > 3 else []
-    return "".join(f"\n  {line}" for line in [*lines[:3], *more])
+    return "".join(f"{DETAIL}{printable(line)}" for line in [*lines[:3], *more])
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from plcli.config.contracts import module_contract
-from plcli.errors import Terminated, UsageError, did_you_mean, listed
+from plcli.errors import DataError, Terminated, UsageError, did_you_mean, listed
 from plcli.runs import metric_names, results
 from plcli.training import loops
 from plcli.training.object_state import Attributes, ObjectState
@@ -84,6 +84,7 @@ class Checkpoints(Checkpoint):
         self._saving: dict[str, Any] | None = None
         self._attributes: Attributes | None = None  # of the checkpoint, on this rank
         self._before_epoch: tuple[dict[str, Any], Attributes] = {}, {}
+        self.infinite_loss: str | None = None  # its name, if the last validation had one
         self._warned = False  # that nothing can be monitored
         self._last_save = time.monotonic()
         self._common_batches = 0.0
@@ -200,6 +201,7 @@ class Checkpoints(Checkpoint):
             "best_epoch": self.best_epoch,
             "best_loss": self.best_loss,
             "best_results": self.best_results,
+            "infinite_loss": self.infinite_loss,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -207,6 +209,7 @@ class Checkpoints(Checkpoint):
         self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
         self.best_loss = state_dict.get("best_loss")  # absent in checkpoints of version 0.5
         self.best_results = state_dict["best_results"]
+        self.infinite_loss = state_dict.get("infinite_loss")
         if self.best_value is not None and self.folder and not (self.folder / "best.ckpt").exists():
             logger.warning("best.ckpt is missing: the best epoch is chosen among the next ones")
             self.best_value, self.best_epoch, self.best_results = None, -1, {}
@@ -271,6 +274,8 @@ class Checkpoints(Checkpoint):
             return
         # a metric may differ between ranks, and ranks that disagree would wait forever
         value, loss = trainer.strategy.broadcast((value, self._loss(metrics)))
+        if not self._is_finite(value, loss, metrics, epoch=trainer.current_epoch):
+            return
         if value is None and self.best_value is None:  # the last epoch is kept
             self.best_results = results.results(pl_module, metrics, "validation")
         if value is None or not self._better(value, loss):
@@ -323,9 +328,40 @@ class Checkpoints(Checkpoint):
             f"There are: {listed(names)}."
         )
 
+    def _is_finite(
+        self, value: float | None, loss: float | None, metrics: dict[str, Any], *, epoch: int
+    ) -> bool:
+        """Whether an epoch can be the best; warn if its metric or its loss is not finite."""
+        name = metric_names.loss_of(list(metrics), "validation")
+        odd = {self.monitor: value, name: loss}
+        if name is not None and name == self.monitor:
+            odd[name] = value
+        odd = {key: got for key, got in odd.items() if got is not None and not math.isfinite(got)}
+        self.infinite_loss = name if name in odd else None
+        for key, got in odd.items():
+            logger.warning(
+                "warning: epoch %d: %s is %s, so that this epoch cannot be the best; check the "
+                "validation rows, and lower the learning rate if the loss has grown",
+                epoch + 1,
+                key,
+                got,
+            )
+        return not odd
+
+    def check_best(self) -> None:
+        """Refuse to name a best epoch if there is none and the last loss is not finite.
+
+        Raises:
+            DataError: if so.
+        """
+        if self.best_value is None and self.infinite_loss is not None:
+            raise DataError(
+                f"{self.infinite_loss} was not finite in any epoch, so that there is no best one "
+                "and no model. The last checkpoint is kept. Check the validation rows and their "
+                "targets, and lower the learning rate."
+            )
+
     def _better(self, value: float, loss: float | None) -> bool:
-        if math.isnan(value):
-            return False
         if value == self.best_value and loss is not None and self.best_loss is not None:
             return loss < self.best_loss
         return self.best_value is None or (
@@ -402,10 +438,11 @@ class Checkpoints(Checkpoint):
             "metrics_csv": csv.durable() if (csv := self.record.metrics_csv) else None,
             "seconds": self.seconds,
         }
+        signals.saving = True
         try:
             trainer.save_checkpoint(self.record.folder / "last.ckpt")
         finally:
-            self._saving = None
+            self._saving, signals.saving = None, False
         self._last_save = time.monotonic()
 
     def _end(self, number: int, trainer: Any) -> Terminated:

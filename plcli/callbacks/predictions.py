@@ -9,6 +9,7 @@ from lightning.pytorch import Callback
 
 from plcli.errors import UsageError
 from plcli.runs.predictions import Lines, Sink, flatten
+from plcli.training.signals import signals
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class PredictionWriter(Callback):
         Raises:
             UsageError: if predict_step returns nothing, or values that are no rows.
         """
+        signals.check()
         self._name = f"{type(pl_module).__name__}.predict_step"
         rows = rows_of(outputs, name=self._name)
         if trainer.num_predict_batches and len(trainer.num_predict_batches) > 1:
@@ -105,6 +107,7 @@ class PredictionWriter(Callback):
 
     def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
         """Write the remaining rows, if batches were skipped, and close the sink."""
+        signals.check()
         for index in sorted(self._waiting):
             self._write(index)
         self.sink.close()

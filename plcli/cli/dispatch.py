@@ -1,24 +1,23 @@
 """Parses a command line, checks it against the classes that it names, and runs the command."""
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 
 from plcli.cli import fragments, logs, processes, replaced, short_forms
 from plcli.cli.arguments import parse
 from plcli.cli.plan import Plan, plan_fit, plan_use
-from plcli.config import allowlist, checks, classes
+from plcli.config import allowlist, checks, classes, own_modules
 from plcli.errors import UsageError, listed
 from plcli.runs import atomic_files
-from plcli.training.signals import signals
+from plcli.training.signals import GRACE, signals
 
 
 def run(command: str, words: Sequence[str]) -> int:
     """Run fit, validate, test or predict, and return the exit code."""
     logs.set_up()
-    sys.path.append(os.getcwd())  # for the user's own modules; installed packages come first
     arguments = parse(command, words)
     allowlist.allow(arguments.allowed)
+    own_modules.find(arguments.allowed, os.getcwd())
     entered = fragments.of_arguments(arguments)
     if arguments.help:
         _help(Plan(arguments, entered))
@@ -47,9 +46,28 @@ def _execute(plan: Plan) -> None:
     loggers.write_into_run_folder(plan)
     _check_bound(plan)
     _check(plan, fixed_classes())
+    signals.grace = _grace(plan.arguments.options.get("grace"))
     signals.take()
     with atomic_files.disk_errors_explained():
         PlCLI(plan)
+    signals.check()
+
+
+def _grace(given: str | None) -> float:
+    """Return the number of seconds of --grace.
+
+    Raises:
+        UsageError: if it is not a number of 0 or more.
+    """
+    if given is None:
+        return GRACE
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"--grace: got '{given}', expected a number of seconds, 0 or more.")
+    return seconds
 
 
 def _help(plan: Plan) -> None:

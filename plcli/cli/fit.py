@@ -90,6 +90,7 @@ class Fit:
         if run is None:
             logger.info("fast_dev_run: nothing is saved")
             return
+        self.checkpoints.check_best()
         best = self.checkpoints.best_path
         if best is None:
             raise ModelError(
@@ -167,6 +168,8 @@ class Fit:
     def _chosen_epoch(self) -> str:
         """Return which epoch's weights are kept, and the metric that chose it."""
         best = self.checkpoints
+        if best.best_value is None and best.monitor is not None:
+            return f"last epoch ({best.monitor} was never finite, so that there is no best one)"
         if best.best_value is None:
             return "last epoch"
         return f"best epoch {best.best_epoch + 1} by {best.monitor} ({best.best_value:.4g})"
@@ -208,6 +211,7 @@ class Fit:
             facts=self.checkpoints.facts,
             metrics=scores,
         )
+        atomic_files.check_there(run.checkpoints)
         written = {**scores, "fit": self._described()}
         atomic_files.write_text(run.folder / "metrics.json", artefact.to_json(written))
         artefact.save(run.model, model=self.model, data=self.datamodule, card=card)

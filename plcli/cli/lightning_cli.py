@@ -32,9 +32,11 @@ from plcli.cli import (
     parser_errors,
     predict,
     processes,
+    resolving,
     trainer_setup,
     untrained,
     user_errors,
+    written_paths,
 )
 from plcli.cli.fit import Fit
 from plcli.cli.plan import Plan
@@ -77,6 +79,7 @@ class PlCLI(LightningCLI):
         logs.quiet_libraries()
         set_dumper("yaml", yaml_core.dump)
         set_parsing_settings(**allowlist.parsing_settings())
+        resolving.check_what_is_named()
         # jsonargparse parses some values with its YAML 1.1 loader, regardless of the one set
         loader: Any = get_yaml_default_loader()  # type: ignore[no-untyped-call]  # jsonargparse
         loader.yaml_implicit_resolvers = yaml_core.resolvers()
@@ -169,8 +172,10 @@ class PlCLI(LightningCLI):
                 f"Give it again with --{key} VALUE."
             )
         self.resolved = secrets.hide(self.resolved)
+        where = written_paths.places(self.plan)
         if self.command == "fit":
             self._use_run_folder()
+        written_paths.confine(self.values.trainer, where)
         self._fill_in()
 
     def _resolve(self) -> dict[str, Any]:
@@ -216,7 +221,7 @@ class PlCLI(LightningCLI):
                     f"Use the same config{others}.{below(changed)}"
                 )
         if run.finished:
-            self.console.print(f"{run.folder}: done.")
+            self.console.print(f"{run.folder}: done.", markup=False, highlight=False)
             raise SystemExit(0)
         if self.values.trainer.default_root_dir is not None:
             logger.info("trainer.default_root_dir: not used; all is saved in %s", run.folder)
@@ -334,12 +339,7 @@ class PlCLI(LightningCLI):
                 predict.take_input(self.plan.arguments, given, values.data.class_path)
             self.datamodule = self._make("data")
             data = data_contract(self.datamodule)
-            if self.plan.arguments.texts and not data.offers("predict_values"):
-                raise UsageError(
-                    f"{self.values.data.class_path} does not accept texts. Give --input FILE."
-                )
-            if self.plan.arguments.texts:
-                data.predict_values(self.plan.arguments.texts, source="the command line")
+            predict.give_texts(self.plan.arguments, data, self.values.data.class_path)
             if self.command == "fit" or self.plan.pretrained is not None:
                 name = type(self.datamodule).__name__
                 found = facts.of_data(data, name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
+from plcli.cli import resolving
 from plcli.config import allowlist
 from plcli.config.classes import import_class, nested, parameters
 from plcli.config.keys import SECTIONS
@@ -36,6 +37,8 @@ def explain(error: str) -> str:
     key = ".".join(keys) if keys else "the config"
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", error):
         allowlist.check(denied[1], key)
+    if refused := re.search(rf"{resolving.REFUSED}: (.+)", error):
+        return f"{key}: {refused[1].strip()}"
     if required := re.search(r'Key "([^"]+)" is required', error):
         name = required[1].split(".", 1)[-1]
         return f"'{name}' is missing. Set it in a config (--config FILE) or with --{name} VALUE."

@@ -9,8 +9,9 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from plcli.callbacks.predictions import PredictionWriter
+from plcli.cli import standard_input, streams
 from plcli.cli.arguments import Arguments
-from plcli.config.contracts import data_contract
+from plcli.config.contracts import DataContract, data_contract
 from plcli.errors import UsageError
 from plcli.runs.folder import Run
 from plcli.runs.predictions import Lines, Sink, free_file
@@ -41,9 +42,9 @@ def take_input(arguments: Arguments, init_args: Namespace, class_path: str) -> N
             "give one of them."
         )
     if source == "-":
-        arguments.texts = [line.rstrip("\r\n") for line in sys.stdin]
-        if not any(text.strip() for text in arguments.texts):
-            raise UsageError("--input -: standard input is empty.")
+        escapes_formulas(arguments)
+        standard_input.check_format(arguments.options.get("input-format"))
+        arguments.texts = standard_input.lines()
     elif source is not None:
         if "predict" not in init_args:
             raise UsageError(f"--input {source}: {class_path} does not accept an input file.")
@@ -53,6 +54,25 @@ def take_input(arguments: Arguments, init_args: Namespace, class_path: str) -> N
         if init_args.predict is None:
             raise UsageError("nothing to predict. Give --input FILE, --input - or a text.")
         logger.info("predicting the test split; use --input FILE to predict another file")
+
+
+def give_texts(arguments: Arguments, data: DataContract, class_path: str) -> None:
+    """Give the texts of the command line, or the rows of standard input, to a data module.
+
+    Raises:
+        UsageError: if it does not accept texts.
+        DataError: if a row is not valid.
+    """
+    if arguments.texts and not data.offers("predict_values"):
+        raise UsageError(f"{class_path} does not accept texts. Give --input FILE.")
+    if not arguments.texts:
+        return
+    texts, source = arguments.texts, "the command line"
+    if arguments.options.get("input") == "-":
+        columns = list(data.columns("predict")) if data.offers("columns") else []
+        wanted = arguments.options.get("input-format")
+        texts, source = standard_input.rows(texts, columns, wanted), standard_input.SOURCE
+    data.predict_values(texts, source=source)
 
 
 def _further_option(arguments: Arguments) -> str | None:
@@ -107,11 +127,27 @@ def output_of(arguments: Arguments, run: Run | None, source: Any) -> Sink | Line
         run: the run, whose predictions/ folder is used otherwise.
         source: the source of the rows, which names the file in that folder.
     """
-    output = arguments.options.get("output")
+    output, escape = arguments.options.get("output"), escapes_formulas(arguments)
     if output is not None:
-        return Sink(Path(output))
+        return Sink(Path(output), escape_formulas=escape)
     if arguments.texts:
+        if streams.is_closed("stdout"):
+            raise UsageError("standard output is closed. Name a file with --output.")
         return Lines(sys.stdout)
-    named = Path(source if isinstance(source, str) else "").stem.replace("*", "all")
+    given = source.partition("?")[0] if isinstance(source, str) else ""  # `?sig=` of an address
+    named = Path(given).stem.replace("*", "all")
     folder = Path() if run is None else run.folder  # a checkpoint of plain Lightning has no run
-    return Sink(free_file(folder / "predictions", named or "predictions"))
+    path = free_file(folder / "predictions", named or "predictions")
+    return Sink(path, escape_formulas=escape)
+
+
+def escapes_formulas(arguments: Arguments) -> bool:
+    """Return the value of --escape-formulas.
+
+    Raises:
+        UsageError: if it is neither true nor false.
+    """
+    given = arguments.options.get("escape-formulas", "false")
+    if given not in ("true", "false"):
+        raise UsageError(f"--escape-formulas: got '{given}', expected true or false.")
+    return given == "true"

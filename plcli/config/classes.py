@@ -61,6 +61,7 @@ def import_class(class_path: str, key: str) -> type:
         )
     if not inspect.isclass(value) and allowlist.is_restricted(class_path):
         raise UsageError(f"{key}: '{class_path}' is a function. Name a class.")
+    allowlist.check_found(class_path, value, key)
     return value  # type: ignore[no-any-return]  # a class, or a function that returns one
 
 

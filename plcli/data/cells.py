@@ -1,7 +1,10 @@
 """Reads the cells of a column: converts raw values to the kind of the column, or refuses them."""
 
+import functools
 import json
+import logging
 import re
+import unicodedata
 from enum import Enum
 from typing import Any
 
@@ -10,7 +13,10 @@ import pyarrow.ipc
 
 from plcli.errors import DataError
 
+logger = logging.getLogger(__name__)
+
 IGNORED_LABEL = "-100"  # torch's losses ignore this label id, so such a row would train nothing
+MOST_FLOAT32 = 3.4028234e38  # networks compute with 32 bits
 FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 _FRACTION = re.compile(r"[-+]?\d*\.\d+")
 _WHOLE = re.compile(r"([-+]?\d+)\.0+")
@@ -138,7 +144,8 @@ def _words(value: Any, kind: Kind, where: str, column: str) -> list[str]:
             f"{where}: column '{column}' contains {value!r:.60}, not a list of words. "
             'Write ["a", "b"], or words separated by spaces.'
         )
-    return [_text(word, where, column) for word in value]
+    words = [_text(word, where, column) for word in value]
+    return [normalized(word, column) for word in words] if kind is Kind.TAGS else words
 
 
 def _object(value: Any, where: str, column: str) -> str:
@@ -206,7 +213,23 @@ def _name(value: Any, where: str, column: str) -> str:
             f"{where}: column '{column}' contains {IGNORED_LABEL}, which marks rows without a "
             "label. Fill in the label, or remove the row."
         )
-    return name
+    return normalized(name, column)
+
+
+def normalized(name: str, column: str) -> str:
+    """Return a label name in Unicode's form NFC, so that é as one and as two characters are equal.
+
+    https://unicode.org/reports/tr15/
+    """
+    if unicodedata.is_normalized("NFC", name):
+        return name
+    _say_normalized(column)
+    return unicodedata.normalize("NFC", name)
+
+
+@functools.cache
+def _say_normalized(column: str) -> None:
+    logger.info("column '%s': label names are normalized to Unicode's form NFC", column)
 
 
 def _number(value: Any, where: str, column: str, decimal: str | None) -> float:
@@ -228,6 +251,11 @@ def _number(value: Any, where: str, column: str, decimal: str | None) -> float:
         raise DataError(
             f"{where}: column '{column}' contains {value!r}; a finite number is needed. "
             "Correct it, or remove the row."
+        )
+    if abs(number) > MOST_FLOAT32:
+        raise DataError(
+            f"{where}: column '{column}' contains {value!r:.60}, which is more than a 32-bit float "
+            "can hold (3.4e38). Correct it, or scale the column."
         )
     return number
 

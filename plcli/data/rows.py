@@ -27,7 +27,7 @@ from plcli.errors import DataError, did_you_mean, listed
 
 VERSION = 3  # of the layout of cache files, in the fingerprints of data
 READERS = (
-    2  # of how files are read, and of the checks of cells; rows are read anew, but are the same
+    3  # of how files are read, and of the checks of cells; rows are read anew, but are the same
 )
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from plcli.data.cells import normalized
 from plcli.errors import DataError, listed
 
 OUTSIDE = "O"
@@ -196,7 +197,7 @@ def _span(value: Any, text: str, where: str, column: str) -> tuple[int, int, str
             f"{where}: column '{column}' contains a span from {start} to {end}, but the text has "
             f"{len(text)} characters. Count characters, not bytes."
         )
-    return start, end, label.strip()
+    return start, end, normalized(label.strip(), column)
 
 
 def _parts(value: Any) -> list[Any] | None:

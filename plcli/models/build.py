@@ -11,6 +11,7 @@ from plcli.models import layers, lora
 from plcli.models.init_from import continue_from, with_labels
 from plcli.pretrained import weights
 
+MOST_LABELS = 250_000
 LOSS_OPTIONS = ("class_weights", "focal", "label_smoothing", "huber", "r_drop")
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # the range in words, and its check
     "focal": ("0 or more", lambda value: 0 <= value < math.inf),
@@ -174,7 +175,17 @@ def check_sizes(model: Any, *, longest: int | None, vocab_size: int | None) -> N
 
 
 def label_settings(names: Sequence[str]) -> dict[str, Any]:
-    """Return the label settings of a model's config, for label names in order."""
+    """Return the label settings of a model's config, for label names in order.
+
+    Raises:
+        UsageError: if there are too many.
+    """
+    if len(names) > MOST_LABELS:
+        raise UsageError(
+            f"model.labels: {len(names):,} labels are more than the {MOST_LABELS:,} that plcli "
+            "takes. Is data.label a column of numbers or texts? For numbers set data.problem: "
+            "regression."
+        )
     return {
         "id2label": dict(enumerate(names)),
         "label2id": {name: index for index, name in enumerate(names)},

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from plcli.errors import DataError, ModelError
 from plcli.packages import not_fetched, package_path
+from plcli.pretrained import sizes
 from plcli.pretrained.own_code import check_settings
 
 
@@ -20,6 +21,7 @@ def _check_folder(folder: Path) -> None:
         path = folder / file
         if not path.is_file():
             continue
+        sizes.check_file(path)
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
@@ -34,6 +36,8 @@ def _check_folder(folder: Path) -> None:
                 "Get the file from its source again, or name another model."
             )
         check_settings(values, f"pretrained: {path}")
+        sizes.check(values, f"pretrained: {path}")
+    sizes.check_tokens(folder)
 
 
 def resolve(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from plcli.errors import MachineError, ModelError, PlcliError, did_you_mean, listed
 from plcli.pretrained import file_formats
+from plcli.pretrained import sizes as sizes_of_settings
 from plcli.pretrained.location import resolve
 from plcli.pretrained.own_code import check_settings
 
@@ -101,6 +102,7 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
 
             settings_of_hub, _ = PretrainedConfig.get_config_dict(folder)
             check_settings(settings_of_hub, f"pretrained: {folder}, config.json")
+            sizes_of_settings.check(settings_of_hub, f"pretrained: {folder}, config.json")
         model, report = auto_class.from_pretrained(
             folder,
             output_loading_info=True,
@@ -173,6 +175,7 @@ def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: An
             "architecture: needs a model_type, such as bert."
             + (f" Did you mean 'model_type'? It has '{near}'." if near else " Add one.")
         )
+    sizes_of_settings.check(sizes, "architecture")
     with _explained_sizes(model_type):
         config = AutoConfig.for_model(model_type, **{**sizes, **settings})
         known = type(config)().to_dict()

@@ -243,6 +243,19 @@ def size_of(folder: Path) -> str:
     return f"{size / 1e6:,.0f} MB" if size >= 1e7 else f"{size / 1e6:,.1f} MB"
 
 
+def check_there(folder: Path) -> None:
+    """Check that the folder of a run is where it was when the run began.
+
+    Raises:
+        MachineError: if it was renamed or removed since; making it anew would divide the run.
+    """
+    if not folder.is_dir():
+        raise MachineError(
+            f"{folder}: is not there any more; it was renamed or removed while the run writes into "
+            "it. To resume the run, name its new folder with --run."
+        )
+
+
 def check_space(folder: Path, needed: int, *, purpose: str) -> None:
     """Check that a disk has enough free space.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from plcli import __version__
 
+NO_PROGRAMS = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")  # of a repository
 PACKAGES = (
     "torch",
     "lightning",
@@ -69,7 +70,11 @@ def environment(
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=False, timeout=10
+            ["git", *NO_PROGRAMS, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
         )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None

@@ -22,6 +22,7 @@ from plcli.runs import atomic_files, process
 logger = logging.getLogger(__name__)
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # first characters of what a spreadsheet computes
 PARQUET_ROWS = 8192
 NAMES = pa.list_(pa.string())
 NOTHING: Mapping[str, Any] = {}
@@ -82,15 +83,17 @@ class Sink:
             the same folder, whose name tells others which file it will be. A parquet file is
             converted from JSON lines in `close`: only then are the types of all columns known, as
             lists may be empty in many rows.
+        escape_formulas: whether text cells of a csv file that a spreadsheet would compute begin
+            with a quote.
 
     Raises:
         UsageError: if the extension is not one of these, or the file exists.
         MachineError: if the folder cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, escape_formulas: bool = False) -> None:
         check_output(path)
-        self.path = path
+        self.path, self._escape = path, escape_formulas
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._temporary = path.parent / process.temporary_name(_prefix(path))
@@ -113,6 +116,8 @@ class Sink:
         if self.path.suffix == ".csv":
             flat = {key: _cell(value) for key, value in flatten(row).items()}
             flat |= {key: _as_json(value) for key, value in further.items()}
+            if self._escape:
+                flat = {_escaped(key): _escaped(value) for key, value in flat.items()}
             if self._csv is None:
                 self._csv = csv.DictWriter(self._file, list(flat))
                 self._csv.writeheader()
@@ -188,8 +193,11 @@ class Lines:
         self.stream = stream
 
     def write(self, row: Mapping[str, Any], further: Mapping[str, Any] = NOTHING) -> None:
-        """Print one row."""
-        print(json.dumps({**row, **further}, ensure_ascii=False), file=self.stream)
+        """Print one row; characters that control a terminal are escaped, as JSON allows."""
+        line = json.dumps({**row, **further}, ensure_ascii=False)
+        if not line.isprintable():
+            line = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+        print(line, file=self.stream)
 
     def close(self) -> None:
         """Flush the stream."""
@@ -213,6 +221,11 @@ def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
 def _cell(value: Any) -> Any:
     """Format a list for a csv cell as JSON, so that it can be read back."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+
+
+def _escaped(cell: Any) -> Any:
+    """Return a cell that a spreadsheet shows as text (https://owasp.org, CSV injection)."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
 
 
 def _as_json(value: Any) -> Any:

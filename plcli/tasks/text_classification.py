@@ -20,7 +20,7 @@ from torchmetrics import MetricCollection
 
 from plcli.config.marks import FACT, USE
 from plcli.data import labels, templates
-from plcli.data.cells import Kind
+from plcli.data.cells import Kind, normalized
 from plcli.data.encoders.encoder import Encoder
 from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
@@ -270,7 +270,9 @@ class TextClassificationData(TextData):
 
     def __post_init__(self) -> None:
         """Check the columns and the windows."""
-        labels.check(self.labels)
+        self.labels = labels.given(self.labels)
+        if self.ignore_label is not None:
+            self.ignore_label = normalized(self.ignore_label, "data.ignore_label")
         self.flags = None if isinstance(self.label, str) else list(self.label)
         if self.flags is not None:
             self._check_flags(self.flags)
@@ -482,6 +484,4 @@ class TextClassificationData(TextData):
         if self.problem == "regression" or split == "predict":
             return description
         counts = self._counts(split)
-        return f"{description}; " + ", ".join(
-            f"{name} {int(count)}" for name, count in zip(self.label_names, counts, strict=True)
-        )
+        return f"{description}; {labels.counted(self.label_names, counts)}"

@@ -167,7 +167,7 @@ class TokenClassificationData(TextData):
         self.target = self.tags or self.spans or ""
         self._schemes: dict[str, bool] = {}
         self._checked: set[str] = set()
-        labels.check(self.labels)
+        self.labels = labels.given(self.labels)
         if self.labels is not None and self.spans:
             wanted = tags_of(Tagging(self.labels).types)
             if sorted(self.labels) != wanted:
@@ -354,6 +354,4 @@ class TokenClassificationData(TextData):
             return description
         types = [encoded.numbers("spans", entry)[2::3] for entry in entries]
         number = np.bincount(np.concatenate(types), minlength=len(self.tagging.types))
-        return f"{description}; " + ", ".join(
-            f"{name} {int(count)}" for name, count in zip(self.tagging.types, number, strict=True)
-        )
+        return f"{description}; {labels.counted(self.tagging.types, number)}"

@@ -49,6 +49,8 @@ class WholeCheckpoints(CheckpointIO):
         for key in set(left_out) - self.left_out:
             logger.info("not in checkpoints, as it is not a tensor or a plain value: %s", key)
         self.left_out |= set(left_out)
+        if self.folder is not None and path.is_relative_to(self.folder.parent):
+            atomic_files.check_there(self.folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_files.check_space(path.parent, num_bytes(checkpoint) + ROOM, purpose=path.name)
 

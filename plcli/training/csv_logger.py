@@ -151,6 +151,8 @@ class MetricsCsv(Logger):
         """Append new lines; if one contains a new name, rewrite the file atomically."""
         new = (name for line in lines[self._written :] for name in line)
         names = list(dict.fromkeys([*(self._names or self._first_names), *new]))
+        if names != self._names or lines[self._written :]:
+            atomic_files.check_there(self.path.parent)
         if names != self._names:
             self._names = names
             text = io.StringIO(newline="")

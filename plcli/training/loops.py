@@ -32,6 +32,7 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import (
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from torchmetrics import Metric
 
+from plcli.training import workers
 from plcli.training.batch_order import Order, has_order, make_resumable, reseed
 from plcli.training.signals import signals
 from plcli.training.state import Keeper, LoopState, RankState
@@ -90,6 +91,8 @@ class ExactFitLoop(_FitLoop):
             super().run()
         finally:
             signals.waits = False
+        if self.keeper.keeps:
+            signals.check()  # one that came after the last save
 
     def _resume(self, state: LoopState | None) -> None:
         if state is not None:
@@ -134,6 +137,8 @@ class ExactFitLoop(_FitLoop):
         """Make the loaders resumable, before their first batch is loaded."""
         assert self._combined_loader is not None
         loaders = self._combined_loader.flattened
+        for loader in loaders:
+            workers.guard(loader)
         self.seekable = all(has_order(loader) for loader in loaders)
         self.orders = [
             make_resumable(loader, "rows", self, lambda: self.epoch)
@@ -359,6 +364,8 @@ class ExactValidationLoop(_EvaluationLoop):
         loop: Any = self.trainer.fit_loop
         if self._combined_loader is None:
             return
+        for loader in self._combined_loader.flattened:
+            workers.guard(loader)
         for loader in filter(has_order, self._combined_loader.flattened):
             make_resumable(loader, "validation", loop, lambda: loop.epoch_loop.batches_done)
 

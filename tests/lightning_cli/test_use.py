@@ -92,7 +92,7 @@ def test_model_checkpoints_are_in_the_run_folder_by_default(plcli: Command) -> N
 
 def test_the_folder_of_a_model_checkpoint_is_made(plcli: Command) -> None:
     fit(plcli, config="model_checkpoints.yaml")
-    assert len(list(Path("steps").glob("*.ckpt"))) == 2
+    assert len(list(Path("run/steps").glob("*.ckpt"))) == 2
 
 
 def test_a_callback_finds_the_best_path_of_the_users_model_checkpoint(plcli: Command) -> None:
