@@ -389,6 +389,10 @@ class PlCLI(LightningCLI):
         model.use_seed(self._seed())
         if model.offers("use_tokenizer") and data.loaded_tokenizer is not None:
             model.use_tokenizer(data.loaded_tokenizer)
+        if self.command == "fit":
+            kind = self.trainer.strategy.root_device.type
+            if model.use_device(kind):
+                data.use_whole_batches()
 
     def _make(self, section: str) -> Any:
         return instances.make(section, self.values, self._parser(self.command))

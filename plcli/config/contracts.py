@@ -55,6 +55,9 @@ class ModuleContract(Protocol):
     def use_seed(self, seed: int) -> None:
         """Receive the seed of the run, for sampling in prediction and generation."""
 
+    def use_device(self, kind: str) -> bool:
+        """Prepare for training on cpu, cuda, ...; return whether whole batches are fastest."""
+
 
 class DataContract(Protocol):
     """The members that plcli uses of a LightningDataModule.
@@ -101,6 +104,9 @@ class DataContract(Protocol):
 
     def first_batch(self, split: str) -> Any:
         """Return a batch of the first rows of a split, for a check before training."""
+
+    def use_whole_batches(self) -> None:
+        """Make no micro-batches by default."""
 
     def describe(self, split: str) -> str:
         """Return a description of a split, one line for the log."""
@@ -151,6 +157,7 @@ MODULE_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {  # check of the f
     "use_gradient_norm": (_method(None), lambda norm: None),
     "use_tokenizer": (_method(None), lambda tokenizer: None),
     "use_seed": (_method(0), lambda seed: None),
+    "use_device": (_method("cpu"), lambda kind: False),
 }
 DATA_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {
     "task": (_plain(str), None),
@@ -165,6 +172,7 @@ DATA_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {
     "predict_values": (_method([], source=""), lambda texts, source: None),
     "further_columns": (_method([], truth=True), lambda names, truth: None),
     "first_batch": (_method("train"), lambda split: None),
+    "use_whole_batches": (_method(), lambda: None),
     "describe": (_method("train"), lambda split: ""),
     "leaks": (_method(), list),
     "save_pretrained": (_method(Path()), lambda folder: None),

@@ -105,6 +105,7 @@ class SplitData(LightningDataModule):
     documents: Documents = "lines"  # the rows of a .txt file; rows to predict are always lines
     # samplers distribute rows among ranks, so that Lightning does not wrap them
     distributes_rows: ClassVar[bool] = True
+    whole_batches = False
 
     def __init__(
         self,
@@ -397,13 +398,17 @@ class SplitData(LightningDataModule):
             split.lengths,
             **self.sizes,
             window=self.bucket_batches,
-            pieces=self.pieces or (1 if self._on_gpu() else None),
+            pieces=self.pieces or (1 if self.whole_batches or self._on_gpu() else None),
             seed=self.seed or 0,
             rank=rank,
             world_size=world_size,
         )
         self.num_pieces = batches.pieces
         return self._loader(split, batches)
+
+    def use_whole_batches(self) -> None:
+        """Run training batches whole by default."""
+        self.whole_batches = True
 
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"

@@ -35,7 +35,16 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from plcli.config.marks import FACT, LEARNING, LOCAL, WEIGHTS, WEIGHTS_PATH
 from plcli.errors import UsageError
-from plcli.models import build, hyperparameters, layers, lora, losses, optimization, padding
+from plcli.models import (
+    build,
+    hyperparameters,
+    layers,
+    lora,
+    losses,
+    optimization,
+    padding,
+    unpadded,
+)
 from plcli.models.adversarial import Adversarial, Attack
 from plcli.models.layers import Freeze
 from plcli.models.lora import Lora
@@ -100,6 +109,8 @@ class TransformerModule(LightningModule):
         compile: whether to use torch.compile, with dynamic shapes.
         gradient_checkpointing: whether to recompute activations in the backward pass, which needs
             less memory and about a third more time.
+        unpadded: whether training batches are run without padding, which does not change their
+            gradient; by default on a CPU for encoders whose outputs stay the same.
         vocab_size: a fact of the data.
         pad_token_id: a fact of the data.
         max_length: a fact of the data.
@@ -134,6 +145,7 @@ class TransformerModule(LightningModule):
     adversarial: Adversarial | None = field(default=None, metadata=LEARNING)
     compile: bool = False  # type: ignore[assignment]  # hides Module.compile, of which none is made
     gradient_checkpointing: bool = field(default=False, metadata=LEARNING)
+    unpadded: bool | None = field(default=None, metadata=LEARNING)
     vocab_size: int | None = field(default=None, metadata=FACT)
     pad_token_id: int | None = field(default=None, metadata=FACT)
     max_length: int | None = field(default=None, metadata=FACT)
@@ -463,6 +475,10 @@ class TransformerModule(LightningModule):
     def use_gradient_norm(self, norm: torch.Tensor) -> None:
         """Set the norm of this step's gradient, so that clipping need not compute it again."""
         self.gradient_norm = norm
+
+    def use_device(self, kind: str) -> bool:
+        """Prepare for training on cpu, cuda, ...; return whether batches are without padding."""
+        return unpadded.prepare(self, kind)
 
     # the artefact
 

@@ -372,7 +372,9 @@ class SentenceData(TextData):
         by_length = np.argsort(encoded.lengths[entries], kind="stable")
         order = np.empty_like(by_length)
         order[by_length] = np.arange(len(entries))
-        parts = min(self.pieces or (1 if self._on_gpu() else PARTS), len(entries))
+        parts = min(
+            self.pieces or (1 if self.whole_batches or self._on_gpu() else PARTS), len(entries)
+        )
         keys = [_key(encoded.numbers("input_ids", entry)) for entry in entries]
         return {
             "parts": [encoded.batch(entries[part]) for part in np.array_split(by_length, parts)],

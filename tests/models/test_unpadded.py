@@ -1,0 +1,220 @@
+"""Training batches without padding: the same gradient, where a network allows it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from plcli.models import lora, unpadded
+from plcli.models.layers import Parts
+from plcli.models.lora import Lora
+from tests.conftest import TINY_BERT, message_rows, write_rows
+from tests.running import TWO_LAYERS, adamw, fit, saved_state, try_fit
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of transformers, for configs so small
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "vocab_size": 200,
+}
+AFTER_PADDING = {"max_position_embeddings": 66}
+ENCODERS: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "roberta": AFTER_PADDING,
+    "xlm-roberta": AFTER_PADDING,
+    "camembert": AFTER_PADDING,
+    "data2vec-text": AFTER_PADDING,
+    "distilbert": {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2},
+    "electra": {},
+    "albert": {"embedding_size": 16},
+    "ernie": {},
+    "nomic_bert": {},
+    "jina_embeddings_v3": {},
+    "eurobert": {"num_key_value_heads": 2, "head_dim": 16, "pad_token_id": 0},
+    "modernbert": {
+        **{f"{name}_token_id": number for number, name in enumerate(("pad", "cls", "sep"))},
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "local_attention": 8,
+        "global_attn_every_n_layers": 2,
+    },
+}
+OTHERS = {
+    "mpnet": "its attention cannot be replaced",
+    "deberta-v2": "its attention cannot be replaced",
+    "mobilebert": "its outputs differ without padding",
+}
+
+
+def network(model_type: str, task: str = "SequenceClassification", **sizes: Any) -> Any:
+    """Make a network without dropout whose weights are not near 0."""
+    config = transformers.AutoConfig.for_model(model_type, **{**SIZES, "num_labels": 3, **sizes})
+    torch.manual_seed(0)
+    made = getattr(transformers, f"AutoModelFor{task}").from_config(config).train()
+    for parameter in made.parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=0.2)
+    for part in made.modules():
+        for name in ("p", "dropout_prob", "attention_dropout", "dropout"):
+            if isinstance(getattr(part, name, None), float):
+                setattr(part, name, 0.0)
+    return made
+
+
+def batch(made: Any, *, left: bool = False, labels: tuple[int, ...] = (12,)) -> dict[str, Any]:
+    """Return twelve rows of 3 to 25 tokens."""
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(3, 26, (12,), generator=generator)
+    mask = (torch.arange(25) < lengths[:, None]).long()
+    mask = mask.flip(1) if left else mask
+    ids = torch.randint(5, 200, (12, 25), generator=generator)
+    pad = made.config.pad_token_id or 0
+    found = {"input_ids": torch.where(mask.bool(), ids, pad), "attention_mask": mask}
+    targets = torch.randint(0, 3, labels, generator=generator)
+    if len(labels) == 2:
+        targets = torch.where(mask.bool(), targets, -100)
+    return {**found, "labels": targets}
+
+
+def gradient(made: Any, given: dict[str, Any]) -> torch.Tensor:
+    """Return the gradient of the loss of a batch."""
+    made.zero_grad()
+    made(**given).loss.backward()
+    return torch.cat([p.grad.reshape(-1) for p in made.parameters() if p.grad is not None])
+
+
+def assert_same(made: Any, given: dict[str, Any]) -> None:
+    """Compare the gradients of a batch with and without padding."""
+    padded = gradient(made, given)
+    assert unpadded.install(made) is None
+    difference = (gradient(made, given) - padded).norm() / padded.norm()
+    assert float(difference) < 1e-5
+
+
+@pytest.mark.parametrize("model_type", ENCODERS)
+def test_the_gradient_is_that_of_the_padded_batch(model_type: str) -> None:
+    made = network(model_type, **ENCODERS[model_type])
+    assert_same(made, batch(made))
+
+
+@pytest.mark.parametrize("task", ["TokenClassification", "MaskedLM"])
+def test_labels_of_tokens_have_the_gradient_of_the_padded_batch(task: str) -> None:
+    made = network("bert", task)
+    assert_same(made, batch(made, labels=(12, 25)))
+
+
+def test_second_texts_keep_their_token_types() -> None:
+    made = network("bert")
+    given = batch(made)
+    given["token_type_ids"] = (torch.arange(25) > 5).long().expand(12, -1) * given["attention_mask"]
+    assert_same(made, given)
+
+
+def test_padding_on_the_left_is_left_out_likewise() -> None:
+    config = {"num_key_value_heads": 2, "head_dim": 16, "pad_token_id": 0}
+    made = network("eurobert", "TokenClassification", **config)  # whose positions are relative
+    assert_same(made, batch(made, left=True, labels=(12, 25)))
+
+
+def test_gradient_checkpointing_recomputes_with_the_batchs_own_layout() -> None:
+    made = network("bert")
+    made.gradient_checkpointing_enable()
+    given = batch(made)
+    padded = gradient(made, given)
+    assert unpadded.install(made) is None
+    made.zero_grad()
+    loss = made(**given).loss
+    other = {name: value[:5] for name, value in given.items()}
+    made(**other)  # another layout before the backward pass
+    loss.backward()
+    found = torch.cat([p.grad.reshape(-1) for p in made.parameters() if p.grad is not None])
+    assert float((found - padded).norm() / padded.norm()) < 1e-5
+
+
+def test_low_rank_updates_have_the_gradient_of_the_padded_batch() -> None:
+    made = network("bert")
+    lora.add(made, Lora(rank=4), Parts(made).trained_whole())
+    assert_same(made, batch(made))
+
+
+def test_frozen_layers_stay_frozen() -> None:
+    made = network("bert")
+    Parts(made).freeze(1)
+    assert_same(made, batch(made))
+
+
+def test_evaluation_is_padded_as_before() -> None:
+    made = network("bert")
+    given = batch(made)
+    wanted = made.eval()(**given).logits
+    unpadded.install(made)
+    assert torch.equal(made.eval()(**given).logits, wanted)
+
+
+@pytest.mark.parametrize("model_type", OTHERS)
+def test_a_network_that_would_give_other_outputs_keeps_its_padding(model_type: str) -> None:
+    made = network(model_type)
+    given = batch(made)
+    padded = gradient(made, given)
+    reason = unpadded.install(made)
+    assert reason is not None
+    assert reason.startswith(OTHERS[model_type])
+    assert torch.equal(gradient(made, given), padded)
+
+
+def test_a_network_of_several_layers_of_relative_positions_is_caught() -> None:
+    made = network("bert")
+    original = made.bert.embeddings.forward
+    made.bert.embeddings.forward = lambda **given: original(**{**given, "position_ids": None})
+    assert str(unpadded.install(made)).startswith("its outputs differ without padding")
+
+
+# in a fit
+
+
+def messages(folder: Path, **model: Any) -> dict[str, Any]:
+    """Return the sections of a config that trains on messages."""
+    rows = str(write_rows(folder / "rows.jsonl", message_rows(2)))
+    return {
+        "model": {"architecture": TWO_LAYERS, "optimizer": adamw(5e-3), **model},
+        "data": {"train": rows, "validation": rows, "text": "message", "label": "intent"}
+        | {"batch_size": 8},
+    }
+
+
+def test_a_fit_has_the_weights_of_one_with_padding(tmp_path: Path) -> None:
+    no_dropout = {f"{name}_dropout_prob": 0.0 for name in ("hidden", "attention_probs")}
+    states = []
+    for name, choice in (("without", True), ("with", False)):
+        folder = tmp_path / name
+        folder.mkdir()
+        architecture = {**TWO_LAYERS, **no_dropout}
+        run = fit(folder, **messages(folder, architecture=architecture, unpadded=choice))
+        states.append(saved_state(run))
+    for name, value in states[0].items():
+        assert torch.allclose(value, states[1][name], atol=1e-5), name
+
+
+def test_it_is_told_that_batches_are_without_padding(tmp_path: Path) -> None:
+    result = try_fit(tmp_path, **messages(tmp_path))
+    assert "training batches are run without padding (model.unpadded)" in result.err
+
+
+def test_where_it_is_demanded_and_not_possible_it_is_refused(tmp_path: Path) -> None:
+    parts = messages(tmp_path, unpadded=True, architecture={**TINY_BERT, "model_type": "mpnet"})
+    result = try_fit(tmp_path, **parts)
+    assert result.code == 2
+    assert (
+        "model.unpadded: MPNetForSequenceClassification cannot be run without padding: its "
+        "attention cannot be replaced. Remove the key."
+    ) in result.err
+
+
+def test_the_artefact_names_no_attention_of_plcli(tmp_path: Path) -> None:
+    run = fit(tmp_path, **messages(tmp_path))
+    assert unpadded.NAME not in (run / "model" / "config.json").read_text()
