@@ -35,6 +35,7 @@ OPTIONS = {
         "ckpt_path": "a checkpoint to start from, for example of plain Lightning",
         "grace": "seconds after SIGTERM, SIGHUP, SIGUSR1 or Ctrl-C until a training that hangs is "
         "ended (default: 30)",
+        "confirm": "what plcli advises against: bf16-true",
     },
     "validate": {
         "run": "the run folder or model/ folder to load",

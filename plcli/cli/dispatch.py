@@ -40,9 +40,10 @@ def _execute(plan: Plan) -> None:
         raise UsageError(
             "no model given. Use --config FILE (such as configs/bert.yaml) or --model CLASS."
         )
-    from plcli.cli import loggers
+    from plcli.cli import loggers, precision
     from plcli.cli.lightning_cli import PlCLI, fixed_classes
 
+    precision.resolve(plan)
     loggers.write_into_run_folder(plan)
     _check_bound(plan)
     _check(plan, fixed_classes())

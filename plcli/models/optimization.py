@@ -3,17 +3,17 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from plcli.errors import UsageError
 from plcli.models.layers import Parts
 
 Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt", "plateau"]
-NAMES = {"constant": "constant_with_warmup"}  # the names of schedules in transformers
 
 
 @dataclass(kw_only=True)
@@ -105,24 +105,40 @@ def schedule(
     Raises:
         UsageError: if the schedule needs the number of steps and it is infinite.
     """
-    from transformers import get_inverse_sqrt_schedule, get_scheduler
-
     if math.isinf(total) and (name in ("linear", "cosine") or 0 < warmup < 1):
         raise UsageError(
             f"model.schedule: {name} with a warmup of {warmup:g} needs the total number of steps. "
             "Set trainer.max_epochs or max_steps, or schedule: constant and warmup: 0."
         )
     steps = int(warmup if warmup >= 1 or not warmup else total * warmup)
-    made: LRScheduler
     if name == "plateau":
-        made = WarmupPlateau(optimizer, warmup=steps, plateau=plateau or Plateau(), mode=mode)
-    elif name == "inverse_sqrt":  # the timescale of transformers defaults to 10,000 steps
-        made = get_inverse_sqrt_schedule(optimizer, steps, timescale=max(1, steps))
-    else:
-        made = get_scheduler(
-            NAMES.get(name, name), optimizer, steps, None if math.isinf(total) else int(total)
-        )
-    return made
+        return WarmupPlateau(optimizer, warmup=steps, plateau=plateau or Plateau(), mode=mode)
+    last = total if math.isinf(total) else int(total)
+    return LambdaLR(optimizer, partial(_factor, name, warmup=steps, total=last))
+
+
+def _factor(name: Schedule, step: int, *, warmup: int, total: float) -> float:
+    """Return the factor of the learning rate at a step, as transformers has it.
+
+    Importing transformers' own schedules takes a second, because it imports its Trainer.
+
+    Args:
+        name: linear, cosine, inverse_sqrt or constant.
+        step: the number of steps done.
+        warmup: number of warm-up steps.
+        total: number of all steps.
+    """
+    if step < warmup:
+        return step / max(1, warmup)
+    if name == "inverse_sqrt":  # of the steps since the start, 1 at the end of the warm-up
+        timescale = max(1, warmup)
+        return 1.0 / math.sqrt((step + timescale - warmup) / timescale)
+    if name == "linear":
+        return max(0.0, (total - step) / max(1, total - warmup))
+    if name == "cosine":
+        done = (step - warmup) / max(1, total - warmup)
+        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * done)))
+    return 1.0
 
 
 def make_optimizer(

@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,35 @@ def check(trainer: Mapping[str, Any]) -> None:
             f"trainer.devices: got {count}, but this machine only has {torch.cuda.device_count()}. "
             "Use that number or fewer, or auto."
         )
+
+
+def has_gpu() -> bool:
+    """Whether there is a GPU that Lightning would use."""
+    return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
+def gpu_has_bf16() -> bool:
+    """Whether the GPU computes in bf16 by itself: CUDA from compute capability 8.0 on."""
+    return bool(torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8)
+
+
+def time_of_bf16() -> float:
+    """Return the time of a matrix product in bf16 on the CPU, relative to one in fp32.
+
+    The sizes are those of a small encoder's feed-forward layer. Below 1, bf16 is faster: CPUs with
+    AMX or AVX512-BF16. It takes some hundredths of a second.
+    """
+    times = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        rows, weights = torch.ones(512, 384, dtype=dtype), torch.ones(384, 1536, dtype=dtype)
+        rows @ weights  # the first product also chooses the kernel
+        best = math.inf
+        for _ in range(5):
+            start = time.perf_counter()
+            rows @ weights
+            best = min(best, time.perf_counter() - start)
+        times[dtype] = best
+    return times[torch.bfloat16] / times[torch.float32]
 
 
 def check_shared_memory(workers: Any) -> None:

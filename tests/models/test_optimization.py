@@ -118,6 +118,28 @@ def test_every_schedule_rises_first(name: str, warmup: float) -> None:
     assert found[:5] == pytest.approx([0, 0.25, 0.5, 0.75, 1.0])
 
 
+@pytest.mark.parametrize("warmup", [0, 3])
+@pytest.mark.parametrize("name", ["linear", "cosine", "constant", "inverse_sqrt"])
+def test_a_schedule_has_the_rates_of_transformers(name: Any, warmup: int) -> None:
+    from transformers import get_inverse_sqrt_schedule, get_scheduler
+
+    ours, theirs = (torch.optim.SGD([torch.zeros(1)], lr=1.0) for _ in range(2))
+    made = optimization.schedule(name, ours, warmup=warmup, total=10)
+    if name == "inverse_sqrt":
+        other = get_inverse_sqrt_schedule(theirs, warmup, timescale=max(1, warmup))
+    else:
+        other = get_scheduler(
+            {"constant": "constant_with_warmup"}.get(name, name), theirs, warmup, 10
+        )
+    rates = []
+    for _ in range(12):
+        rates.append((made.get_last_lr()[0], other.get_last_lr()[0]))
+        for each, schedule in ((ours, made), (theirs, other)):
+            each.step()
+            schedule.step()
+    assert [a for a, _ in rates] == pytest.approx([b for _, b in rates], abs=1e-12)
+
+
 def test_inverse_sqrt_falls_with_the_root_of_the_steps() -> None:
     found = curve("inverse_sqrt", warmup=4, total=20)
     assert found[16] == pytest.approx((4 / 16) ** 0.5)
