@@ -78,6 +78,7 @@ class Arguments:
         writable: folders and addresses outside the run folder that a config may write to; never
             taken from the environment.
         help: whether --help was given.
+        quiet: whether --quiet was given.
         show_config: the value of --print_config, "" without a value; None if it was not given.
     """
 
@@ -92,6 +93,7 @@ class Arguments:
     writable: list[str] = field(default_factory=list)
     help: bool = False
     show_config: str | None = None
+    quiet: bool = False
 
 
 def parse(
@@ -114,6 +116,8 @@ def parse(
         word = remaining.pop()
         if word in ("-h", "--help"):
             parsed.help = True
+        elif word == "--quiet":
+            parsed.quiet = True
         elif word == "--print_config" or word.startswith("--print_config="):
             parsed.show_config = word.partition("=")[2]
         elif word == "--":
@@ -156,7 +160,7 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
             "--config",
             f"--{ALLOW_IMPORT}",
             f"--{ALLOW_WRITE}",
-            *(f"--{option}" for option in (*options, *SHORT_FORMS, *SECTIONS)),
+            *(f"--{option}" for option in ("quiet", *options, *SHORT_FORMS, *SECTIONS)),
         ]
         others = [command for command in COMMANDS if key in OPTIONS[command]]
         if others:

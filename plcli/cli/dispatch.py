@@ -1,8 +1,11 @@
 """Parses a command line, checks it against the classes that it names, and runs the command."""
 
+import logging
 import os
+import sys
 from collections.abc import Mapping, Sequence
 
+from plcli import __version__
 from plcli.cli import fragments, logs, processes, replaced, short_forms
 from plcli.cli.arguments import parse
 from plcli.cli.plan import Plan, plan_fit, plan_use
@@ -11,11 +14,15 @@ from plcli.errors import UsageError, listed
 from plcli.runs import atomic_files
 from plcli.training.signals import GRACE, signals
 
+logger = logging.getLogger(__name__)
+
 
 def run(command: str, words: Sequence[str]) -> int:
     """Run fit, validate, test or predict, and return the exit code."""
-    logs.set_up()
+    logs.set_up(quiet="--quiet" in words)
     arguments = parse(command, words)
+    if not arguments.help and "torch" not in sys.modules:
+        logger.info("plcli %s, %s: loading libraries for some seconds", __version__, command)
     allowlist.allow(arguments.allowed)
     own_modules.find(arguments.allowed, os.getcwd())
     entered = fragments.of_arguments(arguments)

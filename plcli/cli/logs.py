@@ -85,8 +85,8 @@ class _Printable(logging.Formatter):
         return super().formatMessage(record)
 
 
-def set_up() -> None:
-    """Send plcli's log lines to standard error."""
+def set_up(*, quiet: bool = False) -> None:
+    """Send plcli's log lines to standard error, or only warnings and errors."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -99,6 +99,7 @@ def set_up() -> None:
     for handler in own.handlers:
         handler.close()
     handler = _Stderr()
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
     timestamp = "" if sys.stderr.isatty() else "%(asctime)s "
     handler.setFormatter(_Printable(f"{timestamp}%(message)s", "%H:%M:%S"))
     own.handlers = [handler]

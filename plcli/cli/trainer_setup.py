@@ -255,7 +255,7 @@ class Chosen:
         self.resumes = plan.checkpoint is not None
         self.given, self.made, self.command = given, made, command
         self.metrics_csv = MetricsCsv(self.run.folder) if self.run else None
-        self.terminal = sys.stderr.isatty()
+        self.terminal = sys.stderr.isatty() and not plan.arguments.quiet
         self.callbacks: list[Callback] = []
 
     def arguments(self) -> dict[str, Any]:

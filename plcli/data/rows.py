@@ -10,6 +10,7 @@ content of the source and memory-mapped from then on.
 import hashlib
 import itertools
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,11 @@ from plcli.data import sources
 from plcli.data.arrow import array
 from plcli.data.cache import ArrowFile, build_once, cache_folder
 from plcli.data.cells import ARROW_TYPES, Kind, LabelTypes, listed_texts, read_cell
+from plcli.data.progress import Progress
 from plcli.data.sources import BATCH_ROWS
 from plcli.errors import DataError, did_you_mean, listed
+
+logger = logging.getLogger(__name__)
 
 VERSION = 3  # of the layout of cache files, in the fingerprints of data
 READERS = (
@@ -161,11 +165,13 @@ def _schema(columns: Mapping[str, Kind]) -> pa.Schema:
 
 
 def _write(path: Path, parts: Sequence[sources.Part], columns: Mapping[str, Kind]) -> None:
+    progress = Progress(logger, f"reading {listed([part.name for part in parts])}", None)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _schema(columns)) as writer:
         for part in parts:
             rows, decimal = part.rows(list(columns)), part.reading.decimal
             for batch in _batches(rows, columns, part.name, decimal=decimal):
                 writer.write_batch(batch)
+                progress.add(batch.num_rows)
 
 
 def _batches(

@@ -23,6 +23,7 @@ from plcli.data.arrow import array
 from plcli.data.cache import ArrowFile, build_once, cache_folder
 from plcli.data.encoders.encoder import Encoder
 from plcli.data.encoders.text import TextEncoder
+from plcli.data.progress import Progress
 from plcli.data.rows import Rows
 from plcli.data.sources import BATCH_ROWS
 from plcli.pretrained.label_ids import IGNORED
@@ -235,6 +236,7 @@ def _write(path: Path, rows: Rows, columns: Sequence[str], encoder: Encoder) -> 
     if len(rows) >= WORTH_A_LINE:
         logger.info("encoding %s: %d rows", rows.source, len(rows))
     start = 0
+    progress = Progress(logger, f"encoding {rows.source}", len(rows))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for cells in rows.parts(columns):
             values: dict[str, Any] = dict(encoder(cells, _Places(rows.source, start)))
@@ -243,6 +245,7 @@ def _write(path: Path, rows: Rows, columns: Sequence[str], encoder: Encoder) -> 
             arrays = [array(values[field.name], field.type) for field in schema]
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
             start += len(cells[0])
+            progress.add(len(cells[0]))
 
 
 class _Places:
