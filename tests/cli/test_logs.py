@@ -30,4 +30,4 @@ def test_quiet_says_only_warnings_and_shows_results(plcli: Command, linear_confi
 def test_a_process_says_at_once_what_it_does() -> None:
     words = [sys.executable, "-m", "plcli", "fit", "-c", "nowhere.yaml"]
     result = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert "fit: loading libraries, which takes some seconds" in result.stderr.splitlines()[0]
+    assert ", fit: loading libraries for some seconds" in result.stderr.splitlines()[0]
