@@ -16,6 +16,21 @@ from plcli.models.layers import Parts
 Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt", "plateau"]
 
 
+class AdamW(dict[str, Any]):
+    """The default optimizer, AdamW with a learning rate of 2e-5, in the form of a config.
+
+    This form lets a config override a single key. Otherwise jsonargparse would read the default
+    from the source of the constructor, which a dataclass does not have.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(class_path="torch.optim.AdamW", init_args={"lr": 2e-5})
+
+    def __call__(self, parameters: Any) -> torch.optim.Optimizer:
+        """Make the optimizer."""
+        return torch.optim.AdamW(parameters, **self["init_args"])
+
+
 @dataclass(kw_only=True)
 class Plateau:
     """Settings of `schedule: plateau`, which reduces the learning rate when validation stalls.

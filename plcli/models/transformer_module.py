@@ -49,7 +49,7 @@ from plcli.models.adversarial import Adversarial, Attack
 from plcli.models.layers import Freeze
 from plcli.models.lora import Lora
 from plcli.models.losses import ClassWeights
-from plcli.models.optimization import Plateau, Schedule, WarmupPlateau
+from plcli.models.optimization import AdamW, Plateau, Schedule, WarmupPlateau
 from plcli.pretrained import tokenizers
 from plcli.pretrained.label_ids import IGNORED
 
@@ -58,21 +58,6 @@ logger = logging.getLogger(__name__)
 Architecture = dict[str, int | float | str]
 # as in BERT's original training; `trainer.gradient_clip_val` overrides it, 0 turns clipping off
 MAX_GRADIENT_NORM = 1.0
-
-
-class AdamW(dict[str, Any]):
-    """The default optimizer, AdamW with a learning rate of 2e-5, in the form of a config.
-
-    This form lets a config override a single key. Otherwise jsonargparse would read the default
-    from the source of the constructor, which a dataclass does not have.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(class_path="torch.optim.AdamW", init_args={"lr": 2e-5})
-
-    def __call__(self, parameters: Any) -> torch.optim.Optimizer:
-        """Make the optimizer."""
-        return torch.optim.AdamW(parameters, **self["init_args"])
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -21,10 +21,11 @@ from torchmetrics import MetricCollection
 from plcli.config.marks import FACT, USE
 from plcli.data import labels, templates
 from plcli.data.cells import Kind, normalized
+from plcli.data.cutting import put_back
 from plcli.data.encoders.encoder import Encoder
 from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
-from plcli.data.split_data import Batch, put_back
+from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import UsageError, listed

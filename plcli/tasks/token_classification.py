@@ -15,9 +15,10 @@ from torchmetrics import MetricCollection
 from plcli.config.marks import FACT, instead_of
 from plcli.data import labels
 from plcli.data.cells import Kind
+from plcli.data.cutting import put_back
 from plcli.data.encoders.words import WordEncoder, found_spans, words_of
 from plcli.data.rows import Rows
-from plcli.data.split_data import Batch, put_back
+from plcli.data.split_data import Batch
 from plcli.data.tagging import Span, Tagging, is_iob1, of_labels, of_tags, tags_of
 from plcli.data.tagging import read as read_spans
 from plcli.data.text_data import TextData
