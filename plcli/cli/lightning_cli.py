@@ -27,12 +27,15 @@ from plcli.callbacks.numbers import FiniteNumbers
 from plcli.cli import (
     facts,
     instances,
+    kept_rows,
     loggers,
     logs,
     parser_errors,
     predict,
     processes,
     resolving,
+    scored,
+    tfidf_baseline,
     trainer_setup,
     untrained,
     user_errors,
@@ -48,7 +51,7 @@ from plcli.config.marks import marked
 from plcli.errors import ModelError, UsageError, below
 from plcli.models.init_from import artefact_folder
 from plcli.pretrained import tasks
-from plcli.runs import artefact, results
+from plcli.runs import artefact
 from plcli.runs.folder import absolute, differences
 from plcli.training import checkpoint_io, hardware
 from plcli.training.checkpoint_io import WholeCheckpoints
@@ -467,13 +470,18 @@ class PlCLI(LightningCLI):
 
     def test(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
         """Score the test split."""
+        tfidf_baseline.check(self.plan.arguments.options.get("baseline"), datamodule)
         self.trainer.test(model, datamodule=datamodule, verbose=False)
         self._report("test")
+        run = self.plan.run
+        if self.trainer.is_global_zero and run is not None and run.model != run.folder:
+            kept_rows.keep(run.folder, model, datamodule)
 
     def _report(self, split: str) -> None:
         if self.trainer.is_global_zero:
-            found = results.results(self.model, self.trainer.callback_metrics, split)
-            results.show(self.console, {split: found})
+            baseline = self.plan.arguments.options.get("baseline")
+            parts = (self.trainer, self.model, self.datamodule, split)
+            scored.show(self.console, {split: scored.found(*parts, baseline=baseline)})
 
     def predict(
         self, model: LightningModule, datamodule: LightningDataModule | None = None

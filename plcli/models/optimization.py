@@ -1,5 +1,6 @@
 """Parameter groups and learning rate schedules."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,8 +13,25 @@ from torch.optim.lr_scheduler import LRScheduler
 from plcli.errors import UsageError
 from plcli.models.layers import Parts
 
+logger = logging.getLogger(__name__)
+
 Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt", "plateau"]
 NAMES = {"constant": "constant_with_warmup"}  # the names of schedules in transformers
+
+
+class AdamW(dict[str, Any]):
+    """The default optimizer, AdamW with a learning rate of 2e-5, in the form of a config.
+
+    This form lets a config override a single key. Otherwise jsonargparse would read the default
+    from the source of the constructor, which a dataclass does not have.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(class_path="torch.optim.AdamW", init_args={"lr": 2e-5})
+
+    def __call__(self, parameters: Any) -> torch.optim.Optimizer:
+        """Make the optimizer."""
+        return torch.optim.AdamW(parameters, **self["init_args"])
 
 
 @dataclass(kw_only=True)
@@ -256,3 +274,16 @@ def _joined(parts: list[str]) -> str:
     first = next(index for index, part in enumerate(parts) if part.startswith("layer "))
     kept[first] = layers
     return ", ".join(filter(None, kept))
+
+
+def observe(module: Any, value: float) -> None:
+    """Pass the monitored metric of a validation to a module's WarmupPlateau."""
+    if module.trainer.state.fn != "fit" or module.trainer.sanity_checking:
+        return
+    schedule = module.lr_schedulers()
+    assert isinstance(schedule, WarmupPlateau)
+    if schedule.observe(value):
+        logger.info(
+            "validation has not improved: the learning rate is reduced to %.3g of its full value",
+            schedule.scale,
+        )

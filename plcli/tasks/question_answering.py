@@ -19,7 +19,10 @@ from plcli.data.split_data import Batch, stratified_cut
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import UsageError
+from plcli.metrics import answer_scores
 from plcli.metrics.answers import answered
+from plcli.metrics.row_scores import RowCollector, RowColumns
+from plcli.metrics.scoring import Scoring
 from plcli.models.transformer_module import TransformerModule
 
 KINDS = ("all", "has_answer", "no_answer")  # the kinds of rows that metrics are computed for
@@ -63,7 +66,9 @@ class QuestionAnswerer(TransformerModule):
         """SQuAD's exact match and F1 for all rows, and for rows with and without an answer."""
         return MetricCollection({kind: SQuAD() for kind in KINDS}, compute_groups=False)
 
-    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+    def update(
+        self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]
+    ) -> RowColumns:
         """Add a batch: the predicted and the correct answers."""
         predicted = [row["answer"] for row in self.answered(outputs, batch)]
         for kind in KINDS:
@@ -76,6 +81,13 @@ class QuestionAnswerer(TransformerModule):
                 [{"id": str(n), "prediction_text": predicted[n]} for n in chosen],
                 [{"id": str(n), "answers": {"text": batch["answers"][n] or [""]}} for n in chosen],
             )
+        return answer_scores.rows(
+            predicted, batch["answers"], contexts=batch["contexts"], empty=bool(self.unanswerable)
+        )
+
+    def scoring(self, collector: RowCollector) -> Scoring:
+        """Return how exact match and F1 follow from the rows."""
+        return answer_scores.scoring(unanswerable=bool(self.unanswerable))
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """Metrics between 0 and 1; those of both kinds of rows only if there are both kinds."""

@@ -281,8 +281,9 @@ def test_a_loaded_model_gives_the_test_metrics_that_fit_gave(trained: Trained) -
 
 def test_without_unanswerable_rows_there_is_one_f1(tmp_path: Path) -> None:
     assert try_fit(tmp_path, training_rows()[:12]).code == 0
-    names = read_json(tmp_path / "run" / "metrics.json")["validation"]
-    assert set(names) == {"loss", "exact_match", "f1"}
+    found = read_json(tmp_path / "run" / "metrics.json")["validation"]
+    names = {name for name, value in found.items() if isinstance(value, float)}
+    assert names == {"loss", "exact_match", "f1"}
 
 
 # options

@@ -1,0 +1,177 @@
+"""Scores of numbers as functions of the rows: errors and correlations."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from plcli.metrics import intervals
+from plcli.metrics.intervals import Array, Difference, Interval, Table, Value
+from plcli.metrics.scoring import Baseline, Columns, Scoring
+
+RANKED = 200  # resamples of rank correlations, of which only the standard error is taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers(Scoring):
+    """Numbers: the columns truth and prediction, [rows] or [rows, targets].
+
+    Attributes:
+        names: the scores, of mse, rmse, mae, r2, pearson, spearman.
+        mean: the mean of the training targets, [targets], if it is known.
+        centre: what truth and prediction are distances from, [targets].
+    """
+
+    names: list[str]
+    mean: list[float] | None = None
+    centre: list[float] | None = None
+
+    def tables(self, columns: Columns) -> list[Table]:
+        """Return the sums of which all scores but rank correlations are functions."""
+        truth, predicted = (_matrix(columns[name]) for name in ("truth", "prediction"))
+        centre = truth.mean(0)
+        truth, predicted = truth - centre, predicted - centre
+        error, size = predicted - truth, truth.shape[1]
+        statistics = np.concatenate(
+            [
+                np.ones((len(truth), 1)),
+                (error**2).mean(1, keepdims=True),
+                np.abs(error).mean(1, keepdims=True),
+                error**2,
+                truth,
+                truth**2,
+                predicted,
+                predicted**2,
+                truth * predicted,
+            ],
+            axis=1,
+        )
+
+        def means(sums: Array) -> list[Array]:
+            scaled = sums / sums[..., :1]
+            return [scaled[..., 3 + k * size : 3 + (k + 1) * size] for k in range(6)]
+
+        def r2(sums: Array) -> Array:
+            square, t, tt, *_ = means(sums)
+            return np.asarray((1 - square / (tt - t**2)).mean(-1))
+
+        def pearson(sums: Array) -> Array:
+            _, t, tt, p, pp, tp = means(sums)
+            return np.asarray(((tp - t * p) / np.sqrt((tt - t**2) * (pp - p**2)))[..., 0])
+
+        values: dict[str, Value] = {
+            "mse": intervals.mean_of(1),
+            "rmse": lambda sums: np.sqrt(sums[..., 1] / sums[..., 0]),
+            "mae": intervals.mean_of(2),
+            "r2": r2,
+            "pearson": pearson,
+        }
+        chosen = {name: values[name] for name in self.names if name in values}
+        rows = np.arange(len(truth))
+        tables = [Table(statistics, rows, chosen, bounded=False)] if chosen else []
+        if "loss" in columns:
+            tables.append(intervals.means({"loss": columns["loss"]}, bounded=False))
+        return tables
+
+    def readable(self, columns: Columns) -> dict[str, Any]:
+        """Return the columns in the unit of the targets."""
+        return {
+            name: self._moved(values, 1) if name in ("truth", "prediction") else values
+            for name, values in columns.items()
+        }
+
+    def from_readable(self, columns: Mapping[str, list[Any]]) -> Columns:
+        """Return the columns of a file, as distances from the centre."""
+        return {
+            name: self._moved(np.array(values), -1) if name in ("truth", "prediction") else values
+            for name, values in super().from_readable(columns).items()
+        }
+
+    def _moved(self, values: npt.NDArray[Any], side: int) -> Array:
+        centre = np.asarray(self.centre or [0.0])
+        moved = _matrix(values) + side * centre
+        found: Array = moved if values.ndim > 1 else moved[:, 0]
+        return found
+
+    def baseline(self, columns: Columns) -> Baseline | None:
+        """Return the mean of the training targets, for every row."""
+        if self.mean is None:
+            return None
+        truth = columns["truth"]
+        mean = np.zeros_like(truth, np.float64) + np.asarray(
+            self.mean if truth.ndim > 1 else self.mean[0]
+        )
+        return Baseline("mean", {"truth": truth, "prediction": mean})
+
+    def scores(self, columns: Columns) -> dict[str, float]:
+        """Return every score by name."""
+        found = super().scores(columns)
+        if "spearman" in self.names:
+            truth, predicted = (_matrix(columns[name])[:, 0] for name in ("truth", "prediction"))
+            found["spearman"] = _correlation(_ranks(truth), _ranks(predicted))
+        return found
+
+    def intervals(
+        self, columns: Columns, *, groups: npt.NDArray[np.int64] | None = None
+    ) -> dict[str, Interval]:
+        """Return the interval of every score.
+
+        That of a rank correlation is Fisher's, symmetric in arctanh(r), with the standard error of
+        resamples. It takes each row by itself.
+        """
+        found = super().intervals(columns, groups=groups)
+        truth, predicted = (_matrix(columns[name])[:, 0] for name in ("truth", "prediction"))
+        if "spearman" not in self.names or len(truth) < 4:
+            return found
+        value = _correlation(_ranks(truth), _ranks(predicted))
+        drawn = _rank_correlations(truth, [predicted])[:, 0]
+        if math.isfinite(value) and abs(value) < 1 and np.isfinite(drawn).any():
+            z = np.arctanh(np.clip(drawn, -1 + 1e-9, 1 - 1e-9))
+            error = intervals.Z * float(np.nanstd(z))
+            low, high = (math.tanh(math.atanh(value) + side * error) for side in (-1, 1))
+            found["spearman"] = Interval(value, low, high, "fisher", len(truth))
+        return found
+
+    def difference(self, first: Columns, second: Columns, name: str) -> Difference | None:
+        """Return the difference of a score on the same rows."""
+        if name != "spearman":
+            return super().difference(first, second, name)
+        truth = _matrix(first["truth"])[:, 0]
+        both = [_matrix(each["prediction"])[:, 0] for each in (first, second)]
+        one, two = (_correlation(_ranks(truth), _ranks(each)) for each in both)
+        drawn = _rank_correlations(truth, both)
+        error = intervals.Z * float(np.nanstd(drawn[:, 1] - drawn[:, 0]))
+        if not math.isfinite(two - one + error):
+            return None
+        value = two - one
+        return Difference(value, value - error, value + error, "paired bootstrap", len(truth))
+
+
+def _matrix(values: npt.NDArray[np.float64]) -> Array:
+    return np.asarray(values, np.float64).reshape(len(values), -1)
+
+
+def _ranks(values: Array) -> Array:
+    """Return the ranks of values; equal ones have their mean rank."""
+    _, of_row, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[of_row.reshape(-1)])
+
+
+def _correlation(first: Array, second: Array) -> float:
+    with np.errstate(all="ignore"):
+        first, second = first - first.mean(), second - second.mean()
+        return float(first @ second / math.sqrt(first @ first * (second @ second) or math.nan))
+
+
+def _rank_correlations(truth: Array, predicted: list[Array]) -> Array:
+    """Return the rank correlations of resampled rows, [resamples, models]."""
+    generator, found = np.random.default_rng(0), []
+    for _ in range(RANKED):
+        rows = generator.integers(0, len(truth), len(truth))
+        ranks = _ranks(truth[rows])
+        found.append([_correlation(ranks, _ranks(each[rows])) for each in predicted])
+    return np.array(found)
