@@ -1,15 +1,21 @@
 """Exact match and F1 of answers, row by row, as in the script of SQuAD (Rajpurkar et al. 2016)."""
 
+import math
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from plcli.metrics.scoring import Means
 
 NAMES = ("exact_match", "f1")
+MARGINS = ("margin", "span_f1", "none_f1")
+LEAST = 1e-30  # of a probability, for its logarithm
 KINDS = ("has_answer", "no_answer")
 
 
@@ -64,6 +70,45 @@ def rows(
                 found[f"{prefix}{kind}{name}"] = columns[:, number]
     has = torch.tensor([bool(correct) for correct in answers])
     return found | {"has_answer": has.float(), "no_answer": (~has).float()}
+
+
+def margins(
+    rows: Sequence[Mapping[str, Any]], answers: Sequence[Sequence[str]]
+) -> dict[str, torch.Tensor]:
+    """Return what `best_threshold` needs of each row.
+
+    Args:
+        rows: the answers of `plcli.metrics.answers.answered`, with their candidates.
+        answers: the correct answers of each row.
+    """
+    found = []
+    for row, correct in zip(rows, answers, strict=True):
+        none = max((c["score"] for c in row["n_best"] if c["start"] == c["end"]), default=0.0)
+        spans = [each for each in row["n_best"] if each["start"] < each["end"]]
+        text, best = (spans[0]["answer"], spans[0]["score"]) if spans else ("", 0.0)
+        # the scores are a softmax, so that their ratio is the difference of the logits
+        margin = math.log(max(none, LEAST)) - math.log(max(best, LEAST))
+        found.append([margin, score(text, correct)[1], score("", correct)[1]])
+    columns = torch.tensor(found, dtype=torch.float32).view(-1, 3)
+    return dict(zip(MARGINS, columns.unbind(1), strict=True))
+
+
+def best_threshold(columns: Mapping[str, npt.NDArray[Any]]) -> float:
+    """Return the threshold of no answer with the largest F1 on rows.
+
+    It lies in the middle between the margins of two rows, or beyond all of them.
+
+    Args:
+        columns: those of `margins`.
+    """
+    margin, with_span, without = (columns[name].astype(np.float64) for name in MARGINS)
+    order = np.argsort(-margin, kind="stable")
+    margin, gains = margin[order], (without - with_span)[order]
+    totals = np.concatenate([[0.0], np.cumsum(gains)])  # of the first rows without an answer
+    ends = np.concatenate([[margin[0] + 2], margin, [margin[-1] - 2]])
+    between = (ends[1:] + ends[:-1]) / 2
+    allowed = ends[:-1] > ends[1:]  # a threshold cannot separate equal margins
+    return float(between[int(np.argmax(np.where(allowed, totals, -np.inf)))])
 
 
 def scoring(*, unanswerable: bool) -> Means:

@@ -12,7 +12,9 @@ from plcli.metrics import intervals
 from plcli.metrics.intervals import Array, Difference, Interval, Table, Value
 from plcli.metrics.scoring import Baseline, Columns, Scoring
 
-RANKED = 200  # resamples of rank correlations, of which only the standard error is taken
+DRAWN = 200  # resamples of correlations, of which only the standard error is taken
+CORRELATIONS = ("pearson", "spearman")
+LIMIT = 1 - 1e-9  # correlations that arctanh can take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,20 +121,23 @@ class Numbers(Scoring):
     ) -> dict[str, Interval]:
         """Return the interval of every score.
 
-        That of a rank correlation is Fisher's, symmetric in arctanh(r), with the standard error of
-        resamples. It takes each row by itself.
+        That of a correlation is Fisher's, symmetric in arctanh(r), with the standard error of
+        resamples, which need not be normal. Without groups: it takes each row by itself.
         """
         found = super().intervals(columns, groups=groups)
         truth, predicted = (_matrix(columns[name])[:, 0] for name in ("truth", "prediction"))
-        if "spearman" not in self.names or len(truth) < 4:
+        if len(truth) < 4 or groups is not None:
             return found
-        value = _correlation(_ranks(truth), _ranks(predicted))
-        drawn = _rank_correlations(truth, [predicted])[:, 0]
-        if math.isfinite(value) and abs(value) < 1 and np.isfinite(drawn).any():
-            z = np.arctanh(np.clip(drawn, -1 + 1e-9, 1 - 1e-9))
-            error = intervals.Z * float(np.nanstd(z))
+        scores = self.scores(columns)
+        drawn = _correlations(truth, [predicted])[:, :, 0]
+        for place, name in enumerate(CORRELATIONS):
+            value, values = scores.get(name, math.nan), drawn[place]
+            if not math.isfinite(value) or abs(value) >= 1 or not np.isfinite(values).any():
+                continue
+            spread = float(np.nanstd(np.arctanh(np.clip(values, -LIMIT, LIMIT))))
+            error = intervals.Z * spread * _scale(len(truth))
             low, high = (math.tanh(math.atanh(value) + side * error) for side in (-1, 1))
-            found["spearman"] = Interval(value, low, high, "fisher", len(truth))
+            found[name] = Interval(value, low, high, "fisher", len(truth))
         return found
 
     def difference(self, first: Columns, second: Columns, name: str) -> Difference | None:
@@ -142,8 +147,9 @@ class Numbers(Scoring):
         truth = _matrix(first["truth"])[:, 0]
         both = [_matrix(each["prediction"])[:, 0] for each in (first, second)]
         one, two = (_correlation(_ranks(truth), _ranks(each)) for each in both)
-        drawn = _rank_correlations(truth, both)
-        error = intervals.Z * float(np.nanstd(drawn[:, 1] - drawn[:, 0]))
+        ranked = _correlations(truth, both)[1]
+        spread = float(np.nanstd(ranked[:, 1] - ranked[:, 0]))
+        error = intervals.Z * spread * _scale(len(truth))
         if not math.isfinite(two - one + error):
             return None
         value = two - one
@@ -167,11 +173,22 @@ def _correlation(first: Array, second: Array) -> float:
         return float(first @ second / math.sqrt(first @ first * (second @ second) or math.nan))
 
 
-def _rank_correlations(truth: Array, predicted: list[Array]) -> Array:
-    """Return the rank correlations of resampled rows, [resamples, models]."""
+def _scale(n: int) -> float:
+    """Return the factor of the standard error for n rows, of which `_correlations` draws fewer."""
+    return math.sqrt(min(n, intervals.MOST_CELLS) / n)
+
+
+def _correlations(truth: Array, predicted: list[Array]) -> Array:
+    """Return Pearson's and Spearman's correlation of resampled rows, [2, resamples, models]."""
     generator, found = np.random.default_rng(0), []
-    for _ in range(RANKED):
-        rows = generator.integers(0, len(truth), len(truth))
-        ranks = _ranks(truth[rows])
-        found.append([_correlation(ranks, _ranks(each[rows])) for each in predicted])
-    return np.array(found)
+    for _ in range(DRAWN):
+        rows = generator.integers(0, len(truth), min(len(truth), intervals.MOST_CELLS))
+        values, ranks = truth[rows], _ranks(truth[rows])
+        others = [each[rows] for each in predicted]
+        found.append(
+            [
+                [_correlation(values, each) for each in others],
+                [_correlation(ranks, _ranks(each)) for each in others],
+            ]
+        )
+    return np.moveaxis(np.array(found), 1, 0)

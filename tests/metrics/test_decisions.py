@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plcli.errors import UsageError
-from plcli.metrics import decisions
+from plcli.metrics import answer_scores, decisions
 
 SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
 TRUTH = np.array([1, 1, 0, 1, 0, 0, 1, 0]) > 0
@@ -90,3 +90,30 @@ def test_a_temperature_mends_an_overconfident_model() -> None:
         )
     losses = -np.log(decisions.probabilities(logits, several=False)[np.arange(1000), truth])
     assert found["nll"]["before"] == pytest.approx(losses.mean())
+
+
+def test_the_threshold_of_no_answer_has_the_largest_f1() -> None:
+    columns = {
+        "margin": np.array([3.0, 2.0, 1.0, -1.0]),
+        "span_f1": np.array([0.0, 0.0, 0.8, 1.0]),
+        "none_f1": np.array([1.0, 1.0, 0.0, 0.0]),
+    }
+    assert answer_scores.best_threshold(columns) == 1.5
+    always = {**columns, "none_f1": np.zeros(4)}
+    assert answer_scores.best_threshold(always) > 3.0
+    never = {**columns, "none_f1": np.ones(4), "span_f1": np.zeros(4)}
+    assert answer_scores.best_threshold(never) < -1.0
+
+
+def test_margins_are_differences_of_logits() -> None:
+    none, span = 4.0, 1.5
+    total = np.exp(none) + np.exp(span)
+    candidates = [
+        {"answer": "", "start": 0, "end": 0, "score": float(np.exp(none) / total)},
+        {"answer": "a cat", "start": 2, "end": 7, "score": float(np.exp(span) / total)},
+    ]
+    row = {"answer": "", "n_best": candidates}
+    found = answer_scores.margins([row, row], [["cat"], []])
+    assert found["margin"].tolist() == pytest.approx([2.5, 2.5], abs=1e-5)
+    assert found["span_f1"].tolist() == [1.0, 0.0]
+    assert found["none_f1"].tolist() == [0.0, 1.0]

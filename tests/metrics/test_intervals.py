@@ -58,8 +58,9 @@ def test_scores_of_several_labels_are_those_of_the_running_metrics() -> None:
     truth = (logits + torch.randn(50, 10, generator=generator) > 1).long()
     truth[:, 9] = 0
     labels = [f"label {number}" for number in range(10)]
-    metric = classification.multi_label(10, threshold=0.5)
-    metric.update(logits.sigmoid(), truth)
+    metric = classification.multi_label(10)
+    for name, each in metric.items():
+        each.update(logits.sigmoid() if name == "average_precision" else (logits > 0).long(), truth)
     theirs = classification.summary(metric.compute(), labels)
     kept = classification.multi_label_rows(logits, truth, logits > 0, with_loss=True)
     ours = MultiLabel(labels=labels).scores({name: each.numpy() for name, each in kept.items()})
