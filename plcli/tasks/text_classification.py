@@ -99,7 +99,9 @@ class TextClassifier(TransformerModule):
         self.problem = self.problem or "single_label"
         self.names = self.labels or []
         if self.problem != "regression" and len(self.names) < 2:
-            raise UsageError("model.labels: needs at least two names; they come from the data.")
+            raise UsageError(
+                "model.labels: a classifier needs at least two labels; they come from the data."
+            )
         deciding.check(self)
         self.decider = deciding.decider(self)
         super().__post_init__()
