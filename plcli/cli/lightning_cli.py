@@ -27,7 +27,6 @@ from plcli.callbacks.numbers import FiniteNumbers
 from plcli.cli import (
     facts,
     instances,
-    kept_rows,
     loggers,
     logs,
     parser_errors,
@@ -473,15 +472,10 @@ class PlCLI(LightningCLI):
         tfidf_baseline.check(self.plan.arguments.options.get("baseline"), datamodule)
         self.trainer.test(model, datamodule=datamodule, verbose=False)
         self._report("test")
-        run = self.plan.run
-        if self.trainer.is_global_zero and run is not None and run.model != run.folder:
-            kept_rows.keep(run.folder, model, datamodule)
 
     def _report(self, split: str) -> None:
         if self.trainer.is_global_zero:
-            baseline = self.plan.arguments.options.get("baseline")
-            parts = (self.trainer, self.model, self.datamodule, split)
-            scored.show(self.console, {split: scored.found(*parts, baseline=baseline)})
+            scored.report(self.console, self.plan, self.trainer, self.datamodule, split)
 
     def predict(
         self, model: LightningModule, datamodule: LightningDataModule | None = None

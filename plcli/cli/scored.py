@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from plcli.cli import tfidf_baseline
+from plcli.cli import kept_rows, tfidf_baseline
+from plcli.cli.plan import Plan
 from plcli.config.contracts import data_contract
 from plcli.runs import results
 
@@ -34,6 +35,23 @@ def with_fingerprint(values: dict[str, Any], data: Any, split: str) -> dict[str,
     """Return results with the fingerprint of the rows, if it is known."""
     fingerprint = data.fingerprints().get(split)
     return values if fingerprint is None else {**values, "fingerprint": fingerprint}
+
+
+def report(console: Console, plan: Plan, trainer: Any, datamodule: Any, split: str) -> None:
+    """Print the results of `validate` or `test`, and keep the rows of a test in the run folder.
+
+    Args:
+        console: where to print.
+        plan: the plan of the command.
+        trainer: the trainer, with the model that was evaluated.
+        datamodule: its LightningDataModule; None if the model has its own data.
+        split: validation or test.
+    """
+    model, run = trainer.lightning_module, plan.run
+    baseline = plan.arguments.options.get("baseline")
+    show(console, {split: found(trainer, model, datamodule, split, baseline=baseline)})
+    if split == "test" and run is not None and run.model != run.folder:
+        kept_rows.keep(run.folder, model, datamodule)
 
 
 def show(console: Console, splits: Mapping[str, Mapping[str, Any]]) -> None:

@@ -110,6 +110,10 @@ class SingleLabel(Scoring):
         classes, size = np.arange(len(self.labels)), len(self.labels)
         codes = columns["truth"].astype(np.int64) * size + columns["prediction"]
         cells, cell_of = np.unique(codes, return_inverse=True)
+        if 3 * len(cells) * size > intervals.MOST_NUMBERS:  # a gigabyte for thousands of classes
+            right = {"accuracy": columns["truth"] == columns["prediction"]}
+            only = Means(names=["accuracy"], proportions=["accuracy"], only={})
+            return [*only.tables(right), *_loss(columns)]
         true, predicted = (
             (each[:, None] == classes).astype(np.float64)
             for each in np.divmod(cells.astype(np.int64), size)

@@ -198,6 +198,8 @@ def check(module: Any) -> None:
         UsageError: if one does not fit the problem, or another one.
     """
     chosen = {key for key in ("threshold", "goal") if getattr(module, key) is not None}
+    if module.threshold == decisions.PLAIN:  # configs of earlier versions have it everywhere
+        chosen.discard("threshold")
     several, names = module.problem == "multi_label", module.names
     if module.problem == "regression":
         keys = [*sorted(chosen), *(["calibrate"] if module.calibrate else [])]
@@ -235,7 +237,8 @@ def decider(module: Any) -> Decider:
     """Return how a classifier decides: a threshold that was given wins over chosen ones."""
     several, names = module.problem == "multi_label", module.names
     thresholds = dict(module.thresholds or {})
-    if module.threshold is not None:
+    two = several or len(names) == 2
+    if module.threshold is not None and two:
         one = checked_positive(module.positive, names)
         thresholds = dict.fromkeys(names if several else [one], module.threshold)
     return Decider(

@@ -11,7 +11,7 @@ import torch
 from torchmetrics import MetricCollection
 from torchmetrics.text import SQuAD
 
-from plcli.config.marks import FACT, USE
+from plcli.config.marks import FACT, FREE
 from plcli.data.cells import Kind
 from plcli.data.encoders.contexts import ContextEncoder, Fate
 from plcli.data.rows import Rows
@@ -49,8 +49,8 @@ class QuestionAnswerer(TransformerModule):
     auto_class = "AutoModelForQuestionAnswering"
 
     n_best: int = 20
-    no_answer_threshold: float | None = field(default=None, metadata=USE)
-    goal: Literal["max_f1"] | None = None
+    no_answer_threshold: float | None = field(default=None, metadata=FREE)
+    goal: Literal["max_f1"] | None = field(default=None, metadata=FREE)
     thresholds: dict[str, float] | None = field(default=None, metadata=FACT)
     max_answer: int | None = field(default=None, metadata=FACT)
     unanswerable: bool | None = field(default=None, metadata=FACT)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import torch
 from torchmetrics import MetricCollection
 
-from plcli.config.marks import FACT, USE
+from plcli.config.marks import FACT, FREE, USE
 from plcli.data import labels, templates
 from plcli.data.cells import Kind, normalized
 from plcli.data.encoders.encoder import Encoder
@@ -80,11 +80,11 @@ class TextClassifier(TransformerModule):
     task = "text-classification"
     auto_class = "AutoModelForSequenceClassification"
 
-    threshold: float | None = field(default=None, metadata=USE)
-    positive: str | None = field(default=None, metadata=USE)
-    goal: str | dict[str, float] | None = None
-    calibrate: bool = False
-    abstain_below: float | None = field(default=None, metadata=USE)
+    threshold: float | None = field(default=None, metadata=FREE)
+    positive: str | None = field(default=None, metadata=FREE)
+    goal: str | dict[str, float] | None = field(default=None, metadata=FREE)
+    calibrate: bool = field(default=False, metadata=FREE)
+    abstain_below: float | None = field(default=None, metadata=FREE)
     pooling: Pooling = "mean"
     labels: list[str] | None = field(default=None, metadata=FACT)
     problem: Problem | None = field(default=None, metadata=FACT)

@@ -151,6 +151,15 @@ def test_very_many_rows_have_the_interval_of_the_jackknife() -> None:
     assert found.high - found.low == pytest.approx(few.high - few.low, rel=0.1)
 
 
+def test_of_thousands_of_classes_only_the_accuracy_has_an_interval() -> None:
+    truth = np.arange(3000)
+    columns = {"truth": truth, "prediction": np.where(truth % 4 == 0, 0, truth)}
+    scoring = SingleLabel(labels=[str(number) for number in range(3000)])
+    found = scoring.intervals(columns)
+    assert list(found) == ["accuracy"]
+    assert found["accuracy"].value == scoring.scores(columns)["accuracy"]
+
+
 def test_rows_of_a_group_count_as_one() -> None:
     columns = {"f1": np.repeat(np.random.default_rng(0).random(50), 20)}
     scoring = Means(names=["f1"], proportions=[], only={})
