@@ -12,13 +12,14 @@ if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False):
     del sys.path[0]
 
 import contextlib
+import importlib
 import os
 import signal
 from collections.abc import Sequence
 
 from plcli import __version__
 from plcli.cli import streams
-from plcli.cli.arguments import COMMANDS, check_text
+from plcli.cli.arguments import COMMANDS, STEPS, check_text
 from plcli.config import own_modules
 from plcli.errors import MachineError, PlcliError, Terminated, UsageError, did_you_mean, printable
 from plcli.training.signals import signals
@@ -137,6 +138,9 @@ def _run(arguments: list[str]) -> int:
             "the current folder does not exist any more. Change to another one (cd) and run the "
             "command again."
         ) from None
+    if command not in STEPS:
+        module = importlib.import_module(f"plcli.commands.{command}")
+        return int(module.run(arguments[1:]))
     from plcli.cli import dispatch
 
     return dispatch.run(command, arguments[1:])

@@ -258,9 +258,12 @@ def message(result: Result) -> str:
 
 
 def number(result: Result, name: str) -> float:
-    """Return the last number of a metric's line in the table that a command printed."""
-    line = next(line for line in result.out.splitlines() if f" {name} " in line)
-    return float(line.split("│")[-2])
+    """Return a metric of the last split in the table that a command printed."""
+    lines = result.out.splitlines()
+    columns = [cell.strip() for cell in re.split("[┃│]", next(x for x in lines if " metric " in x))]
+    last = max(index for index, name in enumerate(columns) if name in ("validation", "test"))
+    line = next(line for line in lines if f" {name} " in line)
+    return float(line.split("│")[last])
 
 
 def metric(run: Path, split: str, name: str) -> float:

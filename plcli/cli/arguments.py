@@ -11,12 +11,17 @@ from dataclasses import dataclass, field
 from plcli.config.keys import PARSER_MODE, SECTIONS
 from plcli.errors import UsageError, did_you_mean
 
-COMMANDS = {
+STEPS = {  # of Lightning's Trainer
     "fit": "train a model; its checkpoints, metrics and the final model/ are saved in the run "
     "folder",
     "validate": "score the validation split with the best weights of a run",
     "test": "score the test split with the best weights of a run",
     "predict": "predict a file, texts or standard input with the best weights of a run",
+}
+COMMANDS = {  # each of those that are no steps is a module of plcli.commands
+    **STEPS,
+    "compare": "show how runs differ, and which is better on the same test rows",
+    "runs": "list runs, show one, name the best, remove or prune them",
 }
 ALLOW_IMPORT = "allow-import"
 ALLOW_WRITE = "allow-write"
@@ -36,6 +41,7 @@ OPTIONS = {
         "grace": "seconds after SIGTERM, SIGHUP, SIGUSR1 or Ctrl-C until a training that hangs is "
         "ended (default: 30)",
         "confirm": "what plcli advises against: bf16-true",
+        "baseline": "tfidf: also score a linear model on TF-IDF (classification and regression)",
     },
     "validate": {
         "run": "the run folder or model/ folder to load",
@@ -45,6 +51,7 @@ OPTIONS = {
         "run": "the run folder or model/ folder to load",
         "ckpt_path": "best (default), last, a checkpoint file, or pretrained for weights as they "
         "are",
+        "baseline": "tfidf: also score a linear model on TF-IDF (classification and regression)",
     },
     "predict": {
         "run": "the run folder or model/ folder to load",
@@ -162,7 +169,7 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
             f"--{ALLOW_WRITE}",
             *(f"--{option}" for option in ("quiet", *options, *SHORT_FORMS, *SECTIONS)),
         ]
-        others = [command for command in COMMANDS if key in OPTIONS[command]]
+        others = [command for command in OPTIONS if key in OPTIONS[command]]
         if others:
             raise UsageError(
                 f"{name}: is an option of plcli {' and '.join(others)}, not of {parsed.command}. "

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
 from plcli.callbacks.checkpoints import Checkpoints
-from plcli.cli import hints, processes, run_opening
+from plcli.cli import decided, hints, kept_rows, processes, run_opening, scored, tfidf_baseline
 from plcli.cli.plan import Plan
 from plcli.cli.processes import RUN_VARIABLE, Launched
 from plcli.config import secrets, yaml_core
@@ -73,6 +73,8 @@ class Fit:
                 "config has no optimizer. Add one, for example `optimizer: {class_path: "
                 "torch.optim.Adam, init_args: {lr: 0.001}}`."
             )
+        decided.check(model, self.datamodule)
+        tfidf_baseline.check(self.plan.arguments.options.get("baseline"), self.datamodule)
         if run is not None:
             self._open(run)
         try:
@@ -103,12 +105,27 @@ class Fit:
         scores = {}
         if self.checkpoints.best_results:
             scores["validation"] = self.checkpoints.best_results
+        chosen, validation = decided.decide(trainer, model, self.datamodule)
+        if validation:
+            scores["validation"] = validation
+            facts = {name: chosen[name] for name in decided.FACTS if name in chosen}
+            self.checkpoints.facts = {**self.checkpoints.facts, **facts}
         if self._has_test():
             reseed("test", self.config.get("seed_everything"))  # as in an uninterrupted run
             trainer.test(model, datamodule=self.datamodule, verbose=False)
-            scores["test"] = results.results(model, trainer.callback_metrics, "test")
+            scores["test"] = scored.found(
+                trainer,
+                model,
+                self.datamodule,
+                "test",
+                baseline=self.plan.arguments.options.get("baseline"),
+            )
+        if "validation" in scores:
+            scores["validation"] = scored.with_fingerprint(
+                scores["validation"], self.data, "validation"
+            )
         if trainer.is_global_zero:
-            self._save(run, scores)
+            self._save(run, scores, chosen)
         trainer.strategy.barrier()
 
     def _open(self, run: Run) -> None:
@@ -202,7 +219,7 @@ class Fit:
         """The data, seen through the contract."""
         return data_contract(self.datamodule, self.model)
 
-    def _save(self, run: Run, scores: dict[str, Any]) -> None:
+    def _save(self, run: Run, scores: dict[str, Any], chosen: dict[str, Any]) -> None:
         """Write metrics.json and, last of all, the artefact; then suggest the next commands."""
         card = results.card(
             self.model,
@@ -212,7 +229,11 @@ class Fit:
             metrics=scores,
         )
         atomic_files.check_there(run.checkpoints)
+        if "test" in scores:
+            kept_rows.keep(run.folder, self.model, self.datamodule)
         written = {**scores, "fit": self._described()}
+        if chosen:
+            written["decisions"] = chosen
         atomic_files.write_text(run.folder / "metrics.json", artefact.to_json(written))
         artefact.save(run.model, model=self.model, data=self.datamodule, card=card)
         (run.checkpoints / "previous.ckpt").unlink(missing_ok=True)
@@ -224,9 +245,9 @@ class Fit:
             atomic_files.size_of(run.folder),
             atomic_files.size_of(run.model),
         )
-        results.show(self.console, scores)
-        chosen = f"{self._chosen_epoch()}; model: {run.model}"
-        self.console.print(chosen, markup=False, highlight=False, soft_wrap=True)
+        scored.show(self.console, scores)
+        told = f"{self._chosen_epoch()}; model: {run.model}"
+        self.console.print(told, markup=False, highlight=False, soft_wrap=True)
         if "test" in scores:
             self._suggest("test")
         if self.data.offers("predict_values"):

@@ -33,6 +33,8 @@ from plcli.cli import (
     predict,
     processes,
     resolving,
+    scored,
+    tfidf_baseline,
     trainer_setup,
     untrained,
     user_errors,
@@ -48,7 +50,7 @@ from plcli.config.marks import marked
 from plcli.errors import ModelError, UsageError, below
 from plcli.models.init_from import artefact_folder
 from plcli.pretrained import tasks
-from plcli.runs import artefact, results
+from plcli.runs import artefact
 from plcli.runs.folder import absolute, differences
 from plcli.training import checkpoint_io, hardware
 from plcli.training.checkpoint_io import WholeCheckpoints
@@ -292,13 +294,11 @@ class PlCLI(LightningCLI):
     def _set_facts_of_pretrained(self, name: str) -> None:
         """Set the facts of weights that are used as they are, and leave out the training rows."""
         arguments = (self.values.get("data") or _namespace()).get("init_args") or _namespace()
-        if "train" in arguments:
-            arguments.train = None
-        found = untrained.facts(name, model=self._names("model"), data=arguments.as_dict())
+        found = untrained.facts(name, model=self._names("model"), data=arguments)
         for section in ("model", "data"):
             if self._class(section) is not None:
-                where = f"pretrained: {name}, config.json"
-                self._set_facts(section, found, source=f"the weights of {name}", where=where)
+                source, where = f"the weights of {name}", f"pretrained: {name}, config.json"
+                self._set_facts(section, found, source=source, where=where)
 
     def _set_facts(
         self, section: str, found: Mapping[str, Any], *, source: str, where: str
@@ -471,13 +471,13 @@ class PlCLI(LightningCLI):
 
     def test(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
         """Score the test split."""
+        tfidf_baseline.check(self.plan.arguments.options.get("baseline"), datamodule)
         self.trainer.test(model, datamodule=datamodule, verbose=False)
         self._report("test")
 
     def _report(self, split: str) -> None:
         if self.trainer.is_global_zero:
-            found = results.results(self.model, self.trainer.callback_metrics, split)
-            results.show(self.console, {split: found})
+            scored.report(self.console, self.plan, self.trainer, self.datamodule, split)
 
     def predict(
         self, model: LightningModule, datamodule: LightningDataModule | None = None

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from jsonargparse import Namespace
+
 from plcli.cli.arguments import Arguments
 from plcli.cli.fragments import entered
 from plcli.config import yaml_core
@@ -116,19 +118,22 @@ def _networks(auto_class: str, config: Any) -> list[str]:
     return [cls.__name__ for cls in (found if isinstance(found, tuple) else (found,))]
 
 
-def facts(name: str, *, model: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts that the config of pretrained weights gives.
+def facts(name: str, *, model: Mapping[str, Any], data: Namespace) -> dict[str, Any]:
+    """Return the facts that the config of pretrained weights gives, and leave out training rows.
 
     Args:
         name: the name of the weights.
         model: the arguments of the model that may be set.
-        data: the arguments of the data section as they are; `labels` may name those of the model.
+        data: the arguments of the data section, whose `labels` may name those of the model and
+            whose `train` is set to None.
 
     Raises:
         UsageError: if the labels of the data are not as many as those of the model.
     """
     from plcli.pretrained import weights
 
+    if "train" in data:
+        data.train = None
     config = weights.load_config(name)
     found: dict[str, Any] = {}
     own = [config.id2label[index] for index in sorted(config.id2label)]

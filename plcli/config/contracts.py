@@ -27,6 +27,9 @@ class ModuleContract(Protocol):
             val_loss if it is logged.
         results: the numbers and tables of the last evaluation of `val` and `test`; the logged
             metrics are used if there are none.
+        evaluated_rows: the rows of the last evaluation of `val` and `test`, with their intervals
+            and baselines (plcli.metrics.row_scores.EvaluatedRows).
+        wants_decisions: whether `decide` is to be called after training, between two validations.
         adapter_base: the base model of an adapter; None if the whole model is saved.
         parts: the parts of its network by depth, for gradual unfreezing; None if it has none.
     """
@@ -34,11 +37,19 @@ class ModuleContract(Protocol):
     task: str | None
     monitor: tuple[str, Mode] | None
     results: dict[str, dict[str, Any]]
+    evaluated_rows: dict[str, Any]
+    wants_decisions: bool
     adapter_base: Mapping[str, Any] | None
     parts: Any
 
     def offers(self, part: str) -> bool:
         """Whether the module defines a member itself."""
+
+    def decide(self) -> Mapping[str, Any]:
+        """Choose a temperature and thresholds on the rows of the last validation.
+
+        Those called `temperature` and `thresholds` become facts, which are saved with the artefact.
+        """
 
     def artefact_facts(self) -> Mapping[str, Any]:
         """Return additional entries for the artefact's plcli.json."""
@@ -85,6 +96,12 @@ class DataContract(Protocol):
 
     def columns(self, split: str) -> Mapping[str, Any]:
         """Return the columns of a split; those of the predict split are the inputs."""
+
+    def ids(self, split: str, indices: Any) -> Sequence[Any]:
+        """Return the ids of rows of a split, given their numbers; by default the numbers."""
+
+    def texts_and_targets(self, split: str) -> tuple[Sequence[str], Any, Any]:
+        """Return the text and the target of each row of a split, and the kind of problem."""
 
     def fingerprints(self) -> Mapping[str, str]:
         """Return a fingerprint of the source of each split that was read."""
@@ -146,10 +163,21 @@ def _are_results(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(each, dict) for each in value.values())
 
 
+def _are_evaluated(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        callable(getattr(each, name, None))
+        for each in value.values()
+        for name in ("intervals", "baselines", "calibration")
+    )
+
+
 MODULE_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {  # check of the form, and default
     "task": (_plain(str), None),
     "monitor": (_is_monitor, None),
     "results": (_are_results, {}),
+    "evaluated_rows": (_are_evaluated, {}),
+    "wants_decisions": (lambda value: isinstance(value, bool), False),
+    "decide": (_method(), dict),
     "adapter_base": (_plain(Mapping), None),
     "parts": (lambda value: callable(getattr(value, "freeze", None)), None),
     "artefact_facts": (_method(), dict),
@@ -167,6 +195,8 @@ DATA_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {
     "facts": (_method(), dict),
     "has": (_method("train"), None),  # see `data_contract`
     "columns": (_method("train"), lambda split: {}),
+    "ids": (_method("test", []), lambda split, indices: list(indices)),
+    "texts_and_targets": (_method("train"), None),
     "fingerprints": (_method(), dict),
     "row_digests": (_method(), dict),
     "predict_values": (_method([], source=""), lambda texts, source: None),

@@ -40,6 +40,24 @@ def counted(names: Sequence[str], counts: npt.NDArray[Any]) -> str:
     return ", ".join(shown + more)
 
 
+def check_flags(flags: list[str], labels: list[str] | None, *, regression: bool) -> None:
+    """Check the columns of data.label, if there are several, and data.labels beside them.
+
+    Raises:
+        UsageError: if they cannot be the labels of a multi_label problem.
+    """
+    if regression or len(set(flags)) < 2 or len(set(flags)) < len(flags):
+        raise UsageError(
+            f"data.label: got {flags}; several columns are labels of a multi_label problem. "
+            "Give two or more different columns of 0 and 1, or one column."
+        )
+    if labels not in (None, flags):
+        raise UsageError(
+            f"data.labels: got {listed(labels or [])}, but data.label names the labels: "
+            f"{listed(flags)}. Remove data.labels."
+        )
+
+
 def several(cells: Any) -> bool:
     """Whether the cells of an Arrow array are lists of names instead of single names."""
     return bool(pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type))

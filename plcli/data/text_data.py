@@ -372,6 +372,8 @@ class TextData(SplitData):
                 batch |= {"index": indices.tolist(), "id": self.ids(split, indices)}
             elif targets is not None:
                 batch["labels"] = torch.from_numpy(targets[indices])
+            if split in ("validation", "test"):
+                batch["index"] = (indices if blocks is None else blocks.rows[indices]).tolist()
             return batch
 
         def whole(indices: npt.NDArray[np.int64], seed: int | None) -> Batch:

@@ -44,9 +44,10 @@ class ClassCounts(Metric):
         for name in ("predicted", "true", "right"):
             self.add_state(name, torch.zeros(count, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, logits: torch.Tensor, label_ids: torch.Tensor) -> None:
-        """Add logits [rows, classes] and label ids [rows]."""
-        chosen, count = logits.argmax(-1), len(self.true)
+    def update(self, predicted: torch.Tensor, label_ids: torch.Tensor) -> None:
+        """Add predicted label ids [rows], or logits [rows, classes], and true label ids [rows]."""
+        chosen = predicted if predicted.ndim == 1 else predicted.argmax(-1)
+        count = len(self.true)
         self.predicted += chosen.bincount(minlength=count)
         self.true += label_ids.bincount(minlength=count)
         self.right += label_ids[chosen == label_ids].bincount(minlength=count)
@@ -69,7 +70,7 @@ class ClassCounts(Metric):
 
 
 def single_label(count: int) -> MetricCollection:
-    """Return metrics of logits [rows, classes] and label ids [rows].
+    """Return metrics of predicted and true label ids, int64 [rows].
 
     With more than MOST_IN_A_MATRIX classes there is no confusion matrix.
     """
@@ -88,19 +89,67 @@ def single_label(count: int) -> MetricCollection:
     )
 
 
-def multi_label(count: int, *, threshold: float) -> MetricCollection:
-    """Return metrics of probabilities [rows, labels] and multi-hot labels [rows, labels]."""
+def multi_label(count: int) -> MetricCollection:
+    """Return metrics of predicted and true multi-hot labels, int64 [rows, labels].
+
+    The average precision is of probabilities instead, so that they are not updated together.
+    """
     return MetricCollection(
         {
-            "micro_f1": MultilabelF1Score(count, threshold=threshold, average="micro"),
-            "macro_f1": MultilabelF1Score(count, threshold=threshold, average="macro"),
+            "micro_f1": MultilabelF1Score(count, average="micro"),
+            "macro_f1": MultilabelF1Score(count, average="macro"),
             "average_precision": MultilabelAveragePrecision(count, thresholds=BINS),
-            "precision": MultilabelPrecision(count, threshold=threshold, average=None),
-            "recall": MultilabelRecall(count, threshold=threshold, average=None),
-            "f1": MultilabelF1Score(count, threshold=threshold, average=None),
-            "counts": MultilabelStatScores(count, threshold=threshold, average=None),
-        }
+            "precision": MultilabelPrecision(count, average=None),
+            "recall": MultilabelRecall(count, average=None),
+            "f1": MultilabelF1Score(count, average=None),
+            "counts": MultilabelStatScores(count, average=None),
+        },
+        compute_groups=False,
     )
+
+
+def single_label_rows(
+    logits: torch.Tensor, labels: torch.Tensor, predicted: torch.Tensor, *, with_loss: bool
+) -> dict[str, torch.Tensor]:
+    """Return what `SingleLabel` scores of each row.
+
+    Args:
+        logits: [rows, classes].
+        labels: int64 [rows].
+        predicted: int64 [rows].
+        with_loss: whether the loss is the plain cross-entropy, so that it is kept.
+    """
+    kept = {"truth": labels, "prediction": predicted}
+    if with_loss:
+        kept["loss"] = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return kept
+
+
+def multi_label_rows(
+    logits: torch.Tensor, labels: torch.Tensor, predicted: torch.Tensor, *, with_loss: bool
+) -> dict[str, torch.Tensor]:
+    """Return what `MultiLabel` scores of each row.
+
+    Args:
+        logits: [rows, labels].
+        labels: 0 or 1, [rows, labels].
+        predicted: bool [rows, labels].
+        with_loss: whether the loss is the plain binary cross-entropy, so that it is kept.
+    """
+    kept = {"truth": _bits(labels > 0), "prediction": _bits(predicted)}
+    if with_loss:
+        terms = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, labels.float(), reduction="none"
+        )
+        kept["loss"] = terms.mean(-1)
+    return kept
+
+
+def _bits(flags: torch.Tensor) -> torch.Tensor:
+    """Return flags, bool [rows, labels], as bits, uint8 [rows, labels / 8]; the lowest first."""
+    padded = torch.nn.functional.pad(flags.to(torch.int32), (0, -flags.shape[1] % 8))
+    powers = 2 ** torch.arange(8, dtype=torch.int32, device=flags.device)
+    return (padded.view(len(flags), -1, 8) * powers).sum(-1).to(torch.uint8)
 
 
 def summary(values: Mapping[str, torch.Tensor], labels: Sequence[str]) -> dict[str, Any]:

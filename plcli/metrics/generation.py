@@ -23,6 +23,9 @@ class CorpusScore(Metric):
 
     Args:
         scorer: such as `sacrebleu.metrics.CHRF()`.
+
+    Attributes:
+        of_rows: the counts of each row of the last update, int64 [rows, counts].
     """
 
     full_state_update = False
@@ -33,14 +36,15 @@ class CorpusScore(Metric):
         super().__init__()
         self.scorer = scorer
         scorer.num_refs = 1  # for the signature, before any row
-        none = torch.zeros_like(self._counts([""], [""])[0])
+        none = torch.zeros_like(self.counts_of([""], [""])[0])
         self.add_state("counts", none, dist_reduce_fx="sum")
 
     def update(self, texts: Sequence[str], references: Sequence[str]) -> None:
         """Add generated texts and the reference of each."""
-        self.counts += self._counts(texts, references).sum(0).to(self.counts.device)
+        self.of_rows = self.counts_of(texts, references)
+        self.counts += self.of_rows.sum(0).to(self.counts.device)
 
-    def _counts(self, texts: Sequence[str], references: Sequence[str]) -> torch.Tensor:
+    def counts_of(self, texts: Sequence[str], references: Sequence[str]) -> torch.Tensor:
         """Return the counts of each row, int64 [rows, counts]; corpus_score needs all at once."""
         rows = self.scorer._extract_corpus_statistics(list(texts), [list(references)])
         return torch.tensor(rows, dtype=torch.int64)
@@ -60,6 +64,9 @@ class Rouge(Metric):
 
     Words are lower-cased letters and digits of any script; rouge-score's own tokenizer, which keeps
     only a-z and 0-9, gives the same for English.
+
+    Attributes:
+        of_rows: the values of each row of the last update, float32 [rows, 4].
     """
 
     full_state_update = False
@@ -78,11 +85,16 @@ class Rouge(Metric):
 
     def update(self, texts: Sequence[str], references: Sequence[str]) -> None:
         """Add generated texts and the reference of each."""
-        for text, reference in zip(texts, references, strict=True):
-            found = self.scorer.score(reference, text)
-            row = torch.tensor([found[name].fmeasure for name in ROUGE], dtype=torch.float32)
+        self.of_rows = self.counts_of(texts, references)
+        for row in self.of_rows:
             self.totals += row.to(self.totals.device)
         self.count += len(texts)
+
+    def counts_of(self, texts: Sequence[str], references: Sequence[str]) -> torch.Tensor:
+        """Return the values of each row, float32 [rows, 4]."""
+        found = [self.scorer.score(*pair) for pair in zip(references, texts, strict=True)]
+        values = [[each[name].fmeasure for name in ROUGE] for each in found]
+        return torch.tensor(values, dtype=torch.float32).view(-1, len(ROUGE))
 
     def compute(self) -> dict[str, torch.Tensor]:
         """Return the mean of each over rows, 0 to 1."""
@@ -116,6 +128,29 @@ def collection(
         "rouge": Rouge,
     }
     return MetricCollection({name: makers[name]() for name in names}, compute_groups=False)
+
+
+def of_rows(
+    scores: Any, copies: Sequence[str], references: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """Return what `GeneratedTexts` scores of the rows of the last update.
+
+    Args:
+        scores: the scores by name, a MetricCollection.
+        copies: the source of each row, as the text that the baseline generates; empty without.
+        references: the reference of each row.
+    """
+    found: dict[str, torch.Tensor] = {}
+    for name, score in scores.items():
+        parts = {"": score.of_rows}
+        if copies:
+            parts["baseline."] = score.counts_of(copies, references)
+        for prefix, rows in parts.items():
+            if name == "rouge":
+                found |= {f"{prefix}{each}": rows[:, k] for k, each in enumerate(ROUGE)}
+            else:
+                found[f"{prefix}{name}"] = rows
+    return found
 
 
 def summary(

@@ -1,6 +1,6 @@
 """Retrieval as a running metric: whether the vector of a query finds its documents."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ class Retrieval(Metric):
     """
 
     full_state_update = False
+    of_queries: Mapping[str, torch.Tensor] = {}  # [queries], the scores of the last compute
 
     def __init__(self, at: Sequence[int] = (1, 5, 10)) -> None:
         super().__init__()
@@ -75,11 +76,24 @@ class Retrieval(Metric):
         ranks = torch.arange(1, depth + 1, device=queries.device)
         gains = (ranks + 1).double().log2().reciprocal()
         ideal = gains.cumsum(0)[wanted.clamp(max=depth) - 1]
-        return {
-            **{f"recall_at_{k}": (found[:, :k].sum(1) / wanted).mean() for k in self.at},
-            "mrr": (found / ranks).max(1).values.mean(),
-            "ndcg": ((found * gains).sum(1) / ideal).mean(),
+        self.of_queries = {
+            **{f"recall_at_{k}": found[:, :k].sum(1) / wanted for k in self.at},
+            "mrr": (found / ranks).max(1).values,
+            "ndcg": (found * gains).sum(1) / ideal,
         }
+        self.num_documents = len(documents)
+        return {name: values.mean() for name, values in self.of_queries.items()}
+
+    def rows(self) -> dict[str, torch.Tensor]:
+        """Return the scores of each query of the last compute, and those of a random ranking.
+
+        A random ranking of n documents finds a relevant one among the first k with k / n.
+        """
+        n, found = self.num_documents, dict(self.of_queries)
+        for k in self.at:
+            chance = torch.full_like(found[f"recall_at_{k}"], min(1.0, k / n))
+            found[f"baseline.recall_at_{k}"] = chance
+        return found
 
 
 def _distinct(vectors: Any, keys: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -7,6 +7,7 @@ and type are correct.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torchmetrics import Metric
 
@@ -31,33 +32,38 @@ class SpanScores(Metric):
         # words with the correct tag, and all words
         self.add_state("words", torch.zeros(2, dtype=torch.int64), "sum")
 
-    def update(
-        self,
-        true: Sequence[Sequence[Span]],
-        predicted: Sequence[Sequence[Span]],
-        right: int,
-        words: int,
-    ) -> None:
+    def update(self, spans: torch.Tensor, words: torch.Tensor) -> None:
         """Add rows.
 
         Args:
-            true: the true spans of each row.
-            predicted: the predicted spans of each row.
-            right: the number of words with the correct tag.
-            words: the number of words.
+            spans: the counts of `counts_of_rows`, int64 [rows, types, 3].
+            words: the number of words with the correct tag and of all words, int64 [rows, 2].
         """
-        counts = torch.zeros_like(self.spans, device="cpu")
-        for true_row, predicted_row in zip(true, predicted, strict=True):
-            groups = (set(true_row) & set(predicted_row), predicted_row, true_row)
-            for column, spans in enumerate(groups):
-                for _, _, type_ in spans:
-                    counts[type_, column] += 1
-        self.spans += counts.to(self.spans.device)
-        self.words += torch.tensor([right, words], device=self.words.device)
+        self.spans += spans.sum(0).to(self.spans.device)
+        self.words += words.sum(0).to(self.words.device)
 
     def compute(self) -> dict[str, torch.Tensor]:
         """Return the counts, int64: spans [types, 3], words [2]."""
         return {"spans": self.spans, "words": self.words}
+
+
+def counts_of_rows(
+    true: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]], *, num_types: int
+) -> torch.Tensor:
+    """Return the correct, predicted and true spans of each row and type, int64 [rows, types, 3].
+
+    Args:
+        true: the true spans of each row.
+        predicted: the predicted spans of each row.
+        num_types: the number of types of spans.
+    """
+    counts = np.zeros((len(true), num_types, 3), np.int64)
+    for number, (true_row, predicted_row) in enumerate(zip(true, predicted, strict=True)):
+        groups = (set(true_row) & set(predicted_row), predicted_row, true_row)
+        for column, spans in enumerate(groups):
+            for _, _, type_ in spans:
+                counts[number, type_, column] += 1
+    return torch.from_numpy(counts)
 
 
 def summary(values: Mapping[str, torch.Tensor], types: Sequence[str]) -> dict[str, Any]:

@@ -54,6 +54,20 @@ def cross_entropy(
     return terms.sum() / term_weights(label_ids, weights).sum().clamp(min=1e-12)
 
 
+def of_rows(logits: torch.Tensor, label_ids: torch.Tensor) -> torch.Tensor:
+    """Return the sum of the plain cross-entropy of each row and its number of terms, [rows, 2].
+
+    Args:
+        logits: float [rows, tokens, classes].
+        label_ids: int64 [rows, tokens]; -100 is ignored.
+    """
+    terms = functional.cross_entropy(
+        logits.flatten(0, 1).float(), label_ids.flatten(), reduction="none", ignore_index=IGNORED
+    )
+    sums = terms.view(label_ids.shape).sum(1)
+    return torch.stack([sums, (label_ids != IGNORED).sum(1).to(sums)], dim=1)
+
+
 def binary_cross_entropy(
     logits: torch.Tensor,
     targets: torch.Tensor,

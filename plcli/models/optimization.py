@@ -1,5 +1,6 @@
 """Parameter groups and learning rate schedules."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from plcli.errors import UsageError
 from plcli.models.layers import Parts
+
+logger = logging.getLogger(__name__)
 
 Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt", "plateau"]
 
@@ -287,3 +290,16 @@ def _joined(parts: list[str]) -> str:
     first = next(index for index, part in enumerate(parts) if part.startswith("layer "))
     kept[first] = layers
     return ", ".join(filter(None, kept))
+
+
+def observe(module: Any, value: float) -> None:
+    """Pass the monitored metric of a validation to a module's WarmupPlateau."""
+    if module.trainer.state.fn != "fit" or module.trainer.sanity_checking:
+        return
+    schedule = module.lr_schedulers()
+    assert isinstance(schedule, WarmupPlateau)
+    if schedule.observe(value):
+        logger.info(
+            "validation has not improved: the learning rate is reduced to %.3g of its full value",
+            schedule.scale,
+        )

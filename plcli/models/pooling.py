@@ -1,6 +1,7 @@
 """Pools the logits of the windows of a long text into those of its row."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 
@@ -21,3 +22,14 @@ def pooled(logits: torch.Tensor, row_index: torch.Tensor, pooling: Pooling) -> t
     index = row_index[:, None].expand_as(logits)
     how = "amax" if pooling == "max" else "mean"
     return rows.scatter_reduce(0, index, logits, how, include_self=False)
+
+
+def first_windows(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a batch of windows with only the first one of each row.
+
+    Args:
+        batch: tensors [windows, ...], with row_index, int64 [windows], ascending.
+    """
+    row_index = batch["row_index"]
+    first = row_index.diff(prepend=row_index.new_tensor([-1])) > 0
+    return {key: v[first] for key, v in batch.items() if isinstance(v, torch.Tensor)}

@@ -6,7 +6,8 @@ provides:
 
 - `auto_class`: the name of the `transformers.Auto...` class; `settings()`: the settings of the
   network's config that depend on facts;
-- `metrics()`: a new MetricCollection; `update(metrics, outputs, batch)`: adds a batch to it;
+- `metrics()`: a new MetricCollection; `update(metrics, outputs, batch)`: adds a batch to it, and
+  returns the columns to keep of its rows, from which `scoring(collector)` gives intervals;
 - `summary(values)`: plain numbers and nested tables of an evaluation; plain numbers are logged as
   `val_NAME`;
 - `predict_rows(outputs, batch)`: one plain dict per row, with its id;
@@ -15,13 +16,10 @@ provides:
 A task overrides the following if it needs to: `loss(outputs, batch)`, the mean over `count(batch)`
 terms; `loss_options`, the options of the loss that it supports; `network_loss`, whether the network
 gets the labels and computes the loss; `evaluate(batch, split)`, if an evaluation step is more than
-a loss and an update.
-
-The module does not depend on the data module: facts such as label names are constructor arguments.
+a loss and an update. Facts of the data, such as label names, are constructor arguments.
 """
 
 import inspect
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,6 +33,9 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from plcli.config.marks import FACT, LEARNING, LOCAL, WEIGHTS, WEIGHTS_PATH
 from plcli.errors import UsageError
+from plcli.metrics.evaluated import EvaluatedRows
+from plcli.metrics.row_scores import RowCollector, RowColumns
+from plcli.metrics.scoring import Scoring
 from plcli.models import (
     build,
     hyperparameters,
@@ -49,11 +50,9 @@ from plcli.models.adversarial import Adversarial, Attack
 from plcli.models.layers import Freeze
 from plcli.models.lora import Lora
 from plcli.models.losses import ClassWeights
-from plcli.models.optimization import AdamW, Plateau, Schedule, WarmupPlateau
+from plcli.models.optimization import AdamW, Plateau, Schedule
 from plcli.pretrained import tokenizers
 from plcli.pretrained.label_ids import IGNORED
-
-logger = logging.getLogger(__name__)
 
 Architecture = dict[str, int | float | str]
 # as in BERT's original training; `trainer.gradient_clip_val` overrides it, 0 turns clipping off
@@ -65,8 +64,7 @@ class TransformerModule(LightningModule):
     """A transformer with the head of a task, and its losses, metrics, optimizer and schedule.
 
     Args:
-        pretrained: a hub id, a folder, or package:NAME/FOLDER for weights inside an installed
-            package.
+        pretrained: a hub id, a folder, or package:NAME/FOLDER for those of an installed package.
         architecture: instead of pretrained: a model_type and sizes, to train from random weights.
         init_from: instead of pretrained: a run or its model/ folder whose weights to start from;
             the rows of the head are matched by label name.
@@ -108,6 +106,7 @@ class TransformerModule(LightningModule):
     terms: ClassVar[Literal["rows", "labels"]] = "rows"  # what the loss is the mean of
     network_loss: ClassVar[bool] = True  # whether the network gets the labels
     gradient_norm = None  # a tensor if the norm of this step was computed before clipping
+    _evaluating = "val"
     given_tokenizer = None  # the tokenizer of the data, set by use_tokenizer
     seed = 0  # for sampling during generation
 
@@ -148,6 +147,8 @@ class TransformerModule(LightningModule):
             several=self.several_labels,
         )
         self.results: dict[str, dict[str, Any]] = {}
+        self.evaluated_rows: dict[str, EvaluatedRows] = {}
+        self._collectors = {split: RowCollector() for split in ("val", "test")}
         self.model, self.fresh_names = build.build(self)
         self._attack = Attack(self.model, self.adversarial) if self.adversarial else None
         self.check_sizes()
@@ -182,9 +183,23 @@ class TransformerModule(LightningModule):
         """Return new running metrics."""
         raise NotImplementedError
 
-    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
-        """Add a batch's outputs to the metrics."""
+    def update(
+        self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]
+    ) -> RowColumns | None:
+        """Add a batch's outputs to the metrics, and return what to keep of its rows, if any."""
         raise NotImplementedError
+
+    def count_tokens(self, ids: torch.Tensor, *, size: int) -> None:
+        """Count the tokens of an evaluation for its baseline, int64 [tokens]."""
+        self._collectors[self._evaluating].count_tokens(ids, size=size)
+
+    def scoring(self, collector: RowCollector) -> Scoring | None:
+        """Return how scores follow from what `update` returns; None if there are no intervals."""
+        return None
+
+    def late_rows(self, metrics: MetricCollection) -> RowColumns | None:
+        """Return what to keep of all rows that is only known at the end of an evaluation."""
+        return None
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """Convert the mean loss and the computed metrics to plain numbers and tables."""
@@ -330,10 +345,13 @@ class TransformerModule(LightningModule):
 
     def evaluate(self, batch: Mapping[str, Any], split: str) -> Any:
         """Add a batch to the metrics of val or test, and return the network's outputs."""
+        self._evaluating = split
         outputs = self(batch)
         if count := self.count(batch):
             self._losses[split].update(self.loss(outputs, batch), weight=count)  # type: ignore[operator]  # a ModuleDict's
-        self.update(self._metrics[split], outputs, batch)  # type: ignore[arg-type]  # a ModuleDict's
+        kept = self.update(self._metrics[split], outputs, batch)  # type: ignore[arg-type]  # a ModuleDict's
+        if kept:
+            self._collectors[split].add(batch.get("index"), kept)
         return outputs
 
     def on_validation_epoch_end(self) -> None:
@@ -348,11 +366,15 @@ class TransformerModule(LightningModule):
         metrics: Any = self._metrics[split]
         loss: Any = self._losses[split]
         values = self.summary({"loss": loss.compute(), **metrics.compute()})
+        late = self.late_rows(metrics)
         metrics.reset()
         loss.reset()
         self.results[split] = values
+        self.evaluated_rows.pop(split, None)
+        if found := self._collectors[split].finish(self.scoring, late, self.trainer.world_size):
+            self.evaluated_rows[split] = found
         if split == "val" and self.schedule == "plateau":
-            self._observe(values)
+            optimization.observe(self, float(values[self.monitor[0].removeprefix("val_")]))
         self.log_dict(
             {
                 f"{split}_{name}": value
@@ -361,19 +383,6 @@ class TransformerModule(LightningModule):
             },
             sync_dist=True,  # the metrics are synchronized already, which Lightning cannot know
         )
-
-    def _observe(self, values: Mapping[str, Any]) -> None:
-        """Pass the monitored metric of a validation to the schedule."""
-        if self.trainer.state.fn != "fit" or self.trainer.sanity_checking:
-            return
-        schedule = self.lr_schedulers()
-        assert isinstance(schedule, WarmupPlateau)
-        if schedule.observe(float(values[self.monitor[0].removeprefix("val_")])):
-            logger.info(
-                "validation has not improved: the learning rate is reduced to %.3g of its full "
-                "value",
-                schedule.scale,
-            )
 
     # optimization
 

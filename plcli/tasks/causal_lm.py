@@ -27,7 +27,10 @@ from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError, listed
-from plcli.models import generation
+from plcli.metrics.row_scores import RowCollector, RowColumns
+from plcli.metrics.scoring import Scoring
+from plcli.metrics.texts import TokenLosses
+from plcli.models import generation, losses
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained import tasks, weights
 from plcli.pretrained.label_ids import IGNORED
@@ -121,10 +124,19 @@ class CausalLM(TransformerModule):
         """The mean number of bytes per predicted token."""
         return MetricCollection({"bytes_per_token": MeanMetric()})
 
-    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+    def update(
+        self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]
+    ) -> RowColumns:
         """Add a batch: the bytes of its predicted tokens, int64 [blocks]."""
         if count := self.count(batch):
             metrics.update(batch["bytes"].sum() / count, weight=count)
+        logits, labels = outputs.logits[:, :-1], batch["labels"][:, 1:]
+        self.count_tokens(labels[labels != IGNORED], size=logits.shape[-1])
+        return {"loss": losses.of_rows(logits, labels), "bytes": batch["bytes"]}
+
+    def scoring(self, collector: RowCollector) -> Scoring:
+        """Return how the scores follow from the blocks; the baseline are token frequencies."""
+        return TokenLosses.of_counts(collector.token_counts)
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """The loss and the perplexity per token, and both per UTF-8 byte.

@@ -16,6 +16,9 @@ from plcli.data.cells import Kind
 from plcli.data.sources import Decimal, Format, Quoting
 from plcli.data.split_data import Batch, Source, Split, SplitData
 from plcli.errors import DataError, UsageError
+from plcli.metrics.evaluated import EvaluatedRows
+from plcli.metrics.numeric import Numbers
+from plcli.metrics.row_scores import RowCollector
 
 
 class _R2(R2Score):
@@ -84,6 +87,9 @@ class SimpleLinearModel(LightningModule):
                 name, torch.tensor(values or [default] * size, dtype=torch.float64)
             )
         self.results: dict[str, dict[str, Any]] = {}
+        self.evaluated_rows: dict[str, EvaluatedRows] = {}
+        self._collectors = {split: RowCollector() for split in ("val", "test")}
+        self._knows_mean = target_mean is not None
         self._metrics = torch.nn.ModuleDict({split: _make_metrics() for split in ("val", "test")})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -127,7 +133,19 @@ class SimpleLinearModel(LightningModule):
         metrics: Any = self._metrics[split]
         # subtracted, because sums of squares lose precision if the mean is large
         mean = self.target_mean
-        metrics.update((self(batch["features"]) - mean).float(), (batch["targets"] - mean).float())
+        predicted, truth = (
+            (each - mean).float() for each in (self(batch["features"]), batch["targets"])
+        )
+        metrics.update(predicted, truth)
+        kept = {"truth": truth, "prediction": predicted}
+        index: Any = batch.get("index")
+        self._collectors[split].add(index, kept)
+
+    def _scoring(self, collector: RowCollector) -> Numbers:
+        """Return how the scores follow from truth and prediction, as distances from the mean."""
+        centre = self.target_mean.tolist()
+        mean = [0.0] * len(centre) if self._knows_mean else None
+        return Numbers(names=["mse", "rmse", "mae", "r2"], mean=mean, centre=centre)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
@@ -141,6 +159,9 @@ class SimpleLinearModel(LightningModule):
         metrics: Any = self._metrics[split]
         self.results[split] = {name: float(value) for name, value in metrics.compute().items()}
         metrics.reset()
+        self.evaluated_rows.pop(split, None)
+        if found := self._collectors[split].finish(self._scoring, None, self.trainer.world_size):
+            self.evaluated_rows[split] = found
         logged = {f"{split}_{name}": value for name, value in self.results[split].items()}
         self.log_dict(logged, sync_dist=True)  # the metrics are synchronized already
 
@@ -275,7 +296,7 @@ class TableData(SplitData):
             batch: Batch = {"features": features[indices]}
             if targets is None:
                 return batch | {"index": indices.tolist(), "id": self.ids(split, indices)}
-            return batch | {"targets": targets[indices]}
+            return batch | {"targets": targets[indices], "index": indices.tolist()}
 
         return Split(make_batch, np.ones(len(features), np.int32), self.subset(split))
 

@@ -24,6 +24,10 @@ from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import ModelError, UsageError
+from plcli.metrics.row_scores import RowCollector, RowColumns
+from plcli.metrics.scoring import Scoring
+from plcli.metrics.texts import TokenLosses
+from plcli.models import losses
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained import weights
 from plcli.pretrained.label_ids import IGNORED
@@ -56,12 +60,23 @@ class MaskedLM(TransformerModule):
         """The accuracy on masked tokens."""
         return MetricCollection({"accuracy": MeanMetric()})
 
-    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+    def update(
+        self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]
+    ) -> RowColumns:
         """Add a batch: logits [blocks, tokens, vocabulary] and labels int64 [blocks, tokens]."""
-        masked = batch["labels"] != IGNORED
+        labels = batch["labels"]
+        masked = labels != IGNORED
+        right = torch.zeros_like(labels)
         if masked.any():
-            correct = outputs.logits[masked].argmax(-1) == batch["labels"][masked]
+            correct = outputs.logits[masked].argmax(-1) == labels[masked]
             metrics.update(correct.float())
+            right[masked] = correct.long()
+        self.count_tokens(labels[masked], size=outputs.logits.shape[-1])
+        return {"loss": losses.of_rows(outputs.logits, labels), "right": right.sum(1)}
+
+    def scoring(self, collector: RowCollector) -> Scoring:
+        """Return how the scores follow from the blocks; the baseline are token frequencies."""
+        return TokenLosses.of_counts(collector.token_counts)
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """The loss, the perplexity and the accuracy on masked tokens."""

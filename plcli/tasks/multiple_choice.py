@@ -18,6 +18,8 @@ from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, UsageError, did_you_mean, listed
+from plcli.metrics.row_scores import RowCollector, RowColumns
+from plcli.metrics.scoring import Means, Scoring
 from plcli.models.transformer_module import TransformerModule
 
 LabelForm = Literal["index", "letter", "text"]
@@ -63,10 +65,26 @@ class MultipleChoiceModel(TransformerModule):
         """Return the number of rows."""
         return float(len(batch["labels"]))
 
-    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+    def update(
+        self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]
+    ) -> RowColumns:
         """Add a batch."""
-        correct = self.logits(outputs, batch).argmax(1) == batch["labels"]
-        metrics["accuracy"].update(correct.float())
+        logits = self.logits(outputs, batch)
+        correct = (logits.argmax(1) == batch["labels"]).float()
+        metrics["accuracy"].update(correct)
+        return {
+            "truth": batch["labels"],
+            "prediction": logits.argmax(1),
+            "accuracy": correct,
+            "loss": torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="none"),
+            "baseline.accuracy": 1 / logits.isfinite().sum(1),
+            "baseline.loss": logits.isfinite().sum(1).log(),
+        }
+
+    def scoring(self, collector: RowCollector) -> Scoring:
+        """Return how the accuracy follows from the rows; its baseline is chance."""
+        names = ["accuracy", "loss"]
+        return Means(names=names, proportions=["accuracy"], only={}, baseline_name="chance")
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The choice, its index and score, and the probability of each choice."""

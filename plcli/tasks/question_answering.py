@@ -11,7 +11,7 @@ import torch
 from torchmetrics import MetricCollection
 from torchmetrics.text import SQuAD
 
-from plcli.config.marks import FACT
+from plcli.config.marks import FACT, FREE
 from plcli.data.cells import Kind
 from plcli.data.cutting import stratified_cut
 from plcli.data.encoders.contexts import ContextEncoder, Fate
@@ -20,7 +20,10 @@ from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import UsageError
+from plcli.metrics import answer_scores
 from plcli.metrics.answers import answered
+from plcli.metrics.row_scores import RowCollector, RowColumns
+from plcli.metrics.scoring import Scoring
 from plcli.models.transformer_module import TransformerModule
 
 KINDS = ("all", "has_answer", "no_answer")  # the kinds of rows that metrics are computed for
@@ -36,7 +39,9 @@ class QuestionAnswerer(TransformerModule):
     Args:
         n_best: number of best spans to return for a row; their probabilities add up to 1.
         no_answer_threshold: no answer is given if the score of the first token exceeds that of the
-            best span by more than this; has no effect without unanswerable.
+            best span by more than this, by default 0; has no effect without unanswerable.
+        goal: max_f1 chooses no_answer_threshold on the validation rows after training.
+        thresholds: a fact of the validation split: no_answer, the threshold that was chosen.
         max_answer: a fact of the data.
         unanswerable: a fact of the data.
     """
@@ -45,7 +50,9 @@ class QuestionAnswerer(TransformerModule):
     auto_class = "AutoModelForQuestionAnswering"
 
     n_best: int = 20
-    no_answer_threshold: float = 0.0
+    no_answer_threshold: float | None = field(default=None, metadata=FREE)
+    goal: Literal["max_f1"] | None = field(default=None, metadata=FREE)
+    thresholds: dict[str, float] | None = field(default=None, metadata=FACT)
     max_answer: int | None = field(default=None, metadata=FACT)
     unanswerable: bool | None = field(default=None, metadata=FACT)
 
@@ -53,7 +60,30 @@ class QuestionAnswerer(TransformerModule):
         """Check the settings, and build the network."""
         if self.n_best < 1:
             raise UsageError(f"model.n_best: got {self.n_best}, expected 1 or more.")
+        given = self.goal is not None and self.no_answer_threshold is not None
+        if given and self.thresholds is None:
+            raise UsageError(
+                "model.no_answer_threshold and model.goal: both are given, but a goal chooses the "
+                "threshold. Give one of them."
+            )
         super().__post_init__()
+
+    @property
+    def threshold(self) -> float:
+        """The threshold of no answer: one that was given, one that was chosen, or 0."""
+        chosen = (self.thresholds or {}).get("no_answer", 0.0)
+        return chosen if self.no_answer_threshold is None else self.no_answer_threshold
+
+    @property
+    def wants_decisions(self) -> bool:
+        """Whether the threshold of no answer is to be chosen on validation rows."""
+        return self.goal is not None and bool(self.unanswerable)
+
+    def decide(self) -> dict[str, Any]:
+        """Choose it on the rows of the last validation."""
+        chosen = answer_scores.best_threshold(self.evaluated_rows["val"].columns)
+        self.thresholds = {"no_answer": chosen}
+        return {"goal": self.goal, "thresholds": dict(self.thresholds)}
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
@@ -64,9 +94,12 @@ class QuestionAnswerer(TransformerModule):
         """SQuAD's exact match and F1 for all rows, and for rows with and without an answer."""
         return MetricCollection({kind: SQuAD() for kind in KINDS}, compute_groups=False)
 
-    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+    def update(
+        self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]
+    ) -> RowColumns:
         """Add a batch: the predicted and the correct answers."""
-        predicted = [row["answer"] for row in self.answered(outputs, batch)]
+        rows = self.answered(outputs, batch)
+        predicted = [row["answer"] for row in rows]
         for kind in KINDS:
             chosen = [
                 index
@@ -77,6 +110,16 @@ class QuestionAnswerer(TransformerModule):
                 [{"id": str(n), "prediction_text": predicted[n]} for n in chosen],
                 [{"id": str(n), "answers": {"text": batch["answers"][n] or [""]}} for n in chosen],
             )
+        kept = answer_scores.rows(
+            predicted, batch["answers"], contexts=batch["contexts"], empty=bool(self.unanswerable)
+        )
+        if self.wants_decisions:
+            kept |= answer_scores.margins(rows, batch["answers"])
+        return kept
+
+    def scoring(self, collector: RowCollector) -> Scoring:
+        """Return how exact match and F1 follow from the rows."""
+        return answer_scores.scoring(unanswerable=bool(self.unanswerable))
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """Metrics between 0 and 1; those of both kinds of rows only if there are both kinds."""
@@ -101,12 +144,12 @@ class QuestionAnswerer(TransformerModule):
             batch,
             n_best=self.n_best,
             max_answer=self.max_answer or 1,
-            no_answer_threshold=self.no_answer_threshold if self.unanswerable else None,
+            no_answer_threshold=self.threshold if self.unanswerable else None,
         )
 
     def artefact_facts(self) -> dict[str, Any]:
         """Return the threshold above which no answer is given."""
-        return {"thresholds": {"no_answer": self.no_answer_threshold} if self.unanswerable else {}}
+        return {"thresholds": {"no_answer": self.threshold} if self.unanswerable else {}}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

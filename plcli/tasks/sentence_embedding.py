@@ -29,7 +29,10 @@ from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError
+from plcli.metrics.numeric import Numbers
 from plcli.metrics.retrieval import Retrieval
+from plcli.metrics.row_scores import RowCollector, RowColumns
+from plcli.metrics.scoring import Means, Scoring
 from plcli.models.init_from import artefact_folder
 from plcli.models.sentence_losses import (
     OBJECTIVES,
@@ -48,6 +51,7 @@ from plcli.pretrained import location, sentence_modules, tasks, weights
 logger = logging.getLogger(__name__)
 
 Pooling = Literal["mean", "cls", "max"]
+RETRIEVED = ("recall_at_1", "recall_at_5", "recall_at_10", "mrr", "ndcg")
 PARTS = 4  # the number of parts of similar length that a batch is split into on a CPU
 
 
@@ -202,17 +206,38 @@ class SentenceEmbedder(TransformerModule):
         )
         return loss
 
-    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+    def update(
+        self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]
+    ) -> RowColumns | None:
         """Add a batch."""
         text, pair, *negative = outputs.float().unbind(1)
         cosines = cosine_of_pairs(text, pair)
         margins = cosines - cosine_of_pairs(text, negative[0]) if negative else cosines
         if self.form in ("scored", "margins"):
             metrics.update(margins, batch["labels"])
-            return
+            return {"truth": batch["labels"], "prediction": margins}
         metrics["retrieval"].update(text, pair, *batch["keys"][:, :2].unbind(1))
         if negative:
             metrics["triplet_accuracy"].update((margins > 0).float())
+            return {"triplet_accuracy": (margins > 0).float()}
+        return None
+
+    def scoring(self, collector: RowCollector) -> Scoring:
+        """Return how the scores follow from rows; those of retrieval are means over queries."""
+        if self.form in ("scored", "margins"):
+            return Numbers(names=["pearson", "spearman"])
+        names = [*RETRIEVED, "triplet_accuracy"]
+        return Means(
+            names=names, proportions=["triplet_accuracy"], only={}, baseline_name="random ranking"
+        )
+
+    def late_rows(self, metrics: MetricCollection) -> RowColumns | None:
+        """Return the scores of each query, which are known once all documents are."""
+        if "retrieval" not in metrics:
+            return None
+        retrieval: Any = metrics["retrieval"]
+        found: RowColumns = retrieval.rows()
+        return found
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the vector of a text, or the cosine of a pair."""

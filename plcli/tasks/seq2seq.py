@@ -25,7 +25,10 @@ from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError, listed
 from plcli.metrics import generation as generation_scores
-from plcli.models import generation
+from plcli.metrics.row_scores import RowCollector, RowColumns
+from plcli.metrics.scoring import Scoring
+from plcli.metrics.texts import GeneratedTexts
+from plcli.models import generation, losses
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained import languages, weights
 from plcli.pretrained.languages import Languages
@@ -136,11 +139,23 @@ class Seq2SeqModel(TransformerModule):
         """Running scores of generated texts."""
         return generation_scores.collection(self.scores, bleu_tokenizer=self.bleu_tokenizer)
 
-    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+    def update(
+        self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]
+    ) -> RowColumns:
         """Generate texts for a batch and add them to the scores, if there are any."""
-        if len(metrics):
-            texts = self._texts(self.generate(batch))
-            metrics.update(texts, batch["references"])
+        kept = {} if self.label_smoothing else {"loss": self._row_losses(outputs, batch)}
+        if not len(metrics):
+            return kept
+        metrics.update(self._texts(self.generate(batch)), batch["references"])
+        copies, references = batch.get("sources", []), batch["references"]
+        return kept | generation_scores.of_rows(metrics, copies, references)
+
+    def _row_losses(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        return losses.of_rows(outputs.logits, batch["labels"])
+
+    def scoring(self, collector: RowCollector) -> Scoring:
+        """Return how the scores follow from the counts of each row."""
+        return GeneratedTexts()
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """The mean loss per target token, the scores, and the signatures to report with them."""
@@ -303,7 +318,15 @@ class Seq2SeqData(TextData):
         if split in ("validation", "test"):
             cells = self.rows(split).table.column(self.target)
             batch["references"] = cells.take(pa.array(indices)).to_pylist()
+        if split == "test":
+            batch["sources"] = self._sources(indices)
         return batch
+
+    def _sources(self, indices: npt.NDArray[np.int64]) -> list[str]:
+        """Return the source texts of rows of the test split, without a prefix."""
+        table = self.rows("test").table
+        cells = [table.column(name).take(pa.array(indices)).to_pylist() for name in self.inputs]
+        return cells[0] if self.template is None else list(templates.render(self.template, cells))
 
     def open(self, split: str) -> Split:
         """Check that targets are not empty, and tokenize a split."""

@@ -18,21 +18,24 @@ import pyarrow.compute as pc
 import torch
 from torchmetrics import MetricCollection
 
-from plcli.config.marks import FACT, USE
+from plcli.config.marks import FACT, FREE, USE
 from plcli.data import labels, templates
 from plcli.data.cells import Kind, normalized
 from plcli.data.cutting import put_back
 from plcli.data.encoders.encoder import Encoder
-from plcli.data.encoders.text import TextEncoder
+from plcli.data.encoders.text import TextEncoder, check_windows
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
-from plcli.errors import UsageError, listed
+from plcli.errors import UsageError
 from plcli.metrics import classification, regression
-from plcli.models import losses, target_scaling
+from plcli.metrics.numeric import Numbers
+from plcli.metrics.row_scores import RowCollector, RowColumns
+from plcli.metrics.scoring import Scoring
+from plcli.models import deciding, losses, target_scaling
 from plcli.models.build import label_settings
-from plcli.models.pooling import Pooling, pooled
+from plcli.models.pooling import Pooling, first_windows, pooled
 from plcli.models.target_scaling import TargetScaling
 from plcli.models.transformer_module import TransformerModule
 
@@ -53,11 +56,20 @@ class TextClassifier(TransformerModule):
     window of a long text. The other arguments are those of TransformerModule.
 
     Args:
-        threshold: for multi-label problems: labels with at least this probability are predicted.
+        threshold: labels with at least this probability are predicted: all labels of multi-label
+            problems, where it is 0.5 by default, or `positive` of two classes.
+        positive: of two classes the one that a threshold is of; by default the second one.
+        goal: chooses thresholds on the validation rows after training: max_f1, precision>=0.95,
+            recall>=0.9, or the costs {false_positive: 1, false_negative: 5}.
+        calibrate: whether to choose a temperature on the validation rows after training, which
+            logits are divided by, so that probabilities are as likely as they say.
+        abstain_below: a single label with less than this probability is not predicted: it is null.
         pooling: how the logits of a row's windows (data.stride) are combined: their mean, the
             maximum for each label, or those of the first window.
         labels: a fact of the data: the label names in order.
         problem: a fact of the data.
+        temperature: a fact of the validation split: the temperature that was chosen.
+        thresholds: a fact of the validation split: the threshold of each label.
         target_mean: a fact of the training split, for regression: the mean of the targets, in their
             unit. The network learns standardized targets, which are also what the loss is of; what
             it predicts, and the saved model, are in the unit of the targets.
@@ -69,10 +81,16 @@ class TextClassifier(TransformerModule):
     task = "text-classification"
     auto_class = "AutoModelForSequenceClassification"
 
-    threshold: float = 0.5
+    threshold: float | None = field(default=None, metadata=FREE)
+    positive: str | None = field(default=None, metadata=FREE)
+    goal: str | dict[str, float] | None = field(default=None, metadata=FREE)
+    calibrate: bool = field(default=False, metadata=FREE)
+    abstain_below: float | None = field(default=None, metadata=FREE)
     pooling: Pooling = "mean"
     labels: list[str] | None = field(default=None, metadata=FACT)
     problem: Problem | None = field(default=None, metadata=FACT)
+    temperature: float | None = field(default=None, metadata=FACT)
+    thresholds: dict[str, float] | None = field(default=None, metadata=FACT)
     target_mean: float | None = field(default=None, metadata=FACT)
     target_std: float | None = field(default=None, metadata=FACT)
     sigmoid: bool = field(default=False, metadata=FACT)
@@ -83,9 +101,10 @@ class TextClassifier(TransformerModule):
         self.names = self.labels or []
         if self.problem != "regression" and len(self.names) < 2:
             raise UsageError(
-                "model.labels: a classifier needs at least two label names; they come from the "
-                "data."
+                "model.labels: a classifier needs at least two labels; they come from the data."
             )
+        deciding.check(self)
+        self.decider = deciding.decider(self)
         super().__post_init__()
         if self.problem == "regression":  # otherwise a CrossEncoder would apply a sigmoid
             self.model.config.sentence_transformers = {"activation_fn": IDENTITY}
@@ -152,7 +171,7 @@ class TextClassifier(TransformerModule):
         if self.problem == "regression":
             return regression.regression()
         if self.problem == "multi_label":
-            return classification.multi_label(len(self.names), threshold=self.threshold)
+            return classification.multi_label(len(self.names))
         return classification.single_label(len(self.names))
 
     def forward(self, batch: Mapping[str, Any]) -> Any:
@@ -162,29 +181,57 @@ class TextClassifier(TransformerModule):
         """
         if "row_index" not in batch:
             return super().forward(batch)
-        inputs, row_index = (
-            {key: batch[key] for key in batch if key != "labels"},
-            batch["row_index"],
-        )
+        inputs = {key: value for key, value in batch.items() if key != "labels"}
         if self.pooling == "first":
-            first = row_index.diff(prepend=row_index.new_tensor([-1])) > 0
-            inputs = {key: v[first] for key, v in inputs.items() if isinstance(v, torch.Tensor)}
-            row_index = row_index[first]
+            inputs = first_windows(inputs)
+        row_index = inputs["row_index"]
         outputs = super().forward(inputs)
         outputs.logits = pooled(outputs.logits, row_index, self.pooling)
         return outputs
 
-    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+    def update(
+        self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]
+    ) -> RowColumns:
         """Add a batch: logits [rows, labels], and labels [rows] or (multi-label) [rows, labels]."""
-        logits = outputs.logits.float()
+        logits, labels = outputs.logits.float(), batch["labels"]
         if self.problem == "regression":
             # distances from the mean, because sums of squares lose precision if it is large
-            distances = batch["labels"] - self.scaling.mean
-            metrics.update(self._standardized(outputs) * self.scaling.std, distances)
-        elif self.problem == "multi_label":
-            metrics.update(logits.sigmoid(), batch["labels"].long())
-        else:
-            metrics.update(logits, batch["labels"])
+            distances = labels - self.scaling.mean
+            predicted = self._standardized(outputs) * self.scaling.std
+            metrics.update(predicted, distances)
+            return {"truth": distances, "prediction": predicted}
+        return self.decider.update(
+            metrics,
+            logits,
+            labels,
+            with_loss=not (self.class_weights or self.focal or self.label_smoothing),
+            with_logits=self.wants_decisions or self.temperature is not None,
+        )
+
+    def scoring(self, collector: RowCollector) -> Scoring:
+        """Return how the scores follow from truth and prediction of each row."""
+        if self.problem == "regression":
+            known = None if self.target_mean is None else [0.0]
+            names = ["rmse", "mae", "pearson", "spearman"]
+            return Numbers(names=names, mean=known, centre=[self.target_mean or 0.0])
+        return self.decider.scoring(self.label_frequencies)
+
+    @property
+    def wants_decisions(self) -> bool:
+        """Whether a temperature or thresholds are to be chosen on validation rows."""
+        return self.calibrate or self.goal is not None
+
+    def decide(self) -> dict[str, Any]:
+        """Choose them on the rows of the last validation."""
+        self.decider, described = self.decider.chosen_on(
+            self.evaluated_rows["val"].columns,
+            calibrate=self.calibrate,
+            goal=self.goal,
+            positive=deciding.checked_positive(self.positive, self.names),
+        )
+        self.temperature = self.decider.temperature
+        self.thresholds = dict(self.decider.thresholds) or None
+        return described
 
     def _standardized(self, outputs: Any) -> torch.Tensor:
         """Return the predicted numbers of a regression, standardized, float32 [rows]."""
@@ -207,30 +254,11 @@ class TextClassifier(TransformerModule):
                 {"id": row_id, "score": score}
                 for row_id, score in zip(batch["id"], scores, strict=True)
             ]
-        single = self.problem == "single_label"
-        probabilities = (logits.softmax(-1) if single else logits.sigmoid()).tolist()
-        return [
-            {
-                "id": row_id,
-                **self._chosen(row),
-                "probability": dict(zip(self.names, row, strict=True)),
-            }
-            for row_id, row in zip(batch["id"], probabilities, strict=True)
-        ]
-
-    def _chosen(self, probabilities: list[float]) -> dict[str, Any]:
-        if self.problem == "single_label":
-            score = max(probabilities)
-            return {"label": self.names[probabilities.index(score)], "score": score}
-        chosen = zip(self.names, probabilities, strict=True)
-        return {"labels": [name for name, p in chosen if p >= self.threshold]}
+        return self.decider.rows(batch["id"], logits)
 
     def artefact_facts(self) -> dict[str, Any]:
-        """Return the thresholds of multi-label problems, the temperature, and the pooling."""
-        thresholds = (
-            dict.fromkeys(self.names, self.threshold) if self.problem == "multi_label" else {}
-        )
-        return {"thresholds": thresholds, "temperature": 1.0, "pooling": self.pooling}
+        """Return the thresholds, the temperature, and the pooling."""
+        return {**self.decider.facts(), "pooling": self.pooling}
 
     def save_pretrained(self, folder: Path) -> None:
         """Save the network; that of a regression predicts targets in their unit."""
@@ -276,7 +304,8 @@ class TextClassificationData(TextData):
             self.ignore_label = normalized(self.ignore_label, "data.ignore_label")
         self.flags = None if isinstance(self.label, str) else list(self.label)
         if self.flags is not None:
-            self._check_flags(self.flags)
+            labels.check_flags(self.flags, self.labels, regression=self.problem == "regression")
+            self.problem, self.labels = "multi_label", self.flags
         self.template = self.text if isinstance(self.text, str) and "{" in self.text else None
         if self.template is not None:
             self.inputs = templates.parse(self.template, key="data.text")
@@ -288,17 +317,7 @@ class TextClassificationData(TextData):
                 f"data.text: names {len(self.inputs)} columns; give one, or two for pairs."
             )
         self._check_target(self.inputs)
-        if self.stride is not None:
-            if self.pairs:
-                raise UsageError(
-                    "data.stride: windows need a single text, but data.text names two columns. "
-                    "Join them with a template, such as "
-                    f"'{{{self.inputs[0]}}} [SEP] {{{self.inputs[1]}}}', or remove the key."
-                )
-            if self.stride < 0:
-                raise UsageError(f"data.stride: got {self.stride}, expected 0 or more.")
-        if self.max_windows < 1:
-            raise UsageError(f"data.max_windows: got {self.max_windows}, expected 1 or more.")
+        check_windows(self.stride, self.max_windows, self.inputs, pairs=self.pairs)
         super().__post_init__()
 
     def _check_target(self, inputs: list[str]) -> None:
@@ -308,19 +327,6 @@ class TextClassificationData(TextData):
                     f"data.label: the column '{column}' is also in data.text, so that the answer "
                     "would be in the text. Name another column."
                 )
-
-    def _check_flags(self, flags: list[str]) -> None:
-        if self.problem == "regression" or len(set(flags)) < 2 or len(set(flags)) < len(flags):
-            raise UsageError(
-                f"data.label: got {flags}; several columns are labels of a multi_label problem. "
-                "Give two or more different columns of 0 and 1, or one column."
-            )
-        if self.labels not in (None, flags):
-            raise UsageError(
-                f"data.labels: got {listed(self.labels or [])}, but data.label names the labels: "
-                f"{listed(flags)}. Remove data.labels."
-            )
-        self.problem, self.labels = "multi_label", flags
 
     def encoder(self, split: str) -> Encoder:
         """Return an encoder that truncates the inputs or splits them into windows.
@@ -419,6 +425,13 @@ class TextClassificationData(TextData):
         if kept is None or labelled is None:
             return labelled if kept is None else kept
         return np.intersect1d(kept, labelled)
+
+    def texts_and_targets(self, split: str) -> tuple[list[str], npt.NDArray[Any], Problem]:
+        """Return the text of each row of a split, its target, and the kind of problem."""
+        rows, kept = self.rows(split), self.split(split).subset
+        cells = [rows.table.column(name).take(kept).to_pylist() for name in self.inputs]
+        texts = [" ".join(self.texts(row)) for row in zip(*cells, strict=True)]
+        return texts, self.targets(rows)[kept], self.problem
 
     def strata(self, rows: Rows) -> npt.NDArray[Any]:
         """Return the label of each row, or its rarest label, so that each one stays in training."""

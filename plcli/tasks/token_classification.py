@@ -16,7 +16,7 @@ from plcli.config.marks import FACT, instead_of
 from plcli.data import labels
 from plcli.data.cells import Kind
 from plcli.data.cutting import put_back
-from plcli.data.encoders.words import WordEncoder, found_spans, words_of
+from plcli.data.encoders.words import WordEncoder, Words, found_spans, words_of
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch
 from plcli.data.tagging import Span, Tagging, is_iob1, of_labels, of_tags, tags_of
@@ -25,7 +25,11 @@ from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, UsageError, listed
 from plcli.metrics import spans
-from plcli.metrics.spans import SpanScores
+from plcli.metrics.row_scores import RowCollector, RowColumns
+from plcli.metrics.scoring import Scoring
+from plcli.metrics.spans import SpanScores, counts_of_rows
+from plcli.metrics.texts import SpanCounts
+from plcli.models import losses
 from plcli.models.build import label_settings
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained.label_ids import IGNORED
@@ -89,21 +93,50 @@ class TokenClassifier(TransformerModule):
         """Return the number of labelled words, or their total weight if class_weights are set."""
         return self.classification_count(batch["labels"])
 
-    def update(self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]) -> None:
+    def update(
+        self, metrics: MetricCollection, outputs: Any, batch: Mapping[str, Any]
+    ) -> RowColumns:
         """Add a batch: logits [windows, tokens, labels] and true spans [spans, row and span]."""
         best = outputs.logits.argmax(-1)
         rows = words_of(best, batch)
         true: list[list[Span]] = [[] for _ in rows]
         for row, start, end, type_ in batch["true"].tolist():
             true[row].append((start, end, type_))
+        kept = self._counts(rows, true, best, batch)
+        metrics.update(kept["spans"], kept["words"])
+        if not (self.class_weights or self.focal or self.label_smoothing):
+            terms = losses.of_rows(outputs.logits, batch["labels"]).cpu()
+            kept["loss"] = terms.new_zeros(len(rows), 2).index_add(
+                0, batch["row_index"].cpu(), terms
+            )
+        if self.label_frequencies is not None:
+            tag = int(np.argmax(self.label_frequencies))
+            same = [Words(row.start, row.end, [tag] * len(row.values)) for row in rows]
+            simple = self._counts(same, true, torch.full_like(best, tag), batch)
+            kept |= {f"baseline.{name}": column for name, column in simple.items()}
+        return kept
+
+    def _counts(
+        self,
+        rows: list[Words],
+        true: list[list[Span]],
+        tag_ids: torch.Tensor,
+        batch: Mapping[str, Any],
+    ) -> dict[str, torch.Tensor]:
+        """Return the counts of spans, [rows, types, 3], and of words, [rows, 2], of each row."""
+        predicted = [[row.place(span) for span in self.tagging.spans(row.values)] for row in rows]
         counted = batch["labels"] != IGNORED
-        correct = (best == batch["labels"]) & counted
-        metrics.update(
-            true,
-            [[row.place(span) for span in self.tagging.spans(row.values)] for row in rows],
-            int(correct.sum()),
-            int(counted.sum()),
+        right = (tag_ids == batch["labels"]) & counted
+        of_windows = torch.stack([right.sum(1), counted.sum(1)], dim=1).cpu()
+        words = of_windows.new_zeros(len(rows), 2).index_add(
+            0, batch["row_index"].cpu(), of_windows
         )
+        spans = counts_of_rows(true, predicted, num_types=len(self.tagging.types))
+        return {"spans": spans, "words": words}
+
+    def scoring(self, collector: RowCollector) -> Scoring:
+        """Return how the scores follow from the counts of each row."""
+        return SpanCounts(types=list(self.tagging.types))
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """Strict precision, recall and F1 over all spans, word accuracy, and a table of types."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from plcli import __version__
-from plcli.cli.arguments import COMMANDS, OPTIONS
+from plcli.cli.arguments import COMMANDS, OPTIONS, STEPS
 from plcli.tasks.linear_regression import SimpleLinearModel, TableData
 from plcli.tasks.text_classification import TextClassificationData, TextClassifier
 from tests.conftest import ROOT, Command
@@ -49,7 +49,7 @@ def test_a_help_page_names_every_option(plcli: Command, command: str, option: st
     assert re.search(rf"^ *--{option} ", plcli(command, "--help").out, re.M)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", STEPS)
 @pytest.mark.parametrize("name", ["-c, --config FILE", "--print_config", "--trainer.KEY"])
 def test_a_help_page_names_what_all_commands_share(plcli: Command, command: str, name: str) -> None:
     assert name in plcli(command, "--help").out
@@ -62,7 +62,7 @@ def test_the_help_page_of_predict_names_its_texts(plcli: Command) -> None:
     assert re.search(r"^ *TEXT \.\.\. +texts to predict", page, re.M)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", STEPS)
 @pytest.mark.parametrize(
     "key", ["max_epochs", "--checkpoint.KEY", "--numbers.KEY", "--lr", "head_lr", "wordpieces"]
 )

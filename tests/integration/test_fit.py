@@ -23,6 +23,7 @@ def test_the_run_folder_holds_config_metrics_checkpoints_and_model(
         "environment.json",
         "metrics.csv",
         "metrics.json",
+        "test_rows.parquet",
         "train.log",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",

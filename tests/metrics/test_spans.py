@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
 
 from plcli.data.tagging import Tagging
 from plcli.metrics import spans
-from plcli.metrics.spans import SpanScores
+from plcli.metrics.spans import SpanScores, counts_of_rows
 from tests.data.test_tagging import BIO, rows_of
 
 
@@ -29,7 +30,8 @@ def measured(true: Sequence[Sequence[str]], guessed: Sequence[Sequence[str]]) ->
             for x, y in zip(true[part], guessed[part], strict=True)
             for a, b in zip(x, y, strict=True)
         ]
-        metric.update(*both, sum(a == b for a, b in pairs), len(pairs))
+        counts = counts_of_rows(*both, num_types=len(tagging.types))
+        metric.update(counts, torch.tensor([[sum(a == b for a, b in pairs), len(pairs)]]))
     return spans.summary(metric.compute(), tagging.types)
 
 

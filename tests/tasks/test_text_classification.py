@@ -190,7 +190,7 @@ def test_a_loaded_model_gives_the_test_metrics_that_fit_gave(trained: Trained) -
     with own_cache(trained.folder):
         result = run_plcli("test", "--run", trained.run)
     lines = [line.replace("│", " ").replace("┃", " ").split() for line in result.out.splitlines()]
-    shown = {words[0]: words[1] for words in lines if len(words) == 2}
+    shown = {words[0]: words[1] for words in lines if len(words) > 1}
     given = trained.test_metrics()
     numbers = {name: value for name, value in given.items() if isinstance(value, float)}
     # Shown with four places, and the last one may round otherwise where the batches were others.

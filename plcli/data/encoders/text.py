@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from plcli.data import templates
 from plcli.data.encoders.encoder import IDS
-from plcli.errors import ModelError
+from plcli.errors import ModelError, UsageError
 
 
 class TextEncoder:
@@ -123,3 +123,29 @@ def windows(encodings: Sequence[Any], *, most: int | None = None) -> tuple[list[
         for window in (encoding, *encoding.overflowing)[:most]
     ]
     return [row for row, _ in pairs], [window for _, window in pairs]
+
+
+def check_windows(
+    stride: int | None, max_windows: int, inputs: Sequence[str], *, pairs: bool
+) -> None:
+    """Check the settings of windows.
+
+    Args:
+        stride: data.stride; None without windows.
+        max_windows: data.max_windows.
+        inputs: the text columns.
+        pairs: whether the two columns are a pair.
+
+    Raises:
+        UsageError: if they cannot be.
+    """
+    if stride is not None and pairs:
+        raise UsageError(
+            "data.stride: windows need a single text, but data.text names two columns. "
+            "Join them with a template, such as "
+            f"'{{{inputs[0]}}} [SEP] {{{inputs[1]}}}', or remove the key."
+        )
+    if stride is not None and stride < 0:
+        raise UsageError(f"data.stride: got {stride}, expected 0 or more.")
+    if max_windows < 1:
+        raise UsageError(f"data.max_windows: got {max_windows}, expected 1 or more.")

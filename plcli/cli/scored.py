@@ -1,0 +1,74 @@
+"""The results of an evaluation with intervals and baselines: as a dict, as a table, as warnings."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from plcli.cli import kept_rows, tfidf_baseline
+from plcli.cli.plan import Plan
+from plcli.config.contracts import data_contract
+from plcli.runs import results
+
+logger = logging.getLogger(__name__)
+
+
+def found(trainer: Any, model: Any, datamodule: Any, split: str, *, baseline: str | None) -> Any:
+    """Return the results of the evaluation that has just ended.
+
+    Args:
+        trainer: the trainer.
+        model: the LightningModule that was evaluated.
+        datamodule: its LightningDataModule; None if the model has its own data.
+        split: validation or test.
+        baseline: a further baseline that was asked for; None for none.
+    """
+    values = results.results(model, trainer.callback_metrics, split)
+    if baseline is not None:
+        own = tfidf_baseline.scores(model, datamodule, split)
+        values["baselines"] = {**(values.get("baselines") or {}), **own}
+    return with_fingerprint(values, data_contract(datamodule, model), split)
+
+
+def with_fingerprint(values: dict[str, Any], data: Any, split: str) -> dict[str, Any]:
+    """Return results with the fingerprint of the rows, if it is known."""
+    fingerprint = data.fingerprints().get(split)
+    return values if fingerprint is None else {**values, "fingerprint": fingerprint}
+
+
+def report(console: Console, plan: Plan, trainer: Any, datamodule: Any, split: str) -> None:
+    """Print the results of `validate` or `test`, and keep the rows of a test in the run folder.
+
+    Args:
+        console: where to print.
+        plan: the plan of the command.
+        trainer: the trainer, with the model that was evaluated.
+        datamodule: its LightningDataModule; None if the model has its own data.
+        split: validation or test.
+    """
+    model, run = trainer.lightning_module, plan.run
+    baseline = plan.arguments.options.get("baseline")
+    show(console, {split: found(trainer, model, datamodule, split, baseline=baseline)})
+    if split == "test" and run is not None and run.model != run.folder:
+        kept_rows.keep(run.folder, model, datamodule)
+
+
+def show(console: Console, splits: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the table of the results, and log a warning for each baseline that is better."""
+    results.show(console, splits)
+    if splits:
+        split = list(splits)[-1]
+        for warning in results.below_baseline(splits[split], split):
+            logger.warning("warning: %s", warning)
+        for name, each in (splits[split].get("calibration") or {}).items():
+            ends = f", 95 % {each['low']:+.4f} to {each['high']:+.4f}" if "low" in each else ""
+            logger.info(
+                "%s: %s %.4f without and %.4f with the temperature (%+.4f%s)",
+                split,
+                name.upper() if name != "brier" else "Brier score",
+                each["before"],
+                each["after"],
+                each["difference"],
+                ends,
+            )

@@ -1,0 +1,183 @@
+"""plcli compare: how runs differ, their metrics with intervals, and which of them is better."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from plcli.cli import hints, run_options
+from plcli.config.files import load_yaml
+from plcli.errors import ModelError, UsageError, did_you_mean, listed
+from plcli.metrics import comparison, evaluated
+from plcli.metrics.evaluated import KeptRows
+from plcli.runs import metric_names, test_rows
+from plcli.runs.folder import Run, flat, open_run
+
+USAGE = {"RUN RUN ...": "compare runs with the first one"}
+OPTIONS = {"metric": "the metric to judge by (default: the one that chose the best epoch)"}
+BOUNDED = 1.0  # scores up to 1 are told in points of a hundred
+
+
+def run(words: Sequence[str]) -> int:
+    """Compare runs, and return the exit code."""
+    given = run_options.parse("compare", words, usage=USAGE, options=OPTIONS, flags={})
+    if given is None:
+        return 0
+    if len(given.words) < 2:
+        raise UsageError(
+            f"compare: got {len(given.words)} run{'s' * (len(given.words) != 1)}, expected two or "
+            "more, such as `plcli compare runs/bert-1 runs/bert-2`."
+        )
+    runs = [open_run(word) for word in given.words]
+    names = [word.rstrip("/") for word in given.words]
+    if duplicates := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"compare: {duplicates[0]} is given twice. Name different runs.")
+    console = Console()
+    _show_configs(console, names, runs)
+    metrics = [_metrics(each) for each in runs]
+    _show_metrics(console, names, metrics)
+    rows = [_rows(each) for each in runs]
+    for name, own in zip(names[1:], rows[1:], strict=True):
+        _compare(
+            console,
+            (names[0], rows[0]),
+            (name, own),
+            metric=given.options.get("metric"),
+            monitor=_monitor(metrics[0]),
+        )
+    return 0
+
+
+def _show_configs(console: Console, names: list[str], runs: list[Run]) -> None:
+    """Print the keys whose values differ."""
+    configs = [dict(flat(load_yaml(each.config))) if each.config.exists() else {} for each in runs]
+    keys = [
+        key
+        for key in sorted(set().union(*configs))
+        if len({str(values.get(key)) for values in configs}) > 1
+    ]
+    if not keys:
+        console.print("the configs are the same")
+        return
+    table = Table("config", *names)
+    for key in keys:
+        cells = (str(values[key]) if key in values else "" for values in configs)
+        table.add_row(*(cell.replace("[", r"\[") for cell in (key, *cells)))
+    console.print(table)
+
+
+def _metrics(run: Run) -> dict[str, Any]:
+    """Return the content of metrics.json; empty without it."""
+    path = run.folder / "metrics.json"
+    if not path.is_file():
+        return {}
+    try:
+        found: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{path}: is damaged ({error}). Train the run again.") from None
+    return found
+
+
+def _monitor(metrics: Mapping[str, Any]) -> str | None:
+    """Return the metric that chose the best epoch, without its stage."""
+    name = (metrics.get("fit") or {}).get("monitor")
+    return None if name is None else metric_names.without_stage(name, "validation")
+
+
+def _show_metrics(console: Console, names: list[str], metrics: list[dict[str, Any]]) -> None:
+    """Print the scores of the test split, or of the validation without one."""
+    split = "test" if any("test" in each for each in metrics) else "validation"
+    scores = [each.get(split) or {} for each in metrics]
+    plain = [
+        name
+        for name in dict.fromkeys(name for each in scores for name in each)
+        if any(isinstance(each.get(name), float) for each in scores)
+    ]
+    if not plain:
+        return
+    table = Table(split, *names)
+    for name in plain:
+        cells = []
+        for each in scores:
+            value, ends = each.get(name), (each.get("intervals") or {}).get(name)
+            shown = f"{value:.4f}" if isinstance(value, float) else ""
+            cells.append(f"{shown} ({ends['low']:.4f} to {ends['high']:.4f})" if ends else shown)
+        table.add_row(name, *cells)
+    console.print(table)
+
+
+def _rows(run: Run) -> list[tuple[Path, KeptRows]]:
+    return [
+        (path, evaluated.read(table, where=str(path))) for path, table in test_rows.read(run.folder)
+    ]
+
+
+def _compare(
+    console: Console,
+    first: tuple[str, list[tuple[Path, KeptRows]]],
+    second: tuple[str, list[tuple[Path, KeptRows]]],
+    *,
+    metric: str | None,
+    monitor: str | None,
+) -> None:
+    """Print which of two runs is better."""
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    for name, files in (first, second):
+        if not files:
+            test = hints.command("test", Path(name))
+            say(f"{name}: keeps no test rows, which a paired test needs. Run `{test}`.")
+            return
+    for path, one in first[1]:
+        for other_path, two in second[1]:
+            pairs = comparison.paired(one, two)
+            if pairs is None:
+                continue
+            if path.name != test_rows.NAME or other_path.name != test_rows.NAME:
+                say(f"on the rows of {path} and {other_path}:")
+            found = comparison.differences(one, two, pairs)
+            for name in _judged(found, metric=metric, monitor=monitor):
+                values = one.rows.scoring.scores(pairs.first)
+                say(
+                    comparison.sentence(
+                        name,
+                        found[name],
+                        first=first[0],
+                        second=second[0],
+                        direction=metric_names.direction(name) or "max",
+                        bounded=_is_bounded(name, values[name]),
+                    )
+                )
+            return
+    say(
+        f"{second[0]} and {first[0]} were not tested on the same rows, so that only their "
+        "intervals can be compared. Test both on one file with `plcli test --run RUN --data.test "
+        "FILE`."
+    )
+
+
+def _judged(found: Mapping[str, Any], *, metric: str | None, monitor: str | None) -> list[str]:
+    """Return the metrics to judge by: one that is named, or the monitored one first.
+
+    Raises:
+        UsageError: if there is no such metric.
+    """
+    if metric is not None and metric not in found:
+        raise UsageError(
+            f"--metric: got '{metric}', but the runs have {listed(found)}."
+            f"{did_you_mean(metric, found)}"
+        )
+    if metric is not None:
+        return [metric]
+    return sorted(found, key=lambda name: name != monitor)
+
+
+def _is_bounded(name: str, value: float) -> bool:
+    words = {*metric_names.tokens(name)}
+    unbounded = words & {"chrf", "bleu", "loss", "perplexity", "bits", "bytes"}
+    return not unbounded and metric_names.direction(name) == "max" and abs(value) <= BOUNDED

@@ -1,0 +1,194 @@
+"""Scores of numbers as functions of the rows: errors and correlations."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from plcli.metrics import intervals
+from plcli.metrics.intervals import Array, Difference, Interval, Table, Value
+from plcli.metrics.scoring import Baseline, Columns, Scoring
+
+DRAWN = 200  # resamples of correlations, of which only the standard error is taken
+CORRELATIONS = ("pearson", "spearman")
+LIMIT = 1 - 1e-9  # correlations that arctanh can take
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers(Scoring):
+    """Numbers: the columns truth and prediction, [rows] or [rows, targets].
+
+    Attributes:
+        names: the scores, of mse, rmse, mae, r2, pearson, spearman.
+        mean: the mean of the training targets, [targets], if it is known.
+        centre: what truth and prediction are distances from, [targets].
+    """
+
+    names: list[str]
+    mean: list[float] | None = None
+    centre: list[float] | None = None
+
+    def tables(self, columns: Columns) -> list[Table]:
+        """Return the sums of which all scores but rank correlations are functions."""
+        truth, predicted = (_matrix(columns[name]) for name in ("truth", "prediction"))
+        centre = truth.mean(0)
+        truth, predicted = truth - centre, predicted - centre
+        error, size = predicted - truth, truth.shape[1]
+        statistics = np.concatenate(
+            [
+                np.ones((len(truth), 1)),
+                (error**2).mean(1, keepdims=True),
+                np.abs(error).mean(1, keepdims=True),
+                error**2,
+                truth,
+                truth**2,
+                predicted,
+                predicted**2,
+                truth * predicted,
+            ],
+            axis=1,
+        )
+
+        def means(sums: Array) -> list[Array]:
+            scaled = sums / sums[..., :1]
+            return [scaled[..., 3 + k * size : 3 + (k + 1) * size] for k in range(6)]
+
+        def r2(sums: Array) -> Array:
+            square, t, tt, *_ = means(sums)
+            return np.asarray((1 - square / (tt - t**2)).mean(-1))
+
+        def pearson(sums: Array) -> Array:
+            _, t, tt, p, pp, tp = means(sums)
+            return np.asarray(((tp - t * p) / np.sqrt((tt - t**2) * (pp - p**2)))[..., 0])
+
+        values: dict[str, Value] = {
+            "mse": intervals.mean_of(1),
+            "rmse": lambda sums: np.sqrt(sums[..., 1] / sums[..., 0]),
+            "mae": intervals.mean_of(2),
+            "r2": r2,
+            "pearson": pearson,
+        }
+        chosen = {name: values[name] for name in self.names if name in values}
+        rows = np.arange(len(truth))
+        tables = [Table(statistics, rows, chosen, bounded=False)] if chosen else []
+        if "loss" in columns:
+            tables.append(intervals.means({"loss": columns["loss"]}, bounded=False))
+        return tables
+
+    def readable(self, columns: Columns) -> dict[str, Any]:
+        """Return the columns in the unit of the targets."""
+        return {
+            name: self._moved(values, 1) if name in ("truth", "prediction") else values
+            for name, values in columns.items()
+        }
+
+    def from_readable(self, columns: Mapping[str, list[Any]]) -> Columns:
+        """Return the columns of a file, as distances from the centre."""
+        return {
+            name: self._moved(np.array(values), -1) if name in ("truth", "prediction") else values
+            for name, values in super().from_readable(columns).items()
+        }
+
+    def _moved(self, values: npt.NDArray[Any], side: int) -> Array:
+        centre = np.asarray(self.centre or [0.0])
+        moved = _matrix(values) + side * centre
+        found: Array = moved if values.ndim > 1 else moved[:, 0]
+        return found
+
+    def baseline(self, columns: Columns) -> Baseline | None:
+        """Return the mean of the training targets, for every row."""
+        if self.mean is None:
+            return None
+        truth = columns["truth"]
+        mean = np.zeros_like(truth, np.float64) + np.asarray(
+            self.mean if truth.ndim > 1 else self.mean[0]
+        )
+        return Baseline("mean", {"truth": truth, "prediction": mean})
+
+    def scores(self, columns: Columns) -> dict[str, float]:
+        """Return every score by name."""
+        found = super().scores(columns)
+        if "spearman" in self.names:
+            truth, predicted = (_matrix(columns[name])[:, 0] for name in ("truth", "prediction"))
+            found["spearman"] = _correlation(_ranks(truth), _ranks(predicted))
+        return found
+
+    def intervals(
+        self, columns: Columns, *, groups: npt.NDArray[np.int64] | None = None
+    ) -> dict[str, Interval]:
+        """Return the interval of every score.
+
+        That of a correlation is Fisher's, symmetric in arctanh(r), with the standard error of
+        resamples, which need not be normal. Without groups: it takes each row by itself.
+        """
+        found = super().intervals(columns, groups=groups)
+        truth, predicted = (_matrix(columns[name])[:, 0] for name in ("truth", "prediction"))
+        if len(truth) < 4 or groups is not None:
+            return found
+        scores = self.scores(columns)
+        drawn = _correlations(truth, [predicted])[:, :, 0]
+        for place, name in enumerate(CORRELATIONS):
+            value, values = scores.get(name, math.nan), drawn[place]
+            if not math.isfinite(value) or abs(value) >= 1 or not np.isfinite(values).any():
+                continue
+            spread = float(np.nanstd(np.arctanh(np.clip(values, -LIMIT, LIMIT))))
+            error = intervals.Z * spread * _scale(len(truth))
+            low, high = (math.tanh(math.atanh(value) + side * error) for side in (-1, 1))
+            found[name] = Interval(value, low, high, "fisher", len(truth))
+        return found
+
+    def difference(self, first: Columns, second: Columns, name: str) -> Difference | None:
+        """Return the difference of a score on the same rows."""
+        if name != "spearman":
+            return super().difference(first, second, name)
+        truth = _matrix(first["truth"])[:, 0]
+        both = [_matrix(each["prediction"])[:, 0] for each in (first, second)]
+        one, two = (_correlation(_ranks(truth), _ranks(each)) for each in both)
+        ranked = _correlations(truth, both)[1]
+        spread = float(np.nanstd(ranked[:, 1] - ranked[:, 0]))
+        error = intervals.Z * spread * _scale(len(truth))
+        if not math.isfinite(two - one + error):
+            return None
+        value = two - one
+        return Difference(value, value - error, value + error, "paired bootstrap", len(truth))
+
+
+def _matrix(values: npt.NDArray[np.float64]) -> Array:
+    return np.asarray(values, np.float64).reshape(len(values), -1)
+
+
+def _ranks(values: Array) -> Array:
+    """Return the ranks of values; equal ones have their mean rank."""
+    _, of_row, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[of_row.reshape(-1)])
+
+
+def _correlation(first: Array, second: Array) -> float:
+    with np.errstate(all="ignore"):
+        first, second = first - first.mean(), second - second.mean()
+        return float(first @ second / math.sqrt(first @ first * (second @ second) or math.nan))
+
+
+def _scale(n: int) -> float:
+    """Return the factor of the standard error for n rows, of which `_correlations` draws fewer."""
+    return math.sqrt(min(n, intervals.MOST_CELLS) / n)
+
+
+def _correlations(truth: Array, predicted: list[Array]) -> Array:
+    """Return Pearson's and Spearman's correlation of resampled rows, [2, resamples, models]."""
+    generator, found = np.random.default_rng(0), []
+    for _ in range(DRAWN):
+        rows = generator.integers(0, len(truth), min(len(truth), intervals.MOST_CELLS))
+        values, ranks = truth[rows], _ranks(truth[rows])
+        others = [each[rows] for each in predicted]
+        found.append(
+            [
+                [_correlation(values, each) for each in others],
+                [_correlation(ranks, _ranks(each)) for each in others],
+            ]
+        )
+    return np.moveaxis(np.array(found), 1, 0)

@@ -1,0 +1,221 @@
+"""The scores that follow from rows are those of the metrics, and their intervals cover them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sacrebleu.metrics import BLEU, CHRF
+
+from plcli.metrics import answer_scores, classification, intervals, regression
+from plcli.metrics.generation import CorpusScore
+from plcli.metrics.numeric import Numbers
+from plcli.metrics.scoring import Columns, Means, MultiLabel, Scoring, SingleLabel
+from plcli.metrics.texts import bleu, chrf, unigram_loss
+
+LABELS = ["a", "b", "c", "d"]
+
+
+def classified(n: int, *, seed: int = 0, right: float = 0.7) -> Columns:
+    """Rows of four classes, the last of which is rare and never predicted."""
+    generator = np.random.default_rng(seed)
+    truth = generator.choice(4, n, p=[0.5, 0.3, 0.17, 0.03])
+    prediction = np.where(generator.random(n) < right, truth, generator.integers(0, 3, n))
+    return {"truth": truth, "prediction": np.minimum(prediction, 2)}
+
+
+def numbers(n: int, *, seed: int = 0) -> Columns:
+    generator = np.random.default_rng(seed)
+    truth = generator.normal(size=n)
+    return {"truth": truth, "prediction": truth + generator.normal(size=n)}
+
+
+def as_tensors(columns: Columns) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(column) for name, column in columns.items()}
+
+
+# the scores are those of the metrics
+
+
+def test_scores_of_classes_are_those_of_the_running_metrics() -> None:
+    columns = classified(200)
+    metric = classification.single_label(4)
+    logits = torch.nn.functional.one_hot(as_tensors(columns)["prediction"], 4).float()
+    metric.update(logits, as_tensors(columns)["truth"])
+    theirs = classification.summary(metric.compute(), LABELS)
+    ours = SingleLabel(labels=LABELS).scores(columns)
+    for name in ("accuracy", "macro_f1", "weighted_f1"):
+        assert ours[name] == pytest.approx(theirs[name], abs=1e-6)
+    for label, scores in theirs["classes"].items():
+        for name in ("precision", "recall", "f1"):
+            assert ours[f"classes.{label}.{name}"] == pytest.approx(scores[name], abs=1e-6)
+
+
+def test_scores_of_several_labels_are_those_of_the_running_metrics() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(50, 10, generator=generator)
+    truth = (logits + torch.randn(50, 10, generator=generator) > 1).long()
+    truth[:, 9] = 0
+    labels = [f"label {number}" for number in range(10)]
+    metric = classification.multi_label(10)
+    for name, each in metric.items():
+        each.update(logits.sigmoid() if name == "average_precision" else (logits > 0).long(), truth)
+    theirs = classification.summary(metric.compute(), labels)
+    kept = classification.multi_label_rows(logits, truth, logits > 0, with_loss=True)
+    ours = MultiLabel(labels=labels).scores({name: each.numpy() for name, each in kept.items()})
+    for name in ("micro_f1", "macro_f1"):
+        assert ours[name] == pytest.approx(theirs[name], abs=1e-6)
+    assert ours["classes.label 3.f1"] == pytest.approx(theirs["classes"]["label 3"]["f1"], abs=1e-6)
+    wanted = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth.float())
+    assert ours["loss"] == pytest.approx(float(wanted), abs=1e-6)
+
+
+def test_scores_of_numbers_are_those_of_the_running_metrics() -> None:
+    columns = numbers(60)
+    metric = regression.regression()
+    metric.update(as_tensors(columns)["prediction"].float(), as_tensors(columns)["truth"].float())
+    ours = Numbers(names=["rmse", "mae", "pearson", "spearman"]).scores(columns)
+    theirs = {name: float(value) for name, value in metric.compute().items()}
+    assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+TEXTS = [
+    ("the cat sat on the mat", "the cat sat on a mat"),
+    ("a dog", "a dog barks at the postman"),
+    ("entirely wrong words here", "nothing in common at all"),
+    ("", "an empty text"),
+    ("much too long for its reference, as it says everything twice", "too long"),
+]
+
+
+@pytest.mark.parametrize(("scorer", "ours"), [(CHRF(), chrf), (BLEU(), bleu)])
+@pytest.mark.parametrize("chosen", [slice(0, 1), slice(0, 5), slice(1, 3), slice(3, 4)])
+def test_scores_of_texts_are_sacrebleus(scorer: Any, ours: Any, chosen: slice) -> None:
+    texts, references = zip(*TEXTS[chosen], strict=True)
+    score = CorpusScore(scorer)
+    counts = score.counts_of(texts, references).numpy().astype(float)
+    theirs = scorer.corpus_score(list(texts), [list(references)]).score
+    assert float(ours(counts.sum(0))) == pytest.approx(theirs, abs=1e-6)
+
+
+def test_answers_are_scored_as_by_torchmetrics() -> None:
+    from torchmetrics.functional.text import squad
+
+    predicted = ["The Cat!", "in 1998", "", "a blue-ish house", "nothing"]
+    answers = [["cat"], ["1998", "in May 1998"], ["something"], ["blue house", "house"], [""]]
+    theirs = squad(
+        [{"id": str(k), "prediction_text": text} for k, text in enumerate(predicted)],
+        [{"id": str(k), "answers": {"text": texts}} for k, texts in enumerate(answers)],
+    )
+    ours = np.mean([answer_scores.score(*row) for row in zip(predicted, answers, strict=True)], 0)
+    assert ours * 100 == pytest.approx([float(theirs["exact_match"]), float(theirs["f1"])])
+
+
+def test_the_loss_of_token_frequencies_is_that_of_the_other_tokens() -> None:
+    # 3 + 1 tokens of a vocabulary of 4: (2 + 1) / (3 + 4) and (0 + 1) / (3 + 4)
+    loss, commonest = unigram_loss(np.array([3, 1, 0, 0]))
+    assert loss == pytest.approx(-(3 * np.log(3 / 7) + np.log(1 / 7)) / 4)
+    assert commonest == 0.75
+
+
+# intervals
+
+
+def test_wilson_is_the_textbook_interval() -> None:
+    found = intervals.wilson(81, 263)  # Newcombe 1998, table I
+    assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
+    none = intervals.wilson(0, 20)
+    assert (none.low, round(none.high, 4)) == (0.0, 0.1611)
+
+
+def test_rows_without_an_error_have_an_interval_below_1() -> None:
+    columns = {"truth": np.arange(40) % 4, "prediction": np.arange(40) % 4}
+    found = SingleLabel(labels=LABELS).intervals(columns)
+    for name in ("accuracy", "macro_f1", "weighted_f1", "classes.a.f1"):
+        assert (found[name].value, found[name].high) == (1.0, 1.0)
+        assert 0.7 < found[name].low < 0.95
+
+
+def test_the_same_rows_have_the_same_interval() -> None:
+    scoring = SingleLabel(labels=LABELS)
+    one, two = (scoring.intervals(classified(100)) for _ in range(2))
+    assert one == two
+
+
+def test_very_many_rows_have_the_interval_of_the_jackknife() -> None:
+    scoring = Numbers(names=["rmse"])
+    found = scoring.intervals(numbers(intervals.MOST_CELLS + 1))["rmse"]
+    assert found.method == "jackknife"
+    few = scoring.intervals(numbers(intervals.MOST_CELLS))["rmse"]
+    assert found.high - found.low == pytest.approx(few.high - few.low, rel=0.1)
+
+
+def test_of_thousands_of_classes_only_the_accuracy_has_an_interval() -> None:
+    truth = np.arange(3000)
+    columns = {"truth": truth, "prediction": np.where(truth % 4 == 0, 0, truth)}
+    scoring = SingleLabel(labels=[str(number) for number in range(3000)])
+    found = scoring.intervals(columns)
+    assert list(found) == ["accuracy"]
+    assert found["accuracy"].value == scoring.scores(columns)["accuracy"]
+
+
+def test_rows_of_a_group_count_as_one() -> None:
+    columns = {"f1": np.repeat(np.random.default_rng(0).random(50), 20)}
+    scoring = Means(names=["f1"], proportions=[], only={})
+    alone = scoring.intervals({"f1": columns["f1"][::20]})["f1"]
+    grouped = scoring.intervals(columns, groups=np.repeat(np.arange(50), 20))["f1"]
+    assert grouped.n == 50
+    assert (grouped.low, grouped.high) == pytest.approx((alone.low, alone.high), abs=0.01)
+
+
+SIMULATED: dict[str, tuple[Scoring, Callable[[int, int], Columns]]] = {
+    "macro_f1": (SingleLabel(labels=LABELS), lambda n, seed: classified(n, seed=seed)),
+    "accuracy": (SingleLabel(labels=LABELS), lambda n, seed: classified(n, seed=seed, right=0.97)),
+    "rmse": (Numbers(names=["rmse"]), lambda n, seed: numbers(n, seed=seed)),
+    "spearman": (Numbers(names=["spearman"]), lambda n, seed: numbers(n, seed=seed)),
+}
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_intervals_cover_the_true_value(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 test sets of 200 rows; benchmarks/coverage.py has 1,000 of each size."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 400)
+    scoring, make = SIMULATED[name]
+    true = scoring.scores(make(200_000, 99))[name]
+    found = [scoring.intervals(make(200, seed))[name] for seed in range(200)]
+    covered = sum(each.low <= true <= each.high for each in found)
+    assert 181 <= covered <= 198  # 95 % and three standard deviations
+
+
+# two models
+
+
+def test_mcnemar_is_the_exact_test() -> None:
+    first = np.array([True] * 5 + [False] * 15 + [True] * 80)
+    second = np.array([False] * 5 + [True] * 15 + [True] * 80)
+    found = intervals.mcnemar(first, second)
+    assert found.p == pytest.approx(0.04138947, abs=1e-7)  # scipy.stats.binomtest(5, 20)
+    assert found.value == pytest.approx(0.10)
+    assert 0 < found.low < 0.10 < found.high < 0.2
+
+
+def test_the_interval_of_mcnemar_excludes_0_where_the_test_sees_a_difference() -> None:
+    for worse in range(20):
+        first = np.arange(100) < worse
+        second = np.arange(100) >= 80
+        found = intervals.mcnemar(first, second)
+        assert found.p is not None
+        assert found.seen == (found.p < 0.05)
+
+
+def test_a_difference_of_pairs_is_narrower_than_that_of_two_test_sets() -> None:
+    columns, scoring = classified(500), SingleLabel(labels=LABELS)
+    changed = columns["prediction"].copy()
+    changed[:20] = columns["truth"][:20]
+    better = {**columns, "prediction": changed}
+    found = scoring.difference(columns, better, "macro_f1")
+    assert found is not None
+    own = scoring.intervals(columns)["macro_f1"]
+    assert found.value > 0
+    assert found.high - found.low < (own.high - own.low) / 2
