@@ -5,9 +5,10 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from plcli.cli import fragments, logs, replaced, short_forms
-from plcli.cli.arguments import parse
+from plcli.cli.arguments import Arguments, parse
 from plcli.cli.plan import Plan, plan_fit, plan_use
 from plcli.config import allowlist, checks, classes
+from plcli.config.files import Fragment
 from plcli.errors import UsageError, listed
 from plcli.runs import atomic_files
 from plcli.training.signals import signals
@@ -23,8 +24,28 @@ def run(command: str, words: Sequence[str]) -> int:
     if arguments.help:
         _help(Plan(arguments, entered))
         return 0
-    plan = plan_fit(arguments, entered) if command == "fit" else plan_use(arguments, entered)
-    if command == "fit" or plan.pretrained is not None:
+    plan = planned(arguments, entered)
+    from plcli.cli.lightning_cli import PlCLI
+
+    signals.take()
+    with atomic_files.disk_errors_explained():
+        PlCLI(plan)
+    return 0
+
+
+def planned(arguments: Arguments, entered: list[Fragment]) -> Plan:
+    """Return the checked plan of a command.
+
+    Args:
+        arguments: the command line.
+        entered: its config files.
+
+    Raises:
+        PlcliError: if there is no such run, or a config is not valid.
+    """
+    fits = arguments.command == "fit"
+    plan = plan_fit(arguments, entered) if fits else plan_use(arguments, entered)
+    if fits or plan.pretrained is not None:
         replaced.leave_out(plan)
     short_forms.expand(plan)
     if plan.merged.get("model") is None:
@@ -32,15 +53,12 @@ def run(command: str, words: Sequence[str]) -> int:
             "no model given. Use --config FILE (such as configs/bert.yaml) or --model CLASS."
         )
     from plcli.cli import loggers
-    from plcli.cli.lightning_cli import PlCLI, fixed_classes
+    from plcli.cli.lightning_cli import fixed_classes
 
     loggers.write_into_run_folder(plan)
     _check_bound(plan)
     _check(plan, fixed_classes())
-    signals.take()
-    with atomic_files.disk_errors_explained():
-        PlCLI(plan)
-    return 0
+    return plan
 
 
 def _help(plan: Plan) -> None:

@@ -324,8 +324,7 @@ class PlCLI(LightningCLI):
         found: dict[str, Any] = {}
         if values.get("data") is not None:
             if self.command == "predict":
-                given = values.data.get("init_args") or _namespace()
-                predict.take_input(self.plan.arguments, given, values.data.class_path)
+                self.take_input(values.data)
             self.datamodule = self._make("data")
             data = data_contract(self.datamodule)
             if self.plan.arguments.texts and not data.offers("predict_values"):
@@ -350,6 +349,11 @@ class PlCLI(LightningCLI):
         self._configure_optimizers(made)
         self._pass_objects()
         self._load_weights()
+
+    def take_input(self, data: Namespace) -> None:
+        """Set the rows to predict in the data section."""
+        given = data.get("init_args") or _namespace()
+        predict.take_input(self.plan.arguments, given, data.class_path)
 
     def _configure_optimizers(self, made: Namespace) -> None:
         """Give the model the optimizer of the config, if there is one.

@@ -56,14 +56,18 @@ def predict(
     datamodule: LightningDataModule | None,
     *,
     sink: Sink | Lines,
-) -> None:
-    """Predict, and write or print the rows in the order of the input."""
+) -> int:
+    """Predict, write or print the rows in the order of the input, and return their number."""
     writer = PredictionWriter(sink)
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set while it runs
     callbacks.append(writer)
-    trainer.predict(model, datamodule=datamodule, return_predictions=False)
+    try:
+        trainer.predict(model, datamodule=datamodule, return_predictions=False)
+    finally:
+        callbacks.remove(writer)
     if isinstance(sink, Sink):
         logger.info("%d rows written to %s", writer.count, sink.path)
+    return writer.count
 
 
 def output_of(arguments: Arguments, run: Run | None, source: Any) -> Sink | Lines:

@@ -87,6 +87,12 @@ class DataContract(Protocol):
     def predict_values(self, texts: Sequence[str], *, source: str) -> None:
         """Use texts or JSON objects from the command line as the rows to predict."""
 
+    def with_rows(self, split: str, values: Sequence[Mapping[str, Any]], *, source: str) -> Any:
+        """Return a data module like it with these rows as a split, for predictions in Python."""
+
+    def with_source(self, split: str, source: Any) -> Any:
+        """Return a data module like it that reads a split from another source."""
+
     def first_batch(self, split: str) -> Any:
         """Return a batch of the first rows of a split, for a check before training."""
 
@@ -149,6 +155,8 @@ DATA_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {
     "columns": (_method("train"), lambda split: {}),
     "fingerprints": (_method(), dict),
     "predict_values": (_method([], source=""), lambda texts, source: None),
+    "with_rows": (_method("predict", [], source=""), lambda split, values, source: None),
+    "with_source": (_method("predict", ""), lambda split, source: None),
     "first_batch": (_method("train"), lambda split: None),
     "describe": (_method("train"), lambda split: ""),
     "leaks": (_method(), list),

@@ -1,4 +1,7 @@
-"""The cache in ~/.cache/plcli: files keyed by content, written once and memory-mapped."""
+"""The cache in ~/.cache/plcli: files keyed by content, written once and memory-mapped.
+
+Rows that are in memory are never written there.
+"""
 
 import mmap
 import os
@@ -35,6 +38,20 @@ class ArrowFile:
         """Release the pages that have been read from the memory of this process."""
         if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
             self._map.madvise(mmap.MADV_DONTNEED)
+
+
+class ArrowMemory:
+    """A table in memory, where an ArrowFile is expected.
+
+    Attributes:
+        table: the rows.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def release(self) -> None:
+        """Do nothing, as no pages of a file are read."""
 
 
 def build_once(target: Path, write: Callable[[Path], None]) -> None:
