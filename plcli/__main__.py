@@ -3,13 +3,14 @@
 Heavy packages are only imported once the command is known.
 """
 
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
 from plcli import __version__
-from plcli.cli.arguments import COMMANDS
+from plcli.cli.arguments import COMMANDS, STEPS
 from plcli.errors import PlcliError, Terminated, UsageError, did_you_mean
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -82,6 +83,9 @@ def _run(arguments: list[str]) -> int:
             f"unknown command '{command}'.{did_you_mean(command, COMMANDS)} "
             "`plcli --help` lists the commands."
         )
+    if command not in STEPS:
+        module = importlib.import_module(f"plcli.commands.{command}")
+        return int(module.run(arguments[1:]))
     from plcli.cli import dispatch
 
     return dispatch.run(command, arguments[1:])

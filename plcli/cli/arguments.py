@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 from plcli.config.keys import PARSER_MODE, SECTIONS
 from plcli.errors import UsageError, did_you_mean
 
-COMMANDS = {
+STEPS = {  # of Lightning's Trainer
     "fit": "train a model; its checkpoints, metrics and the final model/ are saved in the run "
     "folder",
     "validate": "score the validation split with the best weights of a run",
     "test": "score the test split with the best weights of a run",
     "predict": "predict a file, texts or standard input with the best weights of a run",
+}
+COMMANDS = {  # each of those that are no steps is a module of plcli.commands
+    **STEPS,
+    "serve": "answer predictions of a run or a model over HTTP",
 }
 ALLOW_IMPORT = "allow-import"
 SHORT_FORMS = {  # and the keys that they stand for; that of lr depends on the model
@@ -46,6 +50,18 @@ OPTIONS = {
         "ckpt_path": "best (default), last or a checkpoint file",
         "input": "a file to predict, or - to read one text per line from standard input",
         "output": "the file to write: .csv, .jsonl or .parquet",
+    },
+    "serve": {
+        "host": "the address to listen on (default: 127.0.0.1); others need a token",
+        "port": "the port (default: 8080); 0 chooses a free one",
+        "token": "what requests must present as `Authorization: Bearer TOKEN`; better given by the "
+        "environment variable PLCLI_TOKEN, which other users of the machine do not see",
+        "threads": "number of threads that predict (default: the number of cores; 1 with a GPU)",
+        "batch_size": "number of rows of similar length in a pass (default: 8; 32 with a GPU)",
+        "max_rows": "maximum number of rows in a request (default: 256)",
+        "max_tokens": "maximum number of tokens that are predicted together (default: 100000)",
+        "max_waiting": "maximum number of waiting rows, beyond which requests get 503 "
+        "(default: 1024)",
     },
 }
 

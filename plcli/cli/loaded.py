@@ -21,6 +21,7 @@ from plcli.cli.arguments import parse
 from plcli.cli.lightning_cli import PlCLI
 from plcli.config import allowlist
 from plcli.config.contracts import data_contract, module_contract
+from plcli.data.split_data import SplitData
 from plcli.errors import DataError, UsageError, listed
 from plcli.runs import artefact, atomic_files, results
 from plcli.runs.predictions import Sink
@@ -75,6 +76,7 @@ class Model:
         name: the run or model that was opened.
         task: its task, such as text-classification; None for a module without one.
         inputs: the columns that a row must have.
+        id: the column of row ids; None if rows are numbered.
         labels: the label names in order; None for a task without labels.
         module: the LightningModule.
     """
@@ -88,6 +90,8 @@ class Model:
         contract = data_contract(self._data, self.module)
         self._takes_rows = self._data is not None and contract.offers("with_rows")
         self.inputs = list(contract.columns("predict")) if self._takes_rows else []
+        self.id: str | None = getattr(self._data, "id", None) if self._takes_rows else None
+        self.inputs = [name for name in self.inputs if name != self.id]
         self._encoding = threading.Lock()
         self._inference = Inference(opened.trainer, self.module)
 
@@ -99,19 +103,24 @@ class Model:
         """Whether several threads predict at the same time; otherwise they take turns."""
         return self._inference.parallel
 
-    def predict(self, rows: Row | Sequence[Row]) -> list[dict[str, Any]]:
+    def predict(
+        self, rows: Row | Sequence[Row], *, max_tokens: int | None = None
+    ) -> list[dict[str, Any]]:
         """Predict texts or rows, and return the rows that `plcli predict` gives, in their order.
 
         Args:
             rows: texts, for a model with one input column, or mappings with the input columns; or
                 a single one. If each mapping has the id column of the config, its value is the id;
                 otherwise rows are numbered from 0.
+            max_tokens: the maximum number of tokens in all rows, after long texts are cut; None
+                does not limit them.
 
         Returns:
             A dict of plain values for each row; none for no rows.
 
         Raises:
-            DataError: if a column is missing, or a cell is not of its kind.
+            DataError: if a column is missing, a cell is not of its kind, or there are too many
+                tokens.
             UsageError: if the data class reads only its own files.
         """
         given = [rows] if isinstance(rows, (str, Mapping)) else list(rows)
@@ -120,6 +129,13 @@ class Model:
         with self._encoding:  # a tokenizer has settings, so that it is used by one thread at a time
             data = self._with_rows("predict", given)
             data.setup("predict")
+        if max_tokens is not None and isinstance(data, SplitData):
+            count = int(data.split("predict").lengths.sum())
+            if count > max_tokens:
+                raise DataError(
+                    f"rows: have {count} tokens, expected at most {max_tokens} at once. Give fewer "
+                    "or shorter rows."
+                )
         return [dict(row) for row in self._inference.rows(data.predict_dataloader())]
 
     def predict_file(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from plcli import __version__
-from plcli.cli.arguments import COMMANDS, OPTIONS
+from plcli.cli.arguments import COMMANDS, OPTIONS, STEPS
 from plcli.tasks.linear_regression import SimpleLinearModel, TableData
 from plcli.tasks.text_classification import TextClassificationData, TextClassifier
 from tests.conftest import ROOT, Command
@@ -49,11 +49,11 @@ def test_a_help_page_names_every_option(plcli: Command, command: str, option: st
     assert re.search(rf"^ *--{option} ", plcli(command, "--help").out, re.M)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", STEPS)
 @pytest.mark.parametrize(
     "name", ["-c, --config FILE", "--print_config", "--trainer.KEY", "--checkpoint.KEY"]
 )
-def test_a_help_page_names_what_all_commands_share(plcli: Command, command: str, name: str) -> None:
+def test_a_help_page_names_what_all_steps_share(plcli: Command, command: str, name: str) -> None:
     assert name in plcli(command, "--help").out
 
 
