@@ -21,6 +21,7 @@ STEPS = {  # of Lightning's Trainer
 COMMANDS = {  # each of those that are no steps is a module of plcli.commands
     **STEPS,
     "serve": "answer predictions of a run or a model over HTTP",
+    "export": "write a model for ONNX, OpenVINO or bfloat16, and check that it predicts the same",
 }
 ALLOW_IMPORT = "allow-import"
 SHORT_FORMS = {  # and the keys that they stand for; that of lr depends on the model
@@ -62,6 +63,12 @@ OPTIONS = {
         "max_tokens": "maximum number of tokens that are predicted together (default: 100000)",
         "max_waiting": "maximum number of waiting rows, beyond which requests get 503 "
         "(default: 1024)",
+    },
+    "export": {
+        "to": "onnx, openvino, openvino-int8 or torch-bf16",
+        "output": "the folder to write (default: RUN/export/FORMAT)",
+        "rows": "a file of rows to compare (default: the first 1000 validation rows of the run)",
+        "max_disagreement": "share of rows that may be predicted differently (default: 0.01)",
     },
 }
 

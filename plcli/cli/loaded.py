@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -79,6 +80,8 @@ class Model:
         id: the column of row ids; None if rows are numbered.
         labels: the label names in order; None for a task without labels.
         module: the LightningModule.
+        card: the content of plcli.json; empty for a public model and an unfinished run.
+        targets: the label columns of rows to evaluate.
     """
 
     def __init__(self, opened: PlCLI, *, name: str) -> None:
@@ -92,6 +95,14 @@ class Model:
         self.inputs = list(contract.columns("predict")) if self._takes_rows else []
         self.id: str | None = getattr(self._data, "id", None) if self._takes_rows else None
         self.inputs = [name for name in self.inputs if name != self.id]
+        found = opened.plan.artefact
+        self.card: dict[str, Any] = {} if found is None else dict(found.card)
+        known = {*self.inputs, self.id}
+        self.targets = [
+            name
+            for name in (contract.columns("test") if self._takes_rows else [])
+            if name not in known
+        ]
         self._encoding = threading.Lock()
         self._inference = Inference(opened.trainer, self.module)
 
@@ -188,6 +199,47 @@ class Model:
 
         logs.quiet_libraries()
         return self._inference.by_trainer(test)
+
+    @property
+    def network(self) -> Any:
+        """The network inside of the module; None for a module that has none of transformers."""
+        return getattr(self.module, "model", None)
+
+    @contextmanager
+    def with_network(self, network: torch.nn.Module) -> Iterator[None]:
+        """Predict and evaluate with another form of the network, such as an exported one."""
+        before = self.network
+        self.module.model = network
+        try:
+            yield
+        finally:
+            self.module.model = before
+
+    def rows(
+        self, split: str, *, source: str | None = None, most: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the first rows of a split, with the input and label columns.
+
+        Args:
+            split: validation, test or predict.
+            source: read instead of the config's source of the split.
+            most: the maximum number of rows; None returns all.
+
+        Raises:
+            DataError: if a row is not valid.
+            UsageError: if there is no such split, or the data class reads only its own files.
+        """
+        if not self._takes_rows or not isinstance(self._data, SplitData):
+            raise self._reads_files(source or split)
+        data = self._data if source is None else self._data.with_source(split, source)
+        table, subset = data.rows(split).table, data.subset(split)
+        table = table if subset is None else table.take(subset)
+        found: list[dict[str, Any]] = table.slice(0, most).to_pylist()
+        return found
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write what a reader of the model needs of the data: the tokenizer."""
+        data_contract(self._data).save_pretrained(folder)
 
     def _with_rows(self, split: str, rows: Sequence[Row]) -> Any:
         if not self._takes_rows:

@@ -41,6 +41,21 @@ class OwnOptions:
             raise UsageError(f"--{name}: got {value}, expected {least}{upto}.")
         return int(value)
 
+    def share(self, name: str, *, default: float) -> float:
+        """Return an option between 0 and 1.
+
+        Raises:
+            UsageError: if it is none, or out of range.
+        """
+        value = self.options.get(name)
+        try:
+            number = default if value is None else float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number <= 1:
+            raise UsageError(f"--{name}: got {value}, expected 0 to 1.")
+        return number
+
 
 def parse(command: str, words: Sequence[str]) -> OwnOptions | None:
     """Parse a command line; with --help, print the help page and return None.
@@ -64,6 +79,7 @@ def parse(command: str, words: Sequence[str]) -> OwnOptions | None:
             continue
         name, equals, value = word.partition("=")
         key = name[2:] if name.startswith("--") else name
+        key = key.replace("-", "_") if key.replace("-", "_") in known else key
         if key not in (*known, ALLOW_IMPORT) and key.split(".")[0] not in SECTIONS:
             options = [f"--{option}" for option in (*known, ALLOW_IMPORT)]
             raise UsageError(

@@ -28,12 +28,25 @@ def environment(
     *, seed: Any, fingerprints: Mapping[str, str], command: list[str]
 ) -> dict[str, Any]:
     """Return versions, machine, git state, data fingerprints and seed, for environment.json."""
-    import torch
-
     return {
         "plcli": __version__,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
+        **machine(),
+        "git": {
+            "commit": _git("rev-parse", "HEAD"),
+            "dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
+        },
+        "seed": seed,
+        "data": dict(fingerprints),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return the versions of packages, and the machine."""
+    import torch
+
+    return {
         "python": sys.version.split()[0],
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "machine": {
@@ -42,12 +55,6 @@ def environment(
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
         },
-        "git": {
-            "commit": _git("rev-parse", "HEAD"),
-            "dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
-        },
-        "seed": seed,
-        "data": dict(fingerprints),
     }
 
 
