@@ -1,5 +1,6 @@
 """Writes the rows that `predict_step` returns, in the order of the input."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from plcli.errors import UsageError
 from plcli.runs.predictions import Lines, Sink
 from plcli.training.prediction_rows import numbered, rows_of
 
+logger = logging.getLogger(__name__)
+
 
 class PredictionWriter(Callback):
     """Restores the input order of rows and writes them to a sink.
@@ -16,12 +19,13 @@ class PredictionWriter(Callback):
     Batches arrive sorted by length, so some rows are held back until their turn.
 
     Args:
-        sink: the destination of the rows.
+        sink: the destination of the rows. The first `sink.rows` are there already.
+        chunk: number of rows after which the sink keeps what it has; None never does.
     """
 
-    def __init__(self, sink: Sink | Lines) -> None:
-        self.sink = sink
-        self.count = self._next = 0
+    def __init__(self, sink: Sink | Lines, *, chunk: int | None = None) -> None:
+        self.sink, self.chunk = sink, chunk
+        self.count = self._next = sink.rows
         self._waiting: dict[int, Mapping[str, Any]] = {}
         self._seen = 0
         self._name = "predict_step"
@@ -54,6 +58,8 @@ class PredictionWriter(Callback):
         while self._next in self._waiting:
             self._write(self._next)
             self._next += 1
+            if self.chunk is not None and self._next % self.chunk == 0:
+                self.sink.keep(self._next)
 
     def _write(self, index: int) -> None:
         row = self._waiting.pop(index)
@@ -70,5 +76,6 @@ class PredictionWriter(Callback):
         self.sink.close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Discard an incomplete file."""
-        self.sink.abandon()
+        """Discard an incomplete file, or say how many of its rows are kept."""
+        if kept := self.sink.abandon():
+            logger.info("%d rows are kept; the same command continues after them", kept)

@@ -471,7 +471,8 @@ class PlCLI(LightningCLI):
         """Predict, and write or print the rows in the order of the input."""
         data = self.values.get("data") or _namespace()
         source = (data.get("init_args") or _namespace()).get("predict")
-        sink = predict.output_of(self.plan.arguments, self.plan.run, source)
+        key = predict.key_of(self.plan, self.resolved, datamodule)
+        sink = predict.output_of(self.plan.arguments, self.plan.run, source, key=key)
         predict.predict(self.trainer, model, datamodule, sink=sink)
 
 

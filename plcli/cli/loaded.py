@@ -25,6 +25,7 @@ from plcli.config.contracts import data_contract, module_contract
 from plcli.data.split_data import SplitData
 from plcli.errors import DataError, UsageError, listed
 from plcli.runs import artefact, atomic_files, results
+from plcli.runs.folder import check_local
 from plcli.runs.predictions import Sink
 from plcli.training.inference import Inference
 
@@ -85,7 +86,7 @@ class Model:
     """
 
     def __init__(self, opened: PlCLI, *, name: str) -> None:
-        self.name = name
+        self.name, self._opened = name, opened
         self.module = opened.model
         self.task = module_contract(self.module).task
         self.labels: list[str] | None = getattr(self.module, "labels", None)
@@ -166,7 +167,9 @@ class Model:
             UsageError: if the output exists, or the data class reads only its own files.
         """
         data = self._with_source("predict", os.fspath(source))
-        sink = Sink(Path(output))
+        check_local("output", os.fspath(output))
+        key = predict.key_of(self._opened.plan, self._opened.resolved, data)
+        sink = Sink(Path(output), key=key)
         logs.quiet_libraries()
         with atomic_files.disk_errors_explained():
             return self._inference.by_trainer(

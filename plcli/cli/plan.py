@@ -18,7 +18,15 @@ from plcli.errors import ModelError, UsageError
 from plcli.runs import atomic_files
 from plcli.runs.artefact import Artefact
 from plcli.runs.artefact import load as load_artefact
-from plcli.runs.folder import Run, absolute, flat, free_folder, newest_finished, open_run
+from plcli.runs.folder import (
+    Run,
+    absolute,
+    check_local,
+    flat,
+    free_folder,
+    newest_finished,
+    open_run,
+)
 from plcli.runs.predictions import check_output
 
 logger = logging.getLogger(__name__)
@@ -115,6 +123,7 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
     if resume not in (None, *RESUME):
         known = f"{', '.join(RESUME[:-1])} or {RESUME[-1]}"
         raise UsageError(f"--resume: got '{resume}', expected {known}.")
+    check_local("--run", arguments.options.get("run", ""))
     name = Path(arguments.configs[0]).stem if arguments.configs else "run"
     run = Run(
         Path(arguments.options.get("run") or os.environ.get(RUN_VARIABLE) or free_folder(name))

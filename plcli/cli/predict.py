@@ -1,17 +1,24 @@
 """plcli predict: selects the rows to predict and the destination of the predictions."""
 
+import hashlib
+import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
+from plcli import __version__
 from plcli.callbacks.predictions import PredictionWriter
 from plcli.cli.arguments import Arguments
+from plcli.cli.plan import Plan
+from plcli.data.samplers import ORDERED_ROWS
+from plcli.data.split_data import SplitData
 from plcli.errors import UsageError
+from plcli.runs import atomic_files
 from plcli.runs.folder import Run
 from plcli.runs.predictions import Lines, Sink
 
@@ -58,7 +65,15 @@ def predict(
     sink: Sink | Lines,
 ) -> int:
     """Predict, write or print the rows in the order of the input, and return their number."""
-    writer = PredictionWriter(sink)
+    chunk = ORDERED_ROWS if isinstance(datamodule, SplitData) else None
+    writer = PredictionWriter(sink, chunk=chunk)
+    if sink.rows:
+        assert isinstance(datamodule, SplitData)
+        logger.info("continuing after %d rows that were written before", sink.rows)
+        datamodule.first_predicted = sink.rows
+        if sink.rows >= len(datamodule.split("predict")):  # killed before it was renamed
+            sink.close()
+            return sink.rows
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set while it runs
     callbacks.append(writer)
     try:
@@ -70,22 +85,57 @@ def predict(
     return writer.count
 
 
-def output_of(arguments: Arguments, run: Run | None, source: Any) -> Sink | Lines:
+def key_of(plan: Plan, config: Mapping[str, Any], data: Any) -> str | None:
+    """Return what identifies the rows of a prediction, so that it can continue after a kill.
+
+    Args:
+        plan: the plan.
+        config: the resolved config.
+        data: the data module.
+
+    Returns:
+        A hash of the weights, the config and the rows; None if a prediction always starts over:
+        with a data module of the user's own, texts, or a limit on the number of batches.
+    """
+    trainer = config.get("trainer") or {}
+    limits = {trainer.get("limit_predict_batches"), trainer.get("fast_dev_run") or None}
+    if not isinstance(data, SplitData) or plan.arguments.texts or limits - {None, 1.0}:
+        return None
+    weights: Any = plan.pretrained
+    if plan.checkpoint is not None:
+        weights = atomic_files.sha256(plan.checkpoint)
+    elif plan.artefact is not None:
+        weights = plan.artefact.card["sha256"]
+    sections = {name: config.get(name) for name in ("model", "data", "seed_everything")}
+    rows = data.rows("predict").fingerprint
+    parts = [__version__, weights, sections, trainer.get("precision"), rows, data.sizes]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def output_of(
+    arguments: Arguments, run: Run | None, source: Any, *, key: str | None
+) -> Sink | Lines:
     """Return the destination of the predictions.
 
     Args:
         arguments: the command line. With --output it is that file, for texts standard output.
         run: the run, whose predictions/ folder is used otherwise.
         source: the source of the rows, which names the file in that folder.
+        key: identifies the rows; see `key_of`.
     """
     output = arguments.options.get("output")
     if output is not None:
-        return Sink(Path(output))
+        return Sink(Path(output), key=key)
     if arguments.texts:
         return Lines(sys.stdout)
     named = Path(source if isinstance(source, str) else "").stem.replace("*", "all")
     folder = Path() if run is None else run.folder  # a checkpoint of plain Lightning has no run
-    return Sink(next(_free(folder / "predictions", named or "predictions")))
+    for path in _free(folder / "predictions", named or "predictions"):
+        try:
+            return Sink(path, key=key)
+        except UsageError as error:  # an interrupted prediction of other rows
+            refused = error
+    raise refused
 
 
 def _free(folder: Path, stem: str) -> Iterator[Path]:

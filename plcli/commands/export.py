@@ -10,6 +10,7 @@ from rich.console import Console
 from plcli.cli import logs, own_options
 from plcli.errors import DataError, ModelError, UsageError, did_you_mean, listed
 from plcli.runs import artefact, atomic_files, environment, parity
+from plcli.runs.folder import check_local
 
 if TYPE_CHECKING:
     from plcli.cli.loaded import Model
@@ -63,6 +64,7 @@ def _folder(output: str | None, name: str, to: str) -> Path:
     Raises:
         UsageError: if it exists.
     """
+    check_local("--output", output or "")
     folder = Path(output) if output else Path(name) / "export" / to
     if folder.exists():
         raise UsageError(f"--output {folder}: already exists. Remove it or name another folder.")

@@ -3,17 +3,23 @@
 Rows that are in memory are never written there.
 """
 
+import contextlib
 import mmap
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.ipc
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from plcli.errors import MachineError
+
+LOCK = "lock"  # the file in a temporary folder that its process locks
+NEW = 60  # seconds
 
 
 def cache_folder() -> Path:
@@ -52,6 +58,42 @@ class ArrowMemory:
 
     def release(self) -> None:
         """Do nothing, as no pages of a file are read."""
+
+
+_locks: list[FileLock] = []  # of the temporary folders of this process, held until it ends
+
+
+def temporary_folder(prefix: str) -> Path:
+    """Create a folder in the cache folder, and remove those of processes that were killed.
+
+    Raises:
+        MachineError: if the cache folder is not writable.
+    """
+    base = cache_folder()
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        for other in base.glob(f"{prefix}*"):
+            _remove_if_left(other)
+        folder = Path(tempfile.mkdtemp(dir=base, prefix=prefix))
+        lock = FileLock(folder / LOCK)
+        lock.acquire()
+    except OSError as error:
+        raise MachineError(
+            f"{base}: cannot be written ({error.strerror or error}). "
+            "Set PLCLI_CACHE to a writable folder."
+        ) from error
+    _locks.append(lock)
+    return folder
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove a temporary folder if no process holds its lock."""
+    with contextlib.suppress(OSError):
+        if time.time() - folder.stat().st_mtime < NEW:  # it may not have its lock yet
+            return
+        lock = FileLock(folder / LOCK, timeout=0)
+        with contextlib.suppress(Timeout), lock:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def build_once(target: Path, write: Callable[[Path], None]) -> None:

@@ -7,7 +7,6 @@ the data). Facts flow only from the training split to the model.
 
 import copy
 import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
@@ -21,7 +20,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from plcli.data import leakage, rows
-from plcli.data.cache import cache_folder
+from plcli.data.cache import temporary_folder
 from plcli.data.cells import Kind
 from plcli.data.rows import Rows
 from plcli.data.samplers import LengthOrderedBatches, ShuffledBatches
@@ -106,6 +105,7 @@ class SplitData(LightningDataModule):
     documents: Documents = "lines"  # the rows of a .txt file; rows to predict are always lines
     # samplers distribute rows among ranks, so that Lightning does not wrap them
     distributes_rows: ClassVar[bool] = True
+    first_predicted = 0  # the row at which a prediction continues, a multiple of ORDERED_ROWS
 
     def __init__(
         self,
@@ -236,10 +236,9 @@ class SplitData(LightningDataModule):
 
     @cached_property
     def _temporary_cache(self) -> Path:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(dir=cache_folder(), prefix="predict-")
+        folder = temporary_folder("predict-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return Path(folder)
+        return folder
 
     def _all_columns(self, split: str) -> dict[str, Kind]:
         return ({self.id: Kind.TEXT} if self.id else {}) | self.columns(split)
@@ -413,15 +412,15 @@ class SplitData(LightningDataModule):
 
     def predict_dataloader(self) -> Any:
         """Return batches of the rows to predict, sorted by length."""
-        return self._ordered("predict")
+        return self._ordered("predict", first=self.first_predicted)
 
-    def _ordered(self, name: str) -> Any:
+    def _ordered(self, name: str, *, first: int = 0) -> Any:
         split = self.split(name)
         rank, world_size = self._share(split, name)
-        return self._loader(
-            split,
-            LengthOrderedBatches(split.lengths, **self.sizes, rank=rank, world_size=world_size),
+        batches = LengthOrderedBatches(
+            split.lengths, **self.sizes, first=first, rank=rank, world_size=world_size
         )
+        return self._loader(split, batches)
 
     def _loader(self, split: Split, batches: Any) -> Any:
         return DataLoader(

@@ -1,13 +1,13 @@
 """Writes prediction rows to a csv, jsonl or parquet file, or as JSON lines to a stream.
 
-Rows are written as they arrive. The file is whole or absent.
+Rows are written as they arrive. The file is whole or absent; until it is whole, its name ends in
+.partial.
 """
 
 import csv
 import itertools
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -16,9 +16,17 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from plcli.errors import MachineError, UsageError
+from plcli.runs import atomic_files
+from plcli.runs.folder import check_local
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file is not locked
+    fcntl = None  # type: ignore[assignment]
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
 PARQUET_ROWS = 8192
+PARTIAL = ".partial"  # the ending of a file that is not whole
 NAMES = pa.list_(pa.string())
 EMPTY = pa.list_(pa.null())  # the type if all lists of a column are empty; it becomes NAMES
 
@@ -29,6 +37,7 @@ def check_output(path: Path) -> None:
     Raises:
         UsageError: if its extension is not known, or it exists.
     """
+    check_local("--output", str(path))
     if path.suffix not in ENDINGS:
         raise UsageError(
             f"--output {path}: the extension '{path.suffix}' is not one of {', '.join(ENDINGS)}."
@@ -40,47 +49,111 @@ def check_output(path: Path) -> None:
 class Sink:
     """Writes prediction rows to a file, one by one.
 
+    Until `close`, the rows are in `FILE.partial` beside it. With a key, they stay there if the
+    process is killed, together with `FILE.partial.json`, which says how many of them are whole; the
+    next sink with the same key continues after them.
+
     Args:
-        path: a .csv, .jsonl or .parquet file. Until `close`, the rows are in a temporary file in
-            the same folder. A parquet file is converted from JSON lines in `close`: only then are
-            the types of all columns known, as lists may be empty in many rows.
+        path: a .csv, .jsonl or .parquet file. A parquet file is converted from JSON lines in
+            `close`: only then are the types of all columns known, as lists may be empty in many
+            rows.
+        key: identifies the rows that are written; None starts over after a kill.
+
+    Attributes:
+        rows: number of rows that an earlier sink has written.
 
     Raises:
-        UsageError: if the extension is not one of these, or the file exists.
+        UsageError: if the extension is not one of these, the file exists, another process writes
+            it, or its partial file has another key.
         MachineError: if the folder cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, key: str | None = None) -> None:
         check_output(path)
-        self.path = path
+        self.path, self._key = path, key
+        self._partial = path.with_name(f"{path.name}{PARTIAL}")
+        self._state = path.with_name(f"{path.name}{PARTIAL}.json")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            self._file: IO[str] = open(self._partial, "a+", encoding="utf-8", newline="")  # noqa: SIM115  # closed in close()
         except OSError as error:
             raise MachineError(
                 f"--output {path}: cannot be written ({error.strerror}). "
                 "Name a file in another folder."
             ) from None
-        os.close(handle)
-        self._temporary = Path(name)
-        self._file: IO[str] = open(self._temporary, "w", encoding="utf-8", newline="")  # noqa: SIM115  # closed in close()
-        self._csv: csv.DictWriter[str] | None = None
+        try:
+            self._lock()
+            state = self._read_state()
+        except BaseException:
+            self._file.close()
+            raise
+        self.rows = self._kept = int(state.get("rows", 0))
+        self._file.truncate(int(state.get("bytes", 0)))
+        self._names: list[str] | None = state.get("columns")
+        self._csv = self._writer()
+
+    def _lock(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"--output {self.path}: is being written by another process. Name another file."
+            ) from None
+        except OSError:  # a file system without locks
+            return
+
+    def _read_state(self) -> dict[str, Any]:
+        """Return how far an earlier sink came; empty to start over.
+
+        Raises:
+            UsageError: if it wrote other rows.
+        """
+        try:
+            state = json.loads(self._state.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(state, dict) or self._partial.stat().st_size < state.get("bytes", 0):
+            return {}
+        if state.get("key") != self._key:
+            raise UsageError(
+                f"--output {self.path}: {self._partial.name} has {state.get('rows')} rows of an "
+                "interrupted prediction of other rows, or with other weights or settings. Remove "
+                "it, or name another file."
+            )
+        return state
+
+    def _writer(self) -> "csv.DictWriter[str] | None":
+        return None if self._names is None else csv.DictWriter(self._file, self._names)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Write one row."""
         if self.path.suffix == ".csv":
             flat = {key: _cell(value) for key, value in flatten(row).items()}
             if self._csv is None:
-                self._csv = csv.DictWriter(self._file, list(flat))
+                self._names = list(flat)
+                self._csv = csv.DictWriter(self._file, self._names)
                 self._csv.writeheader()
             self._csv.writerow(flat)
         else:
             whole = row if self.path.suffix == ".jsonl" else flatten(row)
             self._file.write(json.dumps(whole, ensure_ascii=False) + "\n")
 
+    def keep(self, rows: int) -> None:
+        """Flush the first rows to disk, so that they need not be predicted again."""
+        if self._key is None:
+            return
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        size = os.fstat(self._file.fileno()).st_size
+        state = {"key": self._key, "rows": rows, "bytes": size}
+        atomic_files.write_text(self._state, json.dumps({**state, "columns": self._names}))
+        self._kept = rows
+
     def _write_parquet(self) -> None:
         """Convert the JSON lines to a parquet file."""
-        lines = self._temporary
+        lines = self._partial
         found = [pa.schema([]), *(table.schema for table in _tables(lines))]
         schema = pa.schema(
             [
@@ -88,30 +161,37 @@ class Sink:
                 for field in pa.unify_schemas(found, promote_options="permissive")
             ]
         )
-        self._temporary = lines.with_name(f"{lines.name}.parquet")
+        converted = lines.with_name(f"{lines.name}.parquet")
         try:
-            with pa.parquet.ParquetWriter(str(self._temporary), schema) as writer:
+            with pa.parquet.ParquetWriter(str(converted), schema) as writer:
                 for table in _tables(lines, schema):
                     writer.write_table(table)
+            os.replace(converted, lines)
         finally:
-            lines.unlink()
+            converted.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Finish the file and rename it to its final name."""
-        self._file.close()
+        self._file.flush()
         if self.path.suffix == ".parquet":
             self._write_parquet()
-        self._temporary.chmod(0o644)
-        os.replace(self._temporary, self.path)
-
-    def abandon(self) -> None:
-        """Remove the temporary file."""
+        os.replace(self._partial, self.path)
         self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        self._state.unlink(missing_ok=True)
+
+    def abandon(self) -> int:
+        """Remove the partial file if no rows of it are kept, and return the number of those."""
+        self._file.close()
+        if not self._kept:
+            self._partial.unlink(missing_ok=True)
+            self._state.unlink(missing_ok=True)
+        return self._kept
 
 
 class Lines:
     """Prints prediction rows as JSON lines."""
+
+    rows = 0
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
@@ -124,8 +204,12 @@ class Lines:
         """Flush the stream."""
         self.stream.flush()
 
-    def abandon(self) -> None:
+    def keep(self, rows: int) -> None:
+        """Do nothing; printed rows are not continued."""
+
+    def abandon(self) -> int:
         """Do nothing; printed rows cannot be removed."""
+        return 0
 
 
 def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
