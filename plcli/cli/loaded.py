@@ -71,8 +71,8 @@ def load(
 class Model:
     """An opened run or model; see `plcli.load`.
 
-    Several threads may call `predict` at the same time. `predict_file` and `evaluate` are for one
-    thread at a time, while no other one predicts.
+    Several threads may use it. `predict` runs in all of them at the same time; `predict_file` and
+    `evaluate` wait until no other thread predicts, and keep others waiting.
 
     Attributes:
         name: the run or model that was opened.

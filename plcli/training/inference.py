@@ -46,6 +46,8 @@ class Inference:
         known = type(plugin) is Precision or isinstance(plugin, MixedPrecision)
         self.parallel = known and not self._by_trainer
         self._turn = threading.Lock()
+        self._idle = threading.Condition()
+        self._num_predicting = 0
         self.name = f"{type(module).__name__}.predict_step"
         self._prepare()
 
@@ -65,10 +67,17 @@ class Inference:
         Raises:
             UsageError: if predict_step returns nothing, or values that are no rows.
         """
-        if self.parallel:
+        if not self.parallel:
+            with self._turn:
+                return self._of_trainer(loader) if self._by_trainer else self._rows(loader)
+        with self._turn, self._idle:  # waits for a loop of the Trainer
+            self._num_predicting += 1
+        try:
             return self._rows(loader)
-        with self._turn:
-            return self._of_trainer(loader) if self._by_trainer else self._rows(loader)
+        finally:
+            with self._idle:
+                self._num_predicting -= 1
+                self._idle.notify_all()
 
     def _rows(self, loader: Iterable[Any]) -> list[Row]:
         found: dict[int, Row] = {}
@@ -92,12 +101,14 @@ class Inference:
         return [collector.found[index] for index in sorted(collector.found)]
 
     def by_trainer(self, run: Callable[[Trainer], Result]) -> Result:
-        """Run a loop of the Trainer, after which batches can be predicted again.
+        """Run a loop of the Trainer, before and after which batches can be predicted.
 
         Args:
             run: is given the trainer; what it returns is returned.
         """
         with self._turn:
+            with self._idle:
+                self._idle.wait_for(lambda: not self._num_predicting)
             try:
                 return run(self.trainer)
             finally:

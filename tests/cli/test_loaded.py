@@ -133,6 +133,17 @@ def test_threads_get_the_rows_that_they_would_get_alone(model: package.Model) ->
     assert [together[number] for number in range(8)] == alone
 
 
+def test_a_score_waits_for_predictions_and_they_for_it(model: package.Model) -> None:
+    scores: list[Any] = []
+    rows = message_rows(1)
+    alone = (model.predict([TEXT] * 40), model.evaluate(rows))
+    thread = threading.Thread(target=lambda: scores.append(model.evaluate(rows)))
+    thread.start()
+    while thread.is_alive():
+        assert model.predict([TEXT] * 40) == alone[0]
+    assert scores == [alone[1]]
+
+
 # files and scores
 
 
