@@ -14,6 +14,7 @@ code is 70.
 import difflib
 from collections.abc import Iterable, Sequence
 
+DETAIL = "\n  "  # begins a detail line; other line ends come from a file, and are escaped
 LONGEST_NAME = 80  # characters of a name from a file that a message shows
 
 
@@ -24,7 +25,7 @@ class PlcliError(Exception):
 
     def __str__(self) -> str:
         """Return the message with control characters escaped, as they may come from a file."""
-        return "\n".join(printable(line) for line in super().__str__().split("\n"))
+        return DETAIL.join(printable(line) for line in super().__str__().split(DETAIL))
 
 
 class Terminated(BaseException):
@@ -79,6 +80,8 @@ def suggest(name: str, options: Iterable[str], *, owner: str) -> str:
     The list reads " TableData takes features, target, ...".
     """
     options = list(options)
+    if not options:
+        return " There are none here; remove it."
     return did_you_mean(name, options) or f" {owner} {listed(options, most=24)}."
 
 
@@ -89,10 +92,17 @@ def listed(names: Iterable[str], *, most: int = 12) -> str:
     return ", ".join(map(_shortened, names[:most])) + more
 
 
+def shown(value: object) -> str:
+    """Return a value as a config has it: null for None, true for True."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
 def below(lines: Sequence[str]) -> str:
     """Return the detail lines of a message: the first three, and the number of the rest."""
     more = [f"... ({len(lines) - 3} more)"] if len(lines) > 3 else []
-    return "".join(f"\n  {line}" for line in [*lines[:3], *more])
+    return "".join(f"{DETAIL}{printable(line)}" for line in [*lines[:3], *more])
 
 
 def printable(text: str) -> str:

@@ -7,6 +7,9 @@ from typing import Any
 
 from plcli.errors import DataError, MachineError
 
+POINTER = b"version https://git-lfs"
+POINTER_BYTES = 1024  # a pointer is smaller
+
 
 def need(module: str, *, extra: str, purpose: str) -> Any:
     """Import an optional package.
@@ -44,3 +47,19 @@ def package_path(name: str) -> Path:
     if not path.exists():
         raise DataError(f"{name}: the package '{package}' has no '{inside}'. Check the path.")
     return path
+
+
+def not_fetched(path: Path) -> str | None:
+    """Return a message for a file of a Git repository that has not been fetched; None if it has.
+
+    It is a pointer: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+    """
+    if not path.is_file() or path.stat().st_size > POINTER_BYTES:
+        return None
+    with open(path, "rb") as file:
+        if file.read(len(POINTER)) != POINTER:
+            return None
+    return (
+        f"{path}: is a pointer of Git LFS, not the file itself. Fetch it with `git lfs pull`, or "
+        "download it."
+    )

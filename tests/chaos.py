@@ -1,7 +1,9 @@
 """What plcli loses when it is killed, stopped, or given damaged files and a full disk: a table.
 
-scripts/chaos            everything, about a quarter of an hour
-scripts/chaos --part 10  a tenth of everything
+scripts/chaos               everything, about half an hour
+scripts/chaos --part 10     a tenth of everything
+scripts/chaos --only locks  the groups whose name holds this; launch, locks, caches, permissions and
+                            hooks are what neighbours, bad disks and other processes do
 """
 
 import argparse
@@ -23,6 +25,7 @@ from rich.table import Table
 
 import plcli.cli.lightning_cli  # so that forks have it
 from plcli.runs import atomic_files
+from tests.chaos_neighbours import Neighbours
 from tests.killed_fits import fork, result_of, send, send_once, write_config
 
 TRUSTED = ("--allow-import", "tests")  # the model and the data of tests/killed_fits.py
@@ -185,7 +188,7 @@ class Chaos:
         times, good = self.times(3), 0
         folder = self.folder / "ranks"
         folder.mkdir()
-        trainer = {"accumulate_grad_batches": 1, "devices": 2, "strategy": "ddp"}
+        trainer = {"accumulate_grad_batches": 1}
         write_config(folder / "config.yaml", model={"slow": 0.05}, trainer=trainer)
         torchrun(folder, "whole")
         for run in map(str, range(times)):
@@ -263,7 +266,7 @@ def main() -> int:
     """Run everything and print a table; return whether something was lost."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--part", type=int, default=1, help="how many times less")
-    parser.add_argument("--only", help="only steps whose name holds this")
+    parser.add_argument("--only", help="only steps whose name holds this, or one of A,B")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
@@ -278,11 +281,12 @@ def main() -> int:
         "disk": chaos.full_disk,
         "ranks-kill": lambda: chaos.ranks(signal.SIGKILL, "kill -9"),
         "ranks-term": lambda: chaos.ranks(signal.SIGTERM, "SIGTERM"),
+        **Neighbours(folder, arguments.part).groups(),
     }
     table = Table("what was done", "of", "held", "what held", "seconds")
     lost = False
     for name, step in steps.items():
-        if arguments.only and arguments.only not in name:
+        if arguments.only and not any(part in name for part in arguments.only.split(",")):
             continue
         start = time.monotonic()
         what, number, good, held = step()

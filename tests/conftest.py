@@ -235,9 +235,13 @@ def linear_model(linear_run: FinishedRun) -> Path:
 def signed(model: Path) -> Path:
     """Write the sums of a changed model/ folder anew, as one who forges it would."""
     card = json.loads((model / "plcli.json").read_text())
+    weights = {"plcli.json", "model.safetensors", "adapter_model.safetensors"}
     card["files"] = {
-        name: hashlib.sha256((model / name).read_bytes()).hexdigest() for name in card["files"]
+        str(path.relative_to(model)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in model.rglob("*")
+        if path.is_file() and path.name not in weights
     }
+    card.pop("card_sha256", None)  # an older card has none
     (model / "plcli.json").write_text(json.dumps(card))
     return model
 

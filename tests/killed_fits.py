@@ -155,7 +155,7 @@ def write_config(
         "enable_progress_bar": False,
         "callbacks": callbacks,
     } | sections.pop("trainer", {})
-    sections.setdefault("checkpoint", {"every_n_steps": 2})
+    sections["checkpoint"] = {"keep": "all", **sections.get("checkpoint", {"every_n_steps": 2})}
     values = {
         "model": {"class_path": "tests.killed_fits.NoisyModel", "init_args": dict(model)},
         "data": {"class_path": "tests.killed_fits.NoisyData", "init_args": dict(data)},
@@ -192,22 +192,35 @@ def fork(
         file_size: bytes that its files may have at most.
     """
     log = folder / f"said-{time.monotonic_ns()}.txt"
-    start = time.monotonic()
-    process = os.fork()
-    if process == 0:
-        _become_plcli([str(word) for word in words], folder, environment, log, file_size)
+    began = time.monotonic()
+    process = start(*words, folder=folder, environment=environment, log=log, file_size=file_size)
     if meddle is not None:
         meddle(process, log)
     while True:
         ended, status = os.waitpid(process, os.WNOHANG)
         if ended:
             break
-        if time.monotonic() - start > 120:
+        if time.monotonic() - began > 120:
             os.kill(process, signal.SIGKILL)
         time.sleep(0.005)
     said = log.read_text(encoding="utf-8")
     log.unlink()
-    return Ended(os.waitstatus_to_exitcode(status), said, time.monotonic() - start)
+    return Ended(os.waitstatus_to_exitcode(status), said, time.monotonic() - began)
+
+
+def start(
+    *words: object,
+    folder: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    file_size: int | None = None,
+) -> int:
+    """Start a command in a fork of this process; return the process id."""
+    log.touch()
+    process = os.fork()
+    if process == 0:
+        _become_plcli([str(word) for word in words], folder, environment, log, file_size)
+    return process
 
 
 def _become_plcli(

@@ -184,6 +184,13 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_metrics(run: Path) -> Any:
+    """Return a run's metrics.json without the seconds of its fit, which no other run has."""
+    metrics = read_json(run / "metrics.json")
+    del metrics["fit"]["seconds"]
+    return metrics
+
+
 def card(run: Path) -> dict[str, Any]:
     """Return the content of a run's plcli.json."""
     content: dict[str, Any] = read_json(run / "model" / "plcli.json")

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from plcli.config.contracts import module_contract
-from plcli.errors import Terminated, UsageError, did_you_mean, listed
+from plcli.errors import DataError, Terminated, UsageError, did_you_mean, listed
 from plcli.runs import metric_names, results
 from plcli.training import loops
 from plcli.training.object_state import Attributes, ObjectState
@@ -45,6 +45,8 @@ class Checkpoints(Checkpoint):
         mode: whether the smallest or the largest value is best; required with monitor.
         every_minutes: minutes between saves within an epoch; 0 only saves at the end of an epoch.
         every_n_steps: also save every n optimizer steps.
+        keep: what stays in last.ckpt when the run is finished: its weights, or all of it, with the
+            state of the optimizer.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Checkpoints(Checkpoint):
         mode: Literal["min", "max"] | None = None,
         every_minutes: float = 15.0,
         every_n_steps: int | None = None,
+        keep: Literal["weights", "all"] = "weights",
     ) -> None:
         if (monitor is None) != (mode is None):
             raise UsageError(
@@ -65,6 +68,7 @@ class Checkpoints(Checkpoint):
             raise UsageError(f"checkpoint.every_n_steps: got {every_n_steps}, expected 1 or more.")
         self.monitor, self.mode = monitor, mode
         self.every_minutes, self.every_n_steps = every_minutes, every_n_steps
+        self.keep_at_end = keep
         self.record: RunRecord | None = None
         self.facts: dict[str, Any] = {}
         self.configured = monitor is not None
@@ -78,9 +82,14 @@ class Checkpoints(Checkpoint):
         self.resumed_modules: dict[str, Any] | None = None
         self._before_validation: tuple[dict[str, Any], Attributes] | None = None
         self._saving: dict[str, Any] | None = None
+        self._attributes: Attributes | None = None  # of the checkpoint, on this rank
+        self._before_epoch: tuple[dict[str, Any], Attributes] = {}, {}
+        self.infinite_loss: str | None = None  # its name, if the last validation had one
         self._warned = False  # that nothing can be monitored
         self._last_save = time.monotonic()
         self._common_batches = 0.0
+        self._seconds: float | None = 0.0  # of the fit before the last start; None if not known
+        self._started: float | None = None
 
     def keep(self, record: RunRecord, objects: ObjectState, *, resumes: bool) -> None:
         """Save checkpoints from now on.
@@ -101,6 +110,34 @@ class Checkpoints(Checkpoint):
         if self.objects is not None and self.resumed_modules is not None:
             self.objects.set_modules(self.resumed_modules)
 
+    def training_has_started(self) -> None:
+        """Restore what `on_train_start` has changed in a resumed training."""
+        self._restore()
+
+    def before_epoch_start(self) -> None:
+        """Note what the objects have, to know what `on_train_epoch_start` makes."""
+        if self.objects is not None and self.keeps:
+            self._before_epoch = self.objects.unsaved(), self.objects.attributes()
+
+    def epoch_has_started(self, *, resumed: bool) -> None:
+        """Note what the hooks of an epoch's start have made, or make it again in a resumed one."""
+        if self.objects is None or not self.keeps:
+            return
+        if not resumed:
+            self.objects.note_epoch_start(*self._before_epoch)
+        elif self.objects.epoch_start["made"]:
+            self.objects.repeat_epoch_start()
+            self._restore()
+        self._before_epoch = {}, {}
+
+    def _restore(self) -> None:
+        """Restore the state of the objects that Lightning does not save, in a resumed training."""
+        if self.objects is None or not self.resumes or self.resumed is None:
+            return
+        if self._attributes is not None:
+            self.objects.set_attributes(self._attributes)
+        self.restore_modules()
+
     @property
     def keeps(self) -> bool:
         """Whether checkpoints are saved."""
@@ -115,6 +152,24 @@ class Checkpoints(Checkpoint):
         """Use the metric that the model names if the config names none."""
         if self.monitor is None and (named := module_contract(pl_module).monitor):
             self.monitor, self.mode = named
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Start the clock of the fit."""
+        self._started = time.monotonic()
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Stop the clock of the fit."""
+        self._seconds, self._started = self.seconds, None
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of training so far, validations included and those before a stop too.
+
+        None if a checkpoint of an earlier version, which does not have them, was resumed.
+        """
+        if self._seconds is None or self._started is None:
+            return self._seconds
+        return self._seconds + time.monotonic() - self._started
 
     # what a user's callbacks may read, with the names of Lightning's ModelCheckpoint
 
@@ -146,6 +201,7 @@ class Checkpoints(Checkpoint):
             "best_epoch": self.best_epoch,
             "best_loss": self.best_loss,
             "best_results": self.best_results,
+            "infinite_loss": self.infinite_loss,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -153,6 +209,7 @@ class Checkpoints(Checkpoint):
         self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
         self.best_loss = state_dict.get("best_loss")  # absent in checkpoints of version 0.5
         self.best_results = state_dict["best_results"]
+        self.infinite_loss = state_dict.get("infinite_loss")
         if self.best_value is not None and self.folder and not (self.folder / "best.ckpt").exists():
             logger.warning("best.ckpt is missing: the best epoch is chosen among the next ones")
             self.best_value, self.best_epoch, self.best_results = None, -1, {}
@@ -173,9 +230,14 @@ class Checkpoints(Checkpoint):
         if self.objects is None or not self.resumes:
             return  # the state of another run is not that of this one's objects
         self.resumed_modules = saved.get("modules")
+        self._seconds = saved.get("seconds")
         ranks = self.resumed.ranks if self.resumed else []
         if len(ranks) == trainer.world_size:
-            self.objects.set_attributes(ranks[trainer.global_rank].get("attributes", {}))
+            self._attributes = ranks[trainer.global_rank].get("attributes", {})
+            self.objects.set_attributes(self._attributes)
+            self.objects.epoch_start = ranks[trainer.global_rank].get(
+                "epoch_start", self.objects.epoch_start
+            )
 
     # the best epoch
 
@@ -212,6 +274,8 @@ class Checkpoints(Checkpoint):
             return
         # a metric may differ between ranks, and ranks that disagree would wait forever
         value, loss = trainer.strategy.broadcast((value, self._loss(metrics)))
+        if not self._is_finite(value, loss, metrics, epoch=trainer.current_epoch):
+            return
         if value is None and self.best_value is None:  # the last epoch is kept
             self.best_results = results.results(pl_module, metrics, "validation")
         if value is None or not self._better(value, loss):
@@ -264,9 +328,40 @@ class Checkpoints(Checkpoint):
             f"There are: {listed(names)}."
         )
 
+    def _is_finite(
+        self, value: float | None, loss: float | None, metrics: dict[str, Any], *, epoch: int
+    ) -> bool:
+        """Whether an epoch can be the best; warn if its metric or its loss is not finite."""
+        name = metric_names.loss_of(list(metrics), "validation")
+        odd = {self.monitor: value, name: loss}
+        if name is not None and name == self.monitor:
+            odd[name] = value
+        odd = {key: got for key, got in odd.items() if got is not None and not math.isfinite(got)}
+        self.infinite_loss = name if name in odd else None
+        for key, got in odd.items():
+            logger.warning(
+                "warning: epoch %d: %s is %s, so that this epoch cannot be the best; check the "
+                "validation rows, and lower the learning rate if the loss has grown",
+                epoch + 1,
+                key,
+                got,
+            )
+        return not odd
+
+    def check_best(self) -> None:
+        """Refuse to name a best epoch if there is none and the last loss is not finite.
+
+        Raises:
+            DataError: if so.
+        """
+        if self.best_value is None and self.infinite_loss is not None:
+            raise DataError(
+                f"{self.infinite_loss} was not finite in any epoch, so that there is no best one "
+                "and no model. The last checkpoint is kept. Check the validation rows and their "
+                "targets, and lower the learning rate."
+            )
+
     def _better(self, value: float, loss: float | None) -> bool:
-        if math.isnan(value):
-            return False
         if value == self.best_value and loss is not None and self.best_loss is not None:
             return loss < self.best_loss
         return self.best_value is None or (
@@ -333,6 +428,7 @@ class Checkpoints(Checkpoint):
         if self.objects is not None:
             modes = loop.epoch_loop.val_loop.modes if within_validation else None
             saved = {"modules": self.objects.modules(modes)}
+            own["epoch_start"] = self.objects.epoch_start
         else:
             saved = {}
         self._saving = saved | {
@@ -340,11 +436,13 @@ class Checkpoints(Checkpoint):
                 within_validation=within_validation, ranks=_of_all_ranks(trainer, own)
             ).plain(),
             "metrics_csv": csv.durable() if (csv := self.record.metrics_csv) else None,
+            "seconds": self.seconds,
         }
+        signals.saving = True
         try:
             trainer.save_checkpoint(self.record.folder / "last.ckpt")
         finally:
-            self._saving = None
+            self._saving, signals.saving = None, False
         self._last_save = time.monotonic()
 
     def _end(self, number: int, trainer: Any) -> Terminated:

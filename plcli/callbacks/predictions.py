@@ -7,8 +7,9 @@ from typing import Any
 from lightning.pytorch import Callback
 
 from plcli.errors import UsageError
-from plcli.runs.predictions import Lines, Sink
+from plcli.runs.predictions import Lines, Sink, flatten
 from plcli.training.prediction_rows import numbered, rows_of
+from plcli.training.signals import signals
 
 logger = logging.getLogger(__name__)
 
@@ -18,13 +19,26 @@ class PredictionWriter(Callback):
 
     Batches arrive sorted by length, so some rows are held back until their turn.
 
+    A kept column with the name of a predicted one is written as `input.NAME`. The ids have the
+    name of their column, unless a predicted column has it.
+
     Args:
         sink: the destination of the rows. The first `sink.rows` are there already.
         chunk: number of rows after which the sink keeps what it has; None never does.
+        id_name: the name of the column of ids.
+        further: further columns of the rows (DataContract.further_columns); None without any.
     """
 
-    def __init__(self, sink: Sink | Lines, *, chunk: int | None = None) -> None:
-        self.sink, self.chunk = sink, chunk
+    def __init__(
+        self,
+        sink: Sink | Lines,
+        *,
+        chunk: int | None = None,
+        id_name: str = "id",
+        further: Any = None,
+    ) -> None:
+        self.sink, self.chunk, self.id_name, self.further = sink, chunk, id_name, further
+        self._names: dict[str, str] | None = None  # of kept columns, as they are written
         self.count = self._next = sink.rows
         self._waiting: dict[int, Mapping[str, Any]] = {}
         self._seen = 0
@@ -44,6 +58,7 @@ class PredictionWriter(Callback):
         Raises:
             UsageError: if predict_step returns nothing, or values that are no rows.
         """
+        signals.check()
         self._name = f"{type(pl_module).__name__}.predict_step"
         rows = rows_of(outputs, name=self._name)
         if trainer.num_predict_batches and len(trainer.num_predict_batches) > 1:
@@ -62,15 +77,44 @@ class PredictionWriter(Callback):
                 self.sink.keep(self._next)
 
     def _write(self, index: int) -> None:
-        row = self._waiting.pop(index)
+        row = numbered(self._waiting.pop(index), index)
+        truth, kept = ({}, {}) if self.further is None else self.further.at(index)
+        if self._names is None:
+            self._names = self._named({*row, *flatten(row), *truth}, list(kept))
+        named = {self.id_name if name == "id" else name: value for name, value in row.items()}
+        written = {self._names[name]: cell for name, cell in kept.items() if name in self._names}
         try:
-            self.sink.write(numbered(row, index))
+            self.sink.write(named, {**truth, **written})
         except (TypeError, ValueError) as error:  # an object, or a new column
             raise UsageError(f"{self._name}: row {index} cannot be written: {error}.") from error
         self.count += 1
 
+    def _named(self, taken: set[str], kept: list[str]) -> dict[str, str]:
+        """Return the names under which kept columns are written; the id column is there anyway."""
+        own_id = self.id_name
+        if own_id in taken - {"id"}:
+            logger.info(
+                "the ids are in the column 'id', as predictions have a column '%s' of their own",
+                own_id,
+            )
+            self.id_name = "id"
+        taken = taken - {"id"} | {self.id_name}
+        names: dict[str, str] = {}
+        for name in kept:
+            if name == own_id == self.id_name and own_id != "id":
+                continue
+            written = name
+            while written in taken:
+                written = f"input.{written}"
+            names[name] = written
+            taken.add(written)
+        if renamed := [f"{old} as {new}" for old, new in names.items() if old != new]:
+            logger.info("kept columns with the name of another one: %s", ", ".join(renamed))
+        return names
+
     def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
         """Write the remaining rows, if batches were skipped, and close the sink."""
+        signals.check()
         for index in sorted(self._waiting):
             self._write(index)
         self.sink.close()

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from plcli.config.contracts import data_contract
 from plcli.models import optimization
 from plcli.training import loops
+from plcli.training.signals import signals
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +93,14 @@ class ProgressLines(Callback):
         """Log the number of truncated or empty rows, if any."""
         _log_limit(trainer, "test", trainer.num_test_batches)
         self._describe(trainer, "test", always=False)
+
+    def on_validation_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
+        """End if a signal was received; within a fit, the checkpoints do so."""
+        signals.check()
+
+    def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """End if a signal was received."""
+        signals.check()
 
     def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
         """Log the number of truncated or empty rows, if any."""

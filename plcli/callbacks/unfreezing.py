@@ -39,7 +39,7 @@ class GradualUnfreezing(Callback):
             )
         if pl_module.freeze is not None or pl_module.lora is not None:
             raise UsageError(
-                "GradualUnfreezing: cannot be combined with model.freeze or model.lora."
+                "GradualUnfreezing: cannot be combined with model.freeze or model.lora. Keep one."
             )
         if trainer.world_size > 1:
             raise UsageError(

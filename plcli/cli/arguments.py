@@ -24,6 +24,7 @@ COMMANDS = {  # each of those that are no steps is a module of plcli.commands
     "export": "write a model for ONNX, OpenVINO or bfloat16, and check that it predicts the same",
 }
 ALLOW_IMPORT = "allow-import"
+ALLOW_WRITE = "allow-write"
 SHORT_FORMS = {  # and the keys that they stand for; that of lr depends on the model
     "lr": None,
     "epochs": "trainer.max_epochs",
@@ -37,6 +38,8 @@ OPTIONS = {
         "resume": "auto (a finished run is not an error), never, must, or allow-changes (of "
         "config or data); default: resume an unfinished run",
         "ckpt_path": "a checkpoint to start from, for example of plain Lightning",
+        "grace": "seconds after SIGTERM, SIGHUP, SIGUSR1 or Ctrl-C until a training that hangs is "
+        "ended (default: 30)",
     },
     "validate": {
         "run": "the run folder or model/ folder to load",
@@ -44,13 +47,21 @@ OPTIONS = {
     },
     "test": {
         "run": "the run folder or model/ folder to load",
-        "ckpt_path": "best (default), last or a checkpoint file",
+        "ckpt_path": "best (default), last, a checkpoint file, or pretrained for weights as they "
+        "are",
     },
     "predict": {
         "run": "the run folder or model/ folder to load",
         "ckpt_path": "best (default), last or a checkpoint file",
-        "input": "a file to predict, or - to read one text per line from standard input",
+        "input": "a file to predict, or - to read standard input",
+        "input-format": "text (one per line), jsonl or csv: what standard input is; default: what "
+        "its first line looks like",
         "output": "the file to write: .csv, .jsonl or .parquet",
+        "escape-formulas": "true writes a ' before csv cells that a spreadsheet would compute, as "
+        "=1+1 (default: false)",
+        "keep": "columns of the input file to write beside the predictions, one or more, or all; "
+        "repeatable",
+        "with-truth": "also write what the label column of the input file has, as truth",
     },
     "serve": {
         "host": "the address to listen on (default: 127.0.0.1); others need a token",
@@ -83,7 +94,11 @@ class Arguments:
         configs: config files, in order.
         overrides: (dotted key, raw value) pairs in order: environment first, then the command line.
         texts: the positional arguments: texts to predict.
+        keep: the columns to write beside predictions.
+        with_truth: whether to write the label column beside predictions.
         allowed: more packages that a config may name; never taken from the environment.
+        writable: folders and addresses outside the run folder that a config may write to; never
+            taken from the environment.
         help: whether --help was given.
         show_config: the value of --print_config, "" without a value; None if it was not given.
     """
@@ -93,7 +108,10 @@ class Arguments:
     configs: list[str] = field(default_factory=list)
     overrides: list[tuple[str, str]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    keep: list[str] = field(default_factory=list)
+    with_truth: bool = False
     allowed: list[str] = field(default_factory=list)
+    writable: list[str] = field(default_factory=list)
     help: bool = False
     show_config: str | None = None
 
@@ -137,18 +155,37 @@ def parse(
     return parsed
 
 
+def check_text(words: Sequence[str]) -> None:
+    """Check that a command line is text.
+
+    Raises:
+        UsageError: for a word that is not UTF-8, which could be saved in no file of a run.
+    """
+    for word in words:
+        if any("\ud800" <= char <= "\udfff" for char in word):
+            shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            raise UsageError(f"'{shown}' is not UTF-8. Use a name that is, or rename the file.")
+
+
 def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
     name, equals, value = word.partition("=")
     options = OPTIONS[parsed.command]
     key = {"-c": "config"}.get(name, name[2:] if name.startswith("--") else name)
     section = key.rstrip("+").split(".")[0]
-    own = ("config", ALLOW_IMPORT, PARSER_MODE, *ACCEPTED, *SHORT_FORMS, *options)
+    own = ("config", ALLOW_IMPORT, ALLOW_WRITE, PARSER_MODE, *ACCEPTED, *SHORT_FORMS, *options)
     if key not in own and section not in SECTIONS:
         known = [
             "--config",
             f"--{ALLOW_IMPORT}",
+            f"--{ALLOW_WRITE}",
             *(f"--{option}" for option in (*options, *SHORT_FORMS, *SECTIONS)),
         ]
+        others = [command for command in COMMANDS if key in OPTIONS[command]]
+        if others:
+            raise UsageError(
+                f"{name}: is an option of plcli {' and '.join(others)}, not of {parsed.command}. "
+                "Remove it."
+            )
         raise UsageError(
             f"unknown option {name}.{did_you_mean(f'--{section}', known)} "
             f"`plcli {parsed.command} --help` lists the options."
@@ -156,14 +193,25 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
     if key.endswith(".help"):
         _take_help(parsed, key, value or (remaining.pop() if remaining else ""))
         return
+    if key == "with-truth":
+        if equals:
+            raise UsageError(f"--with-truth takes no value; got '{value}'.")
+        parsed.with_truth = True
+        return
     if not equals:
         if not remaining:
             raise UsageError(f"{name} needs a value.")
         value = remaining.pop()
     if key == "config":
         parsed.configs.append(value)
+    elif key == "keep":
+        parsed.keep.append(value)
+        while not equals and remaining and not remaining[-1].startswith("-"):
+            parsed.keep.append(remaining.pop())
     elif key == ALLOW_IMPORT:
         parsed.allowed.append(value)
+    elif key == ALLOW_WRITE:
+        parsed.writable.append(value)
     elif key in (*options, *ACCEPTED, PARSER_MODE):
         if key in parsed.options:
             raise UsageError(f"--{key} is given twice, as {parsed.options[key]} and {value}.")

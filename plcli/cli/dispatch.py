@@ -1,40 +1,41 @@
 """Parses a command line, checks it against the classes that it names, and runs the command."""
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 
-from plcli.cli import fragments, logs, replaced, short_forms
+from plcli.cli import fragments, logs, processes, replaced, short_forms
 from plcli.cli.arguments import Arguments, parse
 from plcli.cli.plan import Plan, plan_fit, plan_use
-from plcli.config import allowlist, checks, classes
+from plcli.config import allowlist, checks, classes, own_modules
 from plcli.config.files import Fragment
 from plcli.errors import UsageError, listed
 from plcli.runs import atomic_files
-from plcli.training.signals import signals
+from plcli.training.signals import GRACE, signals
 
 
 def run(command: str, words: Sequence[str]) -> int:
     """Run fit, validate, test or predict, and return the exit code."""
     logs.set_up()
-    sys.path.append(os.getcwd())  # for the user's own modules; installed packages come first
     arguments = parse(command, words)
     allowlist.allow(arguments.allowed)
+    own_modules.find(arguments.allowed, os.getcwd())
     entered = fragments.of_arguments(arguments)
     if arguments.help:
         _help(Plan(arguments, entered))
         return 0
-    plan = planned(arguments, entered)
-    from plcli.cli.lightning_cli import PlCLI
-
-    signals.take()
-    with atomic_files.disk_errors_explained():
-        PlCLI(plan)
+    if command == "predict" and (found := processes.launched()) is not None and found.rank:
+        return 0  # the first process predicts, and writes one file
+    plan = plan_fit(arguments, entered) if command == "fit" else plan_use(arguments, entered)
+    try:
+        _execute(plan)
+    finally:
+        if plan.lock is not None:
+            plan.lock.release()
     return 0
 
 
 def planned(arguments: Arguments, entered: list[Fragment]) -> Plan:
-    """Return the checked plan of a command.
+    """Return the checked plan of a command that uses weights.
 
     Args:
         arguments: the command line.
@@ -43,11 +44,26 @@ def planned(arguments: Arguments, entered: list[Fragment]) -> Plan:
     Raises:
         PlcliError: if there is no such run, or a config is not valid.
     """
-    fits = arguments.command == "fit"
-    plan = plan_fit(arguments, entered) if fits else plan_use(arguments, entered)
-    if fits or plan.pretrained is not None:
-        replaced.leave_out(plan)
+    plan = plan_use(arguments, entered)
+    _complete(plan)
+    return plan
+
+
+def _execute(plan: Plan) -> None:
+    _complete(plan)
+    from plcli.cli.lightning_cli import PlCLI
+
+    signals.grace = _grace(plan.arguments.options.get("grace"))
+    signals.take()
+    with atomic_files.disk_errors_explained():
+        PlCLI(plan)
+    signals.check()
+
+
+def _complete(plan: Plan) -> None:
+    """Complete a plan, and check it against the classes that it names."""
     short_forms.expand(plan)
+    replaced.leave_out(plan)
     if plan.merged.get("model") is None:
         raise UsageError(
             "no model given. Use --config FILE (such as configs/bert.yaml) or --model CLASS."
@@ -58,7 +74,23 @@ def planned(arguments: Arguments, entered: list[Fragment]) -> Plan:
     loggers.write_into_run_folder(plan)
     _check_bound(plan)
     _check(plan, fixed_classes())
-    return plan
+
+
+def _grace(given: str | None) -> float:
+    """Return the number of seconds of --grace.
+
+    Raises:
+        UsageError: if it is not a number of 0 or more.
+    """
+    if given is None:
+        return GRACE
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"--grace: got '{given}', expected a number of seconds, 0 or more.")
+    return seconds
 
 
 def _help(plan: Plan) -> None:
@@ -93,6 +125,7 @@ def _check_bound(plan: Plan) -> None:
 def _check(plan: Plan, fixed: Mapping[str, type]) -> None:
     merged = plan.merged
     checks.check_pair(merged)
+    checks.check_nulls(plan.typed, merged=merged)
     for fragment in (*plan.base, *plan.fragments):
         checks.check_keys(fragment.values, merged=merged, source=fragment.source, classes=fixed)
     for key, _ in plan.arguments.overrides:

@@ -14,7 +14,7 @@ from plcli.cli.plan import Plan
 from plcli.config.classes import parameters
 from plcli.config.contracts import DataContract, data_contract
 from plcli.config.marks import CONVENTIONS, class_of, marked
-from plcli.errors import UsageError
+from plcli.errors import UsageError, shown
 from plcli.runs import artefact
 
 
@@ -98,7 +98,7 @@ def set_arguments(
         given = arguments.get(name) if name in typed else None
         if given not in (None, facts[name]):
             raise UsageError(
-                f"{section}.{name}: got {given}, but {source} require {facts[name]}. "
+                f"{section}.{name}: got {given}, but {source} require {shown(facts[name])}. "
                 "Remove the key."
             )
         arguments[name] = facts[name]

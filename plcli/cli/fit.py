@@ -12,8 +12,9 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
 from plcli.callbacks.checkpoints import Checkpoints
-from plcli.cli import hints, run_opening
-from plcli.cli.plan import RUN_VARIABLE, Plan
+from plcli.cli import hints, processes, run_opening
+from plcli.cli.plan import Plan
+from plcli.cli.processes import RUN_VARIABLE, Launched
 from plcli.config import secrets, yaml_core
 from plcli.config.contracts import DataContract, data_contract
 from plcli.config.files import load_yaml
@@ -42,6 +43,7 @@ class Fit:
         metrics_csv: the run's metrics.csv; None if nothing is saved.
         config: the resolved config.
         console: where results are shown.
+        launched: the processes of a launcher that share the work.
     """
 
     plan: Plan
@@ -52,6 +54,7 @@ class Fit:
     metrics_csv: MetricsCsv | None
     config: dict[str, Any]
     console: Console
+    launched: Launched | None = None
 
     def run(self) -> None:
         """Train, then score, save and show the best weights.
@@ -87,9 +90,13 @@ class Fit:
         if run is None:
             logger.info("fast_dev_run: nothing is saved")
             return
+        self.checkpoints.check_best()
         best = self.checkpoints.best_path
         if best is None:
-            raise ModelError(f"{run.folder}: no epoch was finished, so there is no model to save.")
+            raise ModelError(
+                f"{run.folder}: no epoch was finished, so there is no model to save. Train longer, "
+                "or find what has ended the training above."
+            )
         state = checkpoint_io.load(best)
         model.load_state_dict(state["state_dict"])
         self.checkpoints.load_state_dict(state["callbacks"][self.checkpoints.state_key])
@@ -133,15 +140,23 @@ class Fit:
             described = environment.environment(
                 seed=self.config.get("seed_everything"),
                 fingerprints=self.data.fingerprints(),
+                rows=self.data.row_digests(),
                 command=secrets.hide_words(sys.argv[1:]),
+                processes=processes.described(self.launched, **self._size()),
             )
             atomic_files.write_text(run.folder / "environment.json", artefact.to_json(described))
+        if self.trainer.world_size > 1:
+            logger.info("%s", processes.said(self.launched, **self._size()))
         if self.plan.start is not None:
+            checkpoint_io.check_start(self.plan.start)
             logger.info("starting from %s", self.plan.start)
         run_opening.announce(
             run, checkpoint, again=again, changed=changed, times=self.checkpoints.times()
         )
         return record
+
+    def _size(self) -> dict[str, int]:
+        return {"world_size": self.trainer.world_size, "num_nodes": self.trainer.num_nodes}
 
     # after the training
 
@@ -153,6 +168,8 @@ class Fit:
     def _chosen_epoch(self) -> str:
         """Return which epoch's weights are kept, and the metric that chose it."""
         best = self.checkpoints
+        if best.best_value is None and best.monitor is not None:
+            return f"last epoch ({best.monitor} was never finite, so that there is no best one)"
         if best.best_value is None:
             return "last epoch"
         return f"best epoch {best.best_epoch + 1} by {best.monitor} ({best.best_value:.4g})"
@@ -194,9 +211,19 @@ class Fit:
             facts=self.checkpoints.facts,
             metrics=scores,
         )
-        atomic_files.write_text(run.folder / "metrics.json", artefact.to_json(scores))
+        atomic_files.check_there(run.checkpoints)
+        written = {**scores, "fit": self._described()}
+        atomic_files.write_text(run.folder / "metrics.json", artefact.to_json(written))
         artefact.save(run.model, model=self.model, data=self.datamodule, card=card)
         (run.checkpoints / "previous.ckpt").unlink(missing_ok=True)
+        if self.checkpoints.keep_at_end == "weights":
+            checkpoint_io.strip(run.checkpoints / "last.ckpt")
+        logger.info(
+            "%s: %s in all, %s of it the model",
+            run.folder,
+            atomic_files.size_of(run.folder),
+            atomic_files.size_of(run.model),
+        )
         results.show(self.console, scores)
         chosen = f"{self._chosen_epoch()}; model: {run.model}"
         self.console.print(chosen, markup=False, highlight=False, soft_wrap=True)
@@ -206,6 +233,20 @@ class Fit:
             self._suggest("predict", "--input", "FILE")
         elif self.data.has("predict"):
             self._suggest("predict")
+
+    def _described(self) -> dict[str, Any]:
+        """Return which epoch was chosen by which metric, and how long the training took."""
+        best, progress = self.checkpoints, self.trainer.fit_loop.epoch_progress.current
+        chosen = best.best_value is not None
+        return {
+            "best_epoch": best.best_epoch + 1 if chosen else progress.completed,
+            "monitor": best.monitor if chosen else None,
+            "mode": best.mode if chosen else None,
+            "value": best.best_value,
+            "epochs": progress.completed,
+            "steps": self.trainer.global_step,
+            "seconds": None if best.seconds is None else round(best.seconds, 3),
+        }
 
     def _suggest(self, command: str, *words: str) -> None:
         assert self.plan.run is not None

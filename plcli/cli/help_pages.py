@@ -7,7 +7,7 @@ import ast
 import importlib.util
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,28 @@ from rich.table import Table
 from plcli import __version__
 from plcli.cli.arguments import COMMANDS, OPTIONS
 from plcli.config.classes import nested, parameters
+from plcli.config.marks import marked
 
+USAGE = {
+    "fit": "--config FILE ... [--run FOLDER] [--key value ...]",
+    "validate": "--run FOLDER | --config FILE ... [--key value ...]",
+    "test": "--run FOLDER | --config FILE ... [--key value ...]",
+    "predict": "--run FOLDER | --config FILE ... [TEXT ... | - | --input FILE] [--output FILE] "
+    "[--key value ...]",
+}
+TEXTS = {
+    "TEXT ...": "texts to predict, each a JSON object where the model reads several columns; the "
+    "predictions are printed",
+    "-": "reads them from standard input, one per line",
+}
+METAVARS = {
+    "run": "FOLDER",
+    "resume": "MODE",
+    "ckpt_path": "FILE",
+    "input": "FILE",
+    "output": "FILE",
+    "keep": "COLUMN ...|all",
+}
 TRAINER = {
     "max_epochs": "maximum number of epochs",
     "max_steps": "maximum number of optimizer steps",
@@ -29,6 +50,15 @@ TRAINER = {
     "gradient_clip_val": "clip the gradient norm to this value; 0 disables clipping",
     "callbacks": "a list of class_path and init_args",
     "fast_dev_run": "run one batch of each split and save nothing",
+}
+USE = {  # of the trainer, by the other commands
+    "accelerator": TRAINER["accelerator"],
+    "precision": f"{TRAINER['precision']}; by default that of the run, but not 16-mixed",
+}
+LIMITS = {  # the key of the trainer for a part of the rows
+    "validate": "limit_val_batches",
+    "test": "limit_test_batches",
+    "predict": "limit_predict_batches",
 }
 FIXED = {  # classes of sections without a class_path; the help does not import them
     "checkpoint": ("plcli.callbacks.checkpoints", "Checkpoints"),
@@ -59,12 +89,19 @@ def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
         classes: the classes of the model and the data, by section; empty without a config.
     """
     console.print(f"plcli {name}: {COMMANDS[name]}.\n")
+    console.print(f"usage: plcli {name} {USAGE[name]}\n", markup=False, soft_wrap=True)
+    fits = name == "fit"
+    if name == "predict":
+        console.print("[bold]texts[/bold]")
+        _print_table(console, TEXTS)
+        console.print()
     for section, cls in classes.items():
         console.print(
             f"[bold]--{section}.KEY[/bold]  {escape(f'{cls.__module__}.{cls.__qualname__}')}"
         )
         console.print(f"  {_summary(cls)}", markup=False)
-        _print_table(console, dict(_arguments(cls)))
+        hidden = set() if fits else marked(cls, "learning")
+        _print_table(console, dict(_arguments(cls, hidden)))
         console.print()
     if not classes:
         console.print(
@@ -74,32 +111,44 @@ def command(console: Console, name: str, classes: Mapping[str, type]) -> None:
         _print_table(console, dict(_tasks()))
         console.print()
     console.print("[bold]options[/bold]")
+    options = {
+        f"--{option} {METAVARS.get(option, '')}".rstrip(): text
+        for option, text in OPTIONS[name].items()
+    }
     _print_table(
         console,
         {"-c, --config FILE": "a config file; repeatable, later files override earlier ones"}
-        | {f"--{option}": text for option, text in OPTIONS[name].items()}
+        | options
         | {"--allow-import PACKAGE": "allow a config to name classes of this package; repeatable"}
         | {"--print_config": "print the resolved config and stop"},
     )
     console.print(
         "\n[bold]--trainer.KEY[/bold]  every argument of lightning.pytorch.Trainer, such as"
     )
-    _print_table(console, TRAINER)
+    if fits:
+        _print_table(console, TRAINER)
+        _print_keys_of_a_fit(console)
+    else:
+        part = {LIMITS[name]: "the number of batches, or below 1.0 the fraction of them"}
+        _print_table(console, USE | part)
+        console.print("\n[bold]--batch_size N[/bold]  short for data.batch_size")
+    noise = "random seed of weights, data order and noise" if fits else "random seed"
+    console.print(f"\n[bold]--seed_everything N[/bold]  {noise} (default 42)")
+    console.print(
+        "[bold]--threads N[/bold]  number of CPU threads within an operation (default: the number "
+        "of cores available to this process)\n"
+        "[bold]--interop_threads N[/bold]  number of threads across operations (default 1)"
+    )
+
+
+def _print_keys_of_a_fit(console: Console) -> None:
+    """Print the sections and short forms that only matter in training."""
     for section, (module, cls_name) in FIXED.items():
         console.print(f"\n[bold]--{section}.KEY[/bold]")
         _print_table(console, _arguments_in_source(module, cls_name))
     console.print(
         "\n[bold]--lr, --epochs, --batch_size, --seed[/bold]  short for the keys of the learning "
         "rate, trainer.max_epochs, data.batch_size and seed_everything"
-    )
-    console.print(
-        "\n[bold]--seed_everything N[/bold]  random seed of weights, data order and noise "
-        "(default 42)"
-    )
-    console.print(
-        "[bold]--threads N[/bold]  number of CPU threads within an operation (default: the number "
-        "of cores available to this process)\n"
-        "[bold]--interop_threads N[/bold]  number of threads across operations (default 1)"
     )
 
 
@@ -140,15 +189,18 @@ def _summary(cls: type) -> str:
     return inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
 
-def _arguments(cls: type) -> Iterable[tuple[str, str]]:
+def _arguments(cls: type, hidden: Collection[str] = ()) -> Iterable[tuple[str, str]]:
     """Yield the name of each constructor argument, and its text with the default.
 
-    The arguments of the class itself come before those of its bases.
+    The arguments of the class itself come before those of its bases. Those that are hidden are left
+    out.
     """
     texts = _docstring_arguments(cls)
     given = parameters(cls)
     own_first = [name for name in texts if name in given]
     for name in [*own_first, *(name for name in given if name not in texts)]:
+        if name in hidden:
+            continue
         default: Any = given[name].default
         is_factory = callable(default) or repr(default) == "<factory>"  # of a dataclass
         text = texts.get(name, "").rstrip(".")

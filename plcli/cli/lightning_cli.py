@@ -31,9 +31,12 @@ from plcli.cli import (
     logs,
     parser_errors,
     predict,
+    processes,
+    resolving,
     trainer_setup,
     untrained,
     user_errors,
+    written_paths,
 )
 from plcli.cli.fit import Fit
 from plcli.cli.plan import Plan
@@ -44,6 +47,7 @@ from plcli.config.files import load_yaml
 from plcli.config.marks import marked
 from plcli.errors import ModelError, UsageError, below
 from plcli.models.init_from import artefact_folder
+from plcli.pretrained import tasks
 from plcli.runs import artefact, results
 from plcli.runs.folder import absolute, differences
 from plcli.training import checkpoint_io, hardware
@@ -75,6 +79,7 @@ class PlCLI(LightningCLI):
         logs.quiet_libraries()
         set_dumper("yaml", yaml_core.dump)
         set_parsing_settings(**allowlist.parsing_settings())
+        resolving.check_what_is_named()
         # jsonargparse parses some values with its YAML 1.1 loader, regardless of the one set
         loader: Any = get_yaml_default_loader()  # type: ignore[no-untyped-call]  # jsonargparse
         loader.yaml_implicit_resolvers = yaml_core.resolvers()
@@ -152,6 +157,8 @@ class PlCLI(LightningCLI):
         """
         checks.check_all(self.values.as_dict())
         trainer_setup.check(self.plan, self.values.trainer)
+        data = self._class("data")
+        self.launched = trainer_setup.follow_launcher(self.plan, self.values.trainer, data=data)
         if self.command == "fit":
             averaging.check(self.values.trainer.as_dict())
         hardware.check(self.values.trainer.as_dict())
@@ -165,8 +172,10 @@ class PlCLI(LightningCLI):
                 f"Give it again with --{key} VALUE."
             )
         self.resolved = secrets.hide(self.resolved)
+        where = written_paths.places(self.plan)
         if self.command == "fit":
             self._use_run_folder()
+        written_paths.confine(self.values.trainer, where)
         self._fill_in()
 
     def _resolve(self) -> dict[str, Any]:
@@ -180,7 +189,7 @@ class PlCLI(LightningCLI):
         )
         values = yaml_core.without_objects(values)
         values = {
-            section: value if section in ("model", "data") else _without_none(value)
+            section: value if section in ("model", "data") else yaml_core.without_none(value)
             for section, value in values.items()
             if value is not None
         }
@@ -212,7 +221,7 @@ class PlCLI(LightningCLI):
                     f"Use the same config{others}.{below(changed)}"
                 )
         if run.finished:
-            self.console.print(f"{run.folder}: done.")
+            self.console.print(f"{run.folder}: done.", markup=False, highlight=False)
             raise SystemExit(0)
         if self.values.trainer.default_root_dir is not None:
             logger.info("trainer.default_root_dir: not used; all is saved in %s", run.folder)
@@ -227,6 +236,8 @@ class PlCLI(LightningCLI):
             self._set_facts_of_pretrained(self.plan.pretrained)
         elif self.command != "fit":
             self._set_saved_facts()
+        if weights := (model.get("init_args") or _namespace()).get("pretrained"):
+            tasks.check(getattr(self._class("model"), "auto_class", ""), weights)
         if "tokenizer" in names and data.init_args.tokenizer is None:
             data.init_args.tokenizer = model.init_args.get("pretrained") or _tokenizer_of(
                 model.init_args.get("init_from")
@@ -327,12 +338,7 @@ class PlCLI(LightningCLI):
                 self.take_input(values.data)
             self.datamodule = self._make("data")
             data = data_contract(self.datamodule)
-            if self.plan.arguments.texts and not data.offers("predict_values"):
-                raise UsageError(
-                    f"{self.values.data.class_path} does not accept texts. Give --input FILE."
-                )
-            if self.plan.arguments.texts:
-                data.predict_values(self.plan.arguments.texts, source="the command line")
+            predict.give_texts(self.plan.arguments, data, self.values.data.class_path)
             if self.command == "fit" or self.plan.pretrained is not None:
                 name = type(self.datamodule).__name__
                 found = facts.of_data(data, name)
@@ -344,7 +350,10 @@ class PlCLI(LightningCLI):
         self.model = self._make("model")
         if self.plan.pretrained is not None or self.loaded_by_pretrained:
             untrained.check_weights(
-                self.model, pretrained=self.plan.pretrained, found=self.plan.artefact
+                self.model,
+                pretrained=self.plan.pretrained,
+                found=self.plan.artefact,
+                tokenizer=data_contract(self.datamodule).loaded_tokenizer,
             )
         self._configure_optimizers(made)
         self._pass_objects()
@@ -390,7 +399,9 @@ class PlCLI(LightningCLI):
 
     def _make_trainer(self, made: Namespace) -> None:
         fitting = self.command == "fit"
-        chosen = trainer_setup.Chosen(self.plan, self.values.trainer, made, self.command)
+        chosen = trainer_setup.Chosen(
+            self.plan, self.values.trainer, made, self.command, self.launched
+        )
         arguments = chosen.arguments()
         self.metrics_csv = chosen.metrics_csv
         self.trainer_defaults = {"callbacks": chosen.extra_callbacks()}
@@ -399,6 +410,7 @@ class PlCLI(LightningCLI):
         except (MisconfigurationException, ValueError, TypeError) as error:
             flag = trainer_setup.flag_in(str(error), self.values.trainer.as_dict())
             raise UsageError(f"{flag}: {str(error).splitlines()[0]}") from error
+        processes.check_world(self.launched, self.trainer)
         if fitting:
             averaging.prepare(self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning's list
             self.trainer.fit_loop = ExactFitLoop(
@@ -428,7 +440,8 @@ class PlCLI(LightningCLI):
             except RuntimeError as error:
                 last = str(error).splitlines()[-1].strip()[:200]
                 raise ModelError(
-                    f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last}"
+                    f"{plan.checkpoint}: does not fit {type(self.model).__name__}: {last} Use the "
+                    "config that it was trained with."
                 ) from None
         elif plan.artefact is not None and not self.loaded_by_pretrained:
             artefact.load_state(plan.artefact, self.model)
@@ -446,6 +459,7 @@ class PlCLI(LightningCLI):
             self.metrics_csv,
             self.resolved,
             self.console,
+            self.launched,
         ).run()
 
     def validate(
@@ -471,9 +485,10 @@ class PlCLI(LightningCLI):
         """Predict, and write or print the rows in the order of the input."""
         data = self.values.get("data") or _namespace()
         source = (data.get("init_args") or _namespace()).get("predict")
+        further = predict.further_columns(self.plan.arguments, datamodule)
         key = predict.key_of(self.plan, self.resolved, datamodule)
         sink = predict.output_of(self.plan.arguments, self.plan.run, source, key=key)
-        predict.predict(self.trainer, model, datamodule, sink=sink)
+        predict.predict(self.trainer, model, datamodule, sink=sink, further=further)
 
 
 def _tokenizer_of(run: str | None) -> str | None:
@@ -483,9 +498,3 @@ def _tokenizer_of(run: str | None) -> str | None:
 
 def _namespace(**sections: Any) -> Namespace:
     return Namespace(**sections)  # type: ignore[no-untyped-call]  # jsonargparse leaves it untyped
-
-
-def _without_none(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {key: _without_none(value) for key, value in values.items() if value is not None}
-    return values

@@ -20,7 +20,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from plcli.cli import dispatch, fragments, logs, predict
 from plcli.cli.arguments import parse
 from plcli.cli.lightning_cli import PlCLI
-from plcli.config import allowlist
+from plcli.config import allowlist, own_modules
 from plcli.config.contracts import data_contract, module_contract
 from plcli.data.split_data import SplitData
 from plcli.errors import DataError, UsageError, listed
@@ -63,6 +63,7 @@ def load(
     words += [word for package in allow_import for word in ("--allow-import", package)]
     arguments = parse("predict", words)
     allowlist.allow(arguments.allowed)
+    own_modules.find(arguments.allowed, os.getcwd())
     plan = dispatch.planned(arguments, fragments.of_arguments(arguments))
     with _seed_kept():
         return Model(_Opened(plan), name=str(name))
@@ -148,7 +149,8 @@ class Model:
                     f"rows: have {count} tokens, expected at most {max_tokens} at once. Give fewer "
                     "or shorter rows."
                 )
-        return [dict(row) for row in self._inference.rows(data.predict_dataloader())]
+        id_name = data_contract(data).id_name
+        return [_named_id(row, id_name) for row in self._inference.rows(data.predict_dataloader())]
 
     def predict_file(
         self, source: str | os.PathLike[str], *, output: str | os.PathLike[str]
@@ -307,6 +309,13 @@ def _row(row: Row, inputs: Sequence[str], number: int) -> Mapping[str, Any]:
             f"{'them' if len(inputs) > 1 else 'it'}."
         )
     return {inputs[0]: row}
+
+
+def _named_id(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a row whose id has the name of its column, unless a predicted column has it."""
+    if name in row:
+        return dict(row)
+    return {name if key == "id" else key: value for key, value in row.items()}
 
 
 @contextmanager

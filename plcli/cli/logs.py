@@ -10,6 +10,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from plcli.config import secrets
+from plcli.errors import printable
+
 LOUD = (
     "bitsandbytes",
     "lightning.pytorch",
@@ -74,6 +77,14 @@ class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # no arguments 
         return sys.stderr
 
 
+class _Printable(logging.Formatter):
+    """Escapes line ends and control characters, which the data may have, and hides secrets."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # of the base
+        record.message = secrets.hide_message(printable(record.message))
+        return super().formatMessage(record)
+
+
 def set_up() -> None:
     """Send plcli's log lines to standard error."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -89,7 +100,7 @@ def set_up() -> None:
         handler.close()
     handler = _Stderr()
     timestamp = "" if sys.stderr.isatty() else "%(asctime)s "
-    handler.setFormatter(logging.Formatter(f"{timestamp}%(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Printable(f"{timestamp}%(message)s", "%H:%M:%S"))
     own.handlers = [handler]
 
 
@@ -110,7 +121,7 @@ def to_file(path: Path) -> None:
         False  # a full disk is reported once, by the file that could not be saved
     )
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Printable("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger("plcli").addHandler(handler)
 
 

@@ -2,11 +2,25 @@
 
 import importlib
 import re
+from collections.abc import Mapping
 from dataclasses import is_dataclass
+from typing import Any
 
+from plcli.cli import resolving
 from plcli.config import allowlist
-from plcli.config.classes import import_class, parameters
+from plcli.config.classes import import_class, nested, parameters
+from plcli.config.keys import SECTIONS
 from plcli.errors import did_you_mean, suggest
+
+NAMES = {  # of Python's types, as a user of YAML knows them
+    "NoneType": "null",
+    "str": "text",
+    "dict": "mapping",
+    "tuple": "list",
+    "Iterable": "list",
+}
+BASES = ("Optimizer", "Callback", "Logger")  # what an error names if a config names no class
+INTERNAL = re.compile(r"Namespace\(|<|object at 0x|Does not validate|Subtypes|jsonargparse")
 
 
 def explain(error: str) -> str:
@@ -23,11 +37,13 @@ def explain(error: str) -> str:
     key = ".".join(keys) if keys else "the config"
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", error):
         allowlist.check(denied[1], key)
+    if refused := re.search(rf"{resolving.REFUSED}: (.+)", error):
+        return f"{key}: {refused[1].strip()}"
     if required := re.search(r'Key "([^"]+)" is required', error):
         name = required[1].split(".", 1)[-1]
         return f"'{name}' is missing. Set it in a config (--config FILE) or with --{name} VALUE."
     if missing := re.search(r"the following arguments are required: (.+)", error):
-        name = missing[1].strip()
+        name = re.split(r"\. | Got value|Namespace", missing[1])[0].strip(" .")
         linked = (
             " If a LightningCLI of yours links it to the data, return it from the data module: "
             f"`def facts(self): return {{'{name}': ...}}`."
@@ -46,11 +62,25 @@ def explain(error: str) -> str:
 
 
 def _unknown_option(name: str, key: str, error: str) -> str:
+    if key == "the config":
+        if name.startswith("lr_scheduler"):
+            return (
+                "lr_scheduler: needs a section optimizer, whose learning rate it changes. Add "
+                "one, such as `optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 0.001}}`."
+            )
+        return f"unknown key '{name}'.{suggest(name, SECTIONS, owner='Valid are')}"
     paths = re.findall(r"class_path='([\w.]+)'|class_path '([\w.]+)'", error)
-    names = parameters(import_class("".join(paths[-1]), key)) if paths else {}
-    return (
-        f"unknown key '{key}.{name}'.{suggest(name.split('.')[0], names, owner='Valid keys are')}"
-    )
+    cls = import_class("".join(paths[-1]), key) if paths else None
+    if cls is None or cls.__name__ in BASES:
+        such = " such as torch.optim.AdamW" if "optim" in key else " with the name of the class"
+        return f"{key}: has arguments ({name}), but no class_path. Add one,{such}."
+    names = parameters(cls)
+    first, _, rest = name.partition(".")
+    if rest and first in names and nested(names[first]) is None:
+        key, name = f"{key}.{first}", rest
+    if key.rpartition(".")[2] in names:
+        return f"{key}: got a mapping with the key '{name}', expected a single value."
+    return f"unknown key '{key}.{name}'.{suggest(first, names, owner='Valid keys are')}"
 
 
 def _wrong_type(key: str, block: str, error: str) -> str:
@@ -69,11 +99,20 @@ def _wrong_type(key: str, block: str, error: str) -> str:
         r"^NestedArg.*val='?|'?\)$|^'|'$", "", given[given.lastindex or 0] if given else ""
     )
     value = value.split(" - Parser key")[0].strip()
-    names = {"NoneType": "null", "str": "text"}
+    deeper = [
+        (name, got)
+        for name, got in re.findall(
+            r"Expected a <class '(?:[\w.]*\.)?(\w+)'>\. Got value: (.+)", error
+        )
+        if got != value and value.startswith(("{", "[")) and got in value
+    ]
+    if deeper:
+        name, got = deeper[-1]
+        return f"{key}: got '{got}' in {value:.80}, expected {NAMES.get(name, name)}."
     found = re.findall(
         r"Expected (?:a )?(?:<class '(?:[\w.]*\.)?(\w+)'>|typing\.Literal\[(.+)\])", block
     )
-    wanted = dict.fromkeys(choices or names.get(name, name) for name, choices in found)
+    wanted = dict.fromkeys(choices or NAMES.get(name, name) for name, choices in found)
     if not set(wanted) - {"null"} and re.search(r"dot import path|subclass of", block):
         example = ", such as torch.optim.AdamW" if "optim" in key else " of a suitable type"
         wanted = {f"a class{example}": None}
@@ -83,9 +122,19 @@ def _wrong_type(key: str, block: str, error: str) -> str:
     if "Unable to load config" in error:
         wanted = {"a mapping of keys": None}
         value = "".join(re.findall(r"Unable to load config ['\"](.*?)['\"]", error)[:1])
+    if set(wanted) == {"null"}:
+        wanted = {"a mapping of keys": None}
     if wanted:
-        return f"{key}: got '{value}', expected {' or '.join(wanted)}."
-    return f"{key}: " + " ".join(line.strip() for line in error.splitlines()[1:4])[:300]
+        quotes = f' Write it in quotes: "{value}".' if _is_plain(value, wanted) else ""
+        return f"{key}: got '{value}', expected {' or '.join(wanted)}.{quotes}"
+    lines = [line.strip() for line in error.splitlines()[1:]]
+    told = next((line for line in lines if line and not INTERNAL.search(line)), "")
+    return f"{key}: {told[:300] or 'is not valid. Check its value.'}"
+
+
+def _is_plain(value: str, wanted: Mapping[str, Any]) -> bool:
+    """Whether text is wanted, and a value would be text if it were not read as YAML."""
+    return "text" in wanted and re.fullmatch(r"[-+\w.]+", value) is not None
 
 
 def _example(cls: type) -> str:

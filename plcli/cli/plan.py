@@ -8,31 +8,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plcli.cli import hints, untrained
+from plcli.cli import hints, processes, untrained
 from plcli.cli.arguments import Arguments
 from plcli.cli.fragments import entered
+from plcli.cli.processes import RUN_VARIABLE
 from plcli.config import allowlist, yaml_core
 from plcli.config.files import Fragment, load_yaml, merge
 from plcli.config.marks import class_of, marked
-from plcli.errors import ModelError, UsageError
-from plcli.runs import atomic_files
+from plcli.errors import ModelError, UsageError, shown
+from plcli.runs import atomic_files, lock
 from plcli.runs.artefact import Artefact
 from plcli.runs.artefact import load as load_artefact
 from plcli.runs.folder import (
+    ROOT,
     Run,
     absolute,
     check_local,
     flat,
-    free_folder,
     newest_finished,
     open_run,
 )
+from plcli.runs.lock import RunLock
 from plcli.runs.predictions import check_output
 
 logger = logging.getLogger(__name__)
 
 RESUME = ("auto", "never", "must", "allow-changes")
-RUN_VARIABLE = "PLCLI_RUN"  # passes the run folder from rank 0 to the ranks that it starts
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Plan:
         checkpoint: the checkpoint to load instead of the artefact, or to resume from.
         start: the checkpoint that a new run starts from; None for a run that starts anew.
         pretrained: the weights that are evaluated as they are; None for those of a run.
+        lock: the lock of the run folder, on the first process of a fit.
     """
 
     arguments: Arguments
@@ -58,6 +60,7 @@ class Plan:
     checkpoint: Path | None = None
     start: Path | None = None
     pretrained: str | None = None
+    lock: RunLock | None = None
 
     @property
     def allows_changes(self) -> bool:
@@ -114,25 +117,45 @@ class Plan:
 
 
 def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
-    """Choose the run folder of a fit, and the checkpoint to resume from.
+    """Choose and lock the run folder of a fit, and the checkpoint to resume from.
 
     Raises:
         UsageError: if the options do not fit the state of the run folder.
+        MachineError: if another process trains in it.
     """
     resume = arguments.options.get("resume")
     if resume not in (None, *RESUME):
         known = f"{', '.join(RESUME[:-1])} or {RESUME[-1]}"
         raise UsageError(f"--resume: got '{resume}', expected {known}.")
     check_local("--run", arguments.options.get("run", ""))
-    name = Path(arguments.configs[0]).stem if arguments.configs else "run"
-    run = Run(
-        Path(arguments.options.get("run") or os.environ.get(RUN_VARIABLE) or free_folder(name))
-    )
-    if "RANK" in os.environ and "run" not in arguments.options and RUN_VARIABLE not in os.environ:
+    held = None
+    shows = arguments.show_config is not None  # and nothing is written
+    named = arguments.options.get("run") or os.environ.get(RUN_VARIABLE)
+    if named is not None:
+        run = Run(Path(named))
+        if processes.is_first() and not run.finished and not shows:
+            held = RunLock(run.folder, command="fit")
+    elif processes.is_one_of_several():
         raise UsageError(
             "several processes were started without a run folder. "
             "Name it with --run, so that all of them use the same one."
         )
+    else:
+        name = Path(arguments.configs[0]).stem if arguments.configs else "run"
+        held = None if shows else lock.claim_free(ROOT, name, command="fit")
+        run = Run(lock.next_free(ROOT, name) if held is None else held.folder)
+    try:
+        plan = _plan_fit(arguments, fragments, run)
+    except BaseException:
+        if held is not None:
+            held.release()
+        raise
+    plan.lock = held
+    return plan
+
+
+def _plan_fit(arguments: Arguments, fragments: list[Fragment], run: Run) -> Plan:
+    resume = arguments.options.get("resume")
     if run.finished and resume != "auto":
         raise UsageError(
             f"{run.folder}: this run is finished. "
@@ -201,14 +224,30 @@ def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
         check_output(Path(arguments.options["output"]))
     plan = Plan(arguments, fragments)
     wanted = arguments.options.get("ckpt_path", "best")
-    if folder is None and wanted not in ("best", "last"):
+    if folder is None and wanted not in ("best", "last", untrained.AS_IT_IS):
         own = _run_of(Path(wanted))
         if own is None:  # a checkpoint of plain Lightning
             plan.checkpoint = Run(Path()).checkpoint(wanted)
             return plan
         folder = str(own)
-    finished = newest_finished(plan.merged) if fragments and folder is None else None
+    as_it_is = wanted == untrained.AS_IT_IS
+    if as_it_is and folder is None:
+        pretrained = pretrained or (plan.merged["model"].get("init_args") or {}).get("pretrained")
+    if as_it_is and pretrained is None:
+        raise UsageError(
+            f"--ckpt_path {wanted}: is for pretrained weights without training, but there are none"
+            f"{' beside --run' if folder else ''}. Name them with --model.pretrained."
+        )
+    finished = None
+    if fragments and folder is None and not as_it_is:
+        finished = newest_finished(plan.merged)
     if finished is None and pretrained is not None:
+        if "ckpt_path" in arguments.options and not as_it_is:
+            raise UsageError(
+                f"--ckpt_path {wanted}: {pretrained} is not a run and has no checkpoints. Remove "
+                "the option, or name a run with --run."
+            )
+        untrained.check_name(pretrained)
         plan.pretrained = pretrained
         if (plan.merged.get("model") or {}).get("class_path") is None:
             plan.base = [untrained.sections(pretrained)]
@@ -225,6 +264,7 @@ def plan_use(arguments: Arguments, fragments: list[Fragment]) -> Plan:
     if folder is None:
         logger.info("using %s, the newest finished run of this config", run.folder)
     plan.run = run
+    lock.check_not_held(run.folder)
     plan.artefact = load_artefact(run.model) if run.finished else None
     if wanted != "best" or plan.artefact is None:
         plan.checkpoint = run.checkpoint(wanted)
@@ -267,7 +307,8 @@ def _saved(run: Run, artefact: Artefact | None) -> Fragment:
     card = artefact.card
     if not card.get("model"):
         raise ModelError(
-            f"{run.model}: its plcli.json does not name a model. Copy the folder again."
+            f"{run.model}: its plcli.json does not name a model. Get the folder from its source "
+            "again."
         )
     return entered(str(run.model), {key: card[key] for key in ("model", "data") if card.get(key)})
 
@@ -305,5 +346,5 @@ def _refuse_other_weights(saved: Mapping[str, Any], plan: Plan) -> None:
             assert plan.run is not None
             raise UsageError(
                 f"model.{key}: got {value}, but the weights of {plan.run.folder} were trained with "
-                f"{stored.get(key, 'none')}. Remove the key, or train another run."
+                f"{shown(stored.get(key))}. Remove the key, or train another run."
             )

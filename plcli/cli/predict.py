@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from plcli import __version__
 from plcli.callbacks.predictions import PredictionWriter
+from plcli.cli import standard_input, streams
 from plcli.cli.arguments import Arguments
 from plcli.cli.plan import Plan
+from plcli.config.contracts import DataContract, data_contract
 from plcli.data.samplers import ORDERED_ROWS
 from plcli.data.split_data import SplitData
 from plcli.errors import UsageError
 from plcli.runs import atomic_files
 from plcli.runs.folder import Run
-from plcli.runs.predictions import Lines, Sink
+from plcli.runs.predictions import Lines, Sink, free_files, is_of_another
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +39,20 @@ def take_input(arguments: Arguments, init_args: Namespace, class_path: str) -> N
         UsageError: if there is no input, or both a file and texts are given.
     """
     source = arguments.options.get("input")
+    if (option := _further_option(arguments)) and (source == "-" or arguments.texts):
+        raise UsageError(
+            f"{option}: texts have no further columns. Give a file with --input FILE, or remove "
+            f"{option}."
+        )
     if source is not None and arguments.texts:
         raise UsageError(
             f"--input {source} and the text '{arguments.texts[0]}' are both given; "
             "give one of them."
         )
     if source == "-":
-        arguments.texts = [line.rstrip("\r\n") for line in sys.stdin]
-        if not any(text.strip() for text in arguments.texts):
-            raise UsageError("--input -: standard input is empty.")
+        escapes_formulas(arguments)
+        standard_input.check_format(arguments.options.get("input-format"))
+        arguments.texts = standard_input.lines()
     elif source is not None:
         if "predict" not in init_args:
             raise UsageError(f"--input {source}: {class_path} does not accept an input file.")
@@ -57,16 +64,63 @@ def take_input(arguments: Arguments, init_args: Namespace, class_path: str) -> N
         logger.info("predicting the test split; use --input FILE to predict another file")
 
 
+def give_texts(arguments: Arguments, data: DataContract, class_path: str) -> None:
+    """Give the texts of the command line, or the rows of standard input, to a data module.
+
+    Raises:
+        UsageError: if it does not accept texts.
+        DataError: if a row is not valid.
+    """
+    if arguments.texts and not data.offers("predict_values"):
+        raise UsageError(f"{class_path} does not accept texts. Give --input FILE.")
+    if not arguments.texts:
+        return
+    texts, source = arguments.texts, "the command line"
+    if arguments.options.get("input") == "-":
+        columns = list(data.columns("predict")) if data.offers("columns") else []
+        wanted = arguments.options.get("input-format")
+        texts, source = standard_input.rows(texts, columns, wanted), standard_input.SOURCE
+    data.predict_values(texts, source=source)
+
+
+def _further_option(arguments: Arguments) -> str | None:
+    """Return the option that asks for further columns; None if there is none."""
+    return "--keep" if arguments.keep else "--with-truth" if arguments.with_truth else None
+
+
+def further_columns(arguments: Arguments, datamodule: LightningDataModule | None) -> Any:
+    """Return the columns to write beside predictions; None if the command line asks for none.
+
+    Raises:
+        UsageError: if the data module does not have them.
+        DataError: if a column does not exist.
+    """
+    option = _further_option(arguments)
+    if option is None:
+        return None
+    data = data_contract(datamodule)
+    if datamodule is None or not data.offers("further_columns"):
+        name = "the model" if datamodule is None else type(datamodule).__name__
+        raise UsageError(
+            f"{option}: {name} does not define further_columns, which reads them. Remove {option}, "
+            "or join the files by the id."
+        )
+    names = None if "all" in arguments.keep else list(dict.fromkeys(arguments.keep))
+    return data.further_columns(names, truth=arguments.with_truth)
+
+
 def predict(
     trainer: Trainer,
     model: LightningModule,
     datamodule: LightningDataModule | None,
     *,
     sink: Sink | Lines,
+    further: Any = None,
 ) -> int:
     """Predict, write or print the rows in the order of the input, and return their number."""
+    id_name = data_contract(datamodule).id_name
     chunk = ORDERED_ROWS if isinstance(datamodule, SplitData) else None
-    writer = PredictionWriter(sink, chunk=chunk)
+    writer = PredictionWriter(sink, chunk=chunk, id_name=id_name, further=further)
     if sink.rows:
         assert isinstance(datamodule, SplitData)
         logger.info("continuing after %d rows that were written before", sink.rows)
@@ -108,7 +162,10 @@ def key_of(plan: Plan, config: Mapping[str, Any], data: Any) -> str | None:
         weights = plan.artefact.card["sha256"]
     sections = {name: config.get(name) for name in ("model", "data", "seed_everything")}
     rows = data.rows("predict").fingerprint
-    parts = [__version__, weights, sections, trainer.get("precision"), rows, data.sizes]
+    own = plan.arguments
+    written = [own.keep, own.with_truth, escapes_formulas(own)]
+    precision = trainer.get("precision")
+    parts = [__version__, weights, sections, precision, rows, data.sizes, written]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -123,21 +180,29 @@ def output_of(
         source: the source of the rows, which names the file in that folder.
         key: identifies the rows; see `key_of`.
     """
-    output = arguments.options.get("output")
+    output, escape = arguments.options.get("output"), escapes_formulas(arguments)
     if output is not None:
-        return Sink(Path(output), key=key)
+        return Sink(Path(output), key=key, escape_formulas=escape)
     if arguments.texts:
+        if streams.is_closed("stdout"):
+            raise UsageError("standard output is closed. Name a file with --output.")
         return Lines(sys.stdout)
-    named = Path(source if isinstance(source, str) else "").stem.replace("*", "all")
+    given = source.partition("?")[0] if isinstance(source, str) else ""  # `?sig=` of an address
+    named = Path(given).stem.replace("*", "all")
     folder = Path() if run is None else run.folder  # a checkpoint of plain Lightning has no run
-    for path in _free(folder / "predictions", named or "predictions"):
-        try:
-            return Sink(path, key=key)
-        except UsageError as error:  # an interrupted prediction of other rows
-            refused = error
-    raise refused
+    for path in free_files(folder / "predictions", named or "predictions"):
+        if not is_of_another(path, key):
+            break
+    return Sink(path, key=key, escape_formulas=escape)
 
 
-def _free(folder: Path, stem: str) -> Iterator[Path]:
-    names = (f"{stem}.csv", *(f"{stem}-{number}.csv" for number in range(2, 10_000)))
-    yield from (folder / name for name in names if not (folder / name).exists())
+def escapes_formulas(arguments: Arguments) -> bool:
+    """Return the value of --escape-formulas.
+
+    Raises:
+        UsageError: if it is neither true nor false.
+    """
+    given = arguments.options.get("escape-formulas", "false")
+    if given not in ("true", "false"):
+        raise UsageError(f"--escape-formulas: got '{given}', expected true or false.")
+    return given == "true"

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
@@ -22,9 +24,12 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from plcli.callbacks.progress import LiveBar, ProgressLines
 from plcli.callbacks.sanity import Rehearsal
-from plcli.cli import loggers
+from plcli.callbacks.step_columns import StepColumns
+from plcli.cli import loggers, processes
 from plcli.cli.plan import Plan
+from plcli.cli.processes import Launched
 from plcli.config.classes import import_class, parameters
+from plcli.config.contracts import data_contract
 from plcli.errors import UsageError
 from plcli.runs import metric_names
 from plcli.training.csv_logger import MetricsCsv
@@ -37,6 +42,13 @@ PROFILERS = {
     "advanced": "AdvancedProfiler",
     "pytorch": "PyTorchProfiler",
 }
+LEAST = {  # of what Lightning does not check: it would divide by zero, or climb instead of descend
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+}
+LENGTHS = ("max_epochs", "max_steps", "limit_train_batches")  # with 0, nothing is trained
 Settings = Mapping[str, Any]
 
 
@@ -48,7 +60,8 @@ def check(plan: Plan, trainer: Namespace) -> None:
         trainer: the parsed trainer section, changed in place.
 
     Raises:
-        UsageError: for `barebones`, a strategy that forks, or a callback with the wrong direction.
+        UsageError: for `barebones`, a strategy that forks, a number that makes no sense, or a
+            callback with the wrong direction.
     """
     if trainer.get("barebones"):
         raise UsageError(
@@ -68,10 +81,83 @@ def check(plan: Plan, trainer: Namespace) -> None:
             "and for the best weights"
         )
         trainer.enable_checkpointing = None
+    _check_numbers(trainer, fits=plan.arguments.command == "fit")
     _check_direction(plan)
     for entry in _listed(trainer.get("callbacks")):
         if isinstance(entry, Namespace) and entry.get("class_path") is not None:
             _correct_mode(plan, entry)
+
+
+def _check_numbers(trainer: Namespace, *, fits: bool) -> None:
+    """Refuse numbers that Lightning takes, and with which a fit fails or learns nothing."""
+    for key, least in LEAST.items():
+        value = trainer.get(key)
+        if isinstance(value, (int, float)) and value < least:
+            raise UsageError(f"trainer.{key}: got {value}, expected {least} or more.")
+    interval = trainer.get("val_check_interval")
+    if isinstance(interval, (int, float)) and interval <= 0:
+        raise UsageError(
+            f"trainer.val_check_interval: got {interval}, expected a number of batches, or a "
+            "fraction of the epoch above 0.0. To leave out validations, set limit_val_batches: 0."
+        )
+    for key in LENGTHS if fits else ():
+        value = trainer.get(key)
+        if isinstance(value, (int, float)) and value == 0:
+            raise UsageError(
+                f"trainer.{key}: got 0, with which nothing is trained. To score weights as they "
+                "are, use `plcli validate` or `plcli test` with --model.pretrained."
+            )
+
+
+def follow_launcher(plan: Plan, trainer: Namespace, *, data: type | None) -> Launched | None:
+    """Let a launcher decide devices and num_nodes, and return its processes.
+
+    The first process works alone in predict, which writes one file, and in validate and test with
+    data that cannot share rows exactly.
+
+    Args:
+        plan: the plan.
+        trainer: the parsed trainer section, changed in place.
+        data: the class of the data; it can share rows if it says that it distributes them.
+
+    Returns:
+        The processes; None if this process works alone.
+
+    Raises:
+        UsageError: if the config says other numbers.
+        SystemExit: in the other processes, if the first one does the work.
+    """
+    found = processes.launched()
+    if found is None:
+        return None
+    processes.prepare_slurm(found)
+    command = plan.arguments.command
+    if command == "predict" or (command != "fit" and not data_contract(data).distributes_rows):
+        if found.rank:
+            raise SystemExit(0)
+        trainer.devices, trainer.num_nodes, trainer.strategy = 1, 1, "auto"
+        if found.world_size > 1:
+            logger.info("%s: the first one does the work alone", found)
+        return None
+    on_gpu = trainer.get("accelerator") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    decided = processes.decide(
+        found,
+        devices=trainer.devices,
+        num_nodes=_given_nodes(plan),
+        visible_gpus=torch.cuda.device_count() if on_gpu else 0,
+    )
+    trainer.devices, trainer.num_nodes = decided.devices, decided.num_nodes
+    return found
+
+
+def _given_nodes(plan: Plan) -> int | None:
+    """Return the number of nodes that the user has given; None if it is the default."""
+    for key, value in reversed(plan.arguments.overrides):
+        if key == "trainer.num_nodes":
+            return int(value)
+    sections = [fragment.values.get("trainer") or {} for fragment in plan.fragments]
+    given = [section["num_nodes"] for section in sections if section.get("num_nodes")]
+    return int(given[-1]) if given else None
 
 
 def _check_direction(plan: Plan) -> None:
@@ -153,9 +239,18 @@ class Chosen:
         given: the parsed trainer section.
         made: the instances of the trainer section.
         command: fit, validate, test or predict.
+        launched: the processes that share the work; None for one process.
     """
 
-    def __init__(self, plan: Plan, given: Namespace, made: Namespace, command: str) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        given: Namespace,
+        made: Namespace,
+        command: str,
+        launched: Launched | None = None,
+    ) -> None:
+        self.launched = launched
         self.run = plan.run if command == "fit" else None
         self.resumes = plan.checkpoint is not None
         self.given, self.made, self.command = given, made, command
@@ -179,6 +274,10 @@ class Chosen:
             chosen["profiler"] = _profiler(given.profiler, self.run.folder)
         if self.command == "predict":  # one process writes the file
             chosen |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+        elif self.launched is not None and self.launched.needs_plugin:
+            given_plugins = _listed(self.made.plugins)
+            if not any(isinstance(each, ClusterEnvironment) for each in given_plugins):
+                chosen["plugins"] = [*given_plugins, processes.plugin(self.launched)]
         return chosen
 
     def extra_callbacks(self) -> list[Callback]:
@@ -186,6 +285,8 @@ class Chosen:
         own: list[Callback] = [ProgressLines(), Rehearsal()]
         if self.run is not None:
             own.append(loggers.LoggerRuns(self.run.folder))
+        if self.metrics_csv is not None:
+            own.append(StepColumns(self.metrics_csv))
         has_bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
         if self.terminal and not has_bar and self.given.enable_progress_bar is not False:
             own.insert(0, LiveBar())

@@ -22,6 +22,16 @@ from plcli.errors import MachineError, PlcliError, UsageError, printable
 USER_ERROR = 1  # exit code of an exception in the user's own code
 LAST_FRAMES = 4  # shown of an exception that a library raised for the user's classes
 WORKER = re.compile(r"Caught (\w+) in DataLoader worker process (\d+)\.")
+LOST_WORKER = re.compile(
+    r"DataLoader worker \(pid.*?\) (?:is killed by signal|exited unexpectedly)"
+)
+KILLED = re.compile(r"DataLoader worker \(pid.*?\) is killed by signal: (?:Killed|Bus error)")
+OUT_OF_MEMORY = (
+    "not enough memory on this machine or its GPU. Lower data.batch_size (with "
+    "trainer.accumulate_grad_batches the steps stay the same) or data.max_length; "
+    "trainer.precision: bf16-mixed and model.gradient_checkpointing: true save memory, too. "
+    "A fit resumes from its last checkpoint."
+)
 FRAME = re.compile(r'^  File "(.+)", line (\d+), in (.+)$')
 ABSENT = (  # how libraries say that a package is not installed
     re.compile(r"pip install (?:-U )?[\"'`]?([\w.\-]*\w)"),
@@ -58,11 +68,32 @@ def report(error: BaseException) -> Report | None:
     for each in chain:
         if isinstance(each, PlcliError):
             return Report(f"plcli: {each}", each.exit_code)
+    if any(map(_is_out_of_memory, chain)):
+        return Report(f"plcli: {MachineError(OUT_OF_MEMORY)}", MachineError.exit_code)
     for each in chain:
         for kind in (_of_lightning, _of_a_worker, _missing_package, _of_the_user):
             if (told := kind(each)) is not None:
                 return told
     return _of_a_library(error)
+
+
+def report_exit(end: SystemExit) -> Report | None:
+    """Return what to show of a SystemExit that the user's code raised; None if plcli raised it."""
+    users = [frame for frame in traceback.extract_tb(end.__traceback__) if _is_the_users(frame)]
+    if not users:
+        return None
+    last = users[-1]
+    place = printable(f"{last.filename}, line {last.lineno}, in {last.name}")
+    return Report(
+        f"plcli: your own code ended the command with SystemExit({end.code!r:.80}): {place}. "
+        "Nothing is finished; what was saved before can be resumed.",
+        USER_ERROR,
+    )
+
+
+def is_lost_worker(error: BaseException) -> bool:
+    """Whether an exception is about a process of a loader that was killed."""
+    return any(LOST_WORKER.search(str(each)) for each in chain_of(error))
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:
@@ -75,18 +106,35 @@ def chain_of(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def refused_by_a_library(error: BaseException) -> str | None:
-    """Return the text of the first cause if a library's constructor raised it; None otherwise."""
+    """Return the text of the first cause if a library's constructor raised it; None otherwise.
+
+    A callback of Lightning is named by its module.
+    """
     first = list(chain_of(error))[-1]
     frames = traceback.extract_tb(first.__traceback__)
     ours = not frames or _is_of_plcli(frames[-1]) or any(map(_is_the_users, frames))
     if ours or isinstance(first, ImportError):
         return None
-    return _one_line(first)
+    callback = _callback_in(frames)
+    return f"{callback}: {_one_line(first)}" if callback else _one_line(first)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True  # torch's own, without importing torch
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text
+        or "CUDA out of memory" in text
+        or KILLED.search(text) is not None
+    )
 
 
 def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines) or type(error).__name__
+    text = " ".join(lines) or type(error).__name__
+    text = re.sub(r"(\w+)=None\b", r"\1: null", text)  # as a config has it
+    return re.sub(r"<([\w.]+)(?: object)? at 0x[0-9a-f]+>", r"\1", text)
 
 
 def _of_lightning(error: BaseException) -> Report | None:

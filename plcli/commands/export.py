@@ -91,7 +91,7 @@ def _rows(model: "Model", source: str | None) -> list[dict[str, Any]]:
 
 def _export(model: "Model", rows: list[dict[str, Any]], *, to: str, folder: Path) -> dict[str, Any]:
     """Write the model, and return the content of parity.json."""
-    from plcli.models import exporting
+    from plcli.models import exporting, padding
 
     original, has_labels = model.network, set(model.targets) <= rows[0].keys()
     with exporting.recorded(original) as calls:
@@ -99,6 +99,11 @@ def _export(model: "Model", rows: list[dict[str, Any]], *, to: str, folder: Path
     inputs = max(calls, key=lambda call: len(call["input_ids"]))
     if min(inputs["input_ids"].shape) < 2:
         raise DataError("the rows to compare are too few or too short. Give others with --rows.")
+    if padding.matters(original, inputs):
+        logger.warning(
+            "warning: what it predicts depends on the padding of a batch; give the exported "
+            "network rows of one length at a time"
+        )
     before = model.predict(rows)
     scores = {"before": model.evaluate(rows)} if has_labels and model.targets else {}
     logger.info("exporting to %s", to)

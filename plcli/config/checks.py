@@ -7,12 +7,13 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from plcli.config import allowlist
 from plcli.config.classes import import_class, nested, parameters, takes_any
 from plcli.config.files import check_sections
 from plcli.config.keys import SECTIONS
+from plcli.config.marks import marked
 from plcli.errors import UsageError, did_you_mean, suggest
 
 CLASS_KEYS = ("class_path", "init_args")
@@ -164,6 +165,44 @@ def check_pair(merged: Mapping[str, Any]) -> None:
     raise UsageError(
         f"{model.__name__} is for {expected}, but {data.__name__} provides data for {got}.{use}"
     )
+
+
+def check_nulls(typed: Mapping[str, Any], *, merged: Mapping[str, Any]) -> None:
+    """Check that arguments of plcli's classes are not null where null means nothing.
+
+    Args:
+        typed: the values that the user gave.
+        merged: the values with those of a run, which name the classes.
+
+    Raises:
+        UsageError: for the first one that is.
+    """
+    for section in ("model", "data"):
+        given, named = _section(typed, section), _section(merged, section)
+        path = str(named.get("class_path"))
+        if not path.startswith("plcli."):
+            continue
+        cls = import_class(path, f"{section}.class_path")
+        names, facts = parameters(cls), marked(cls, "fact") if section == "model" else set()
+        types = {name: kind for name, kind in get_type_hints(cls).items() if name not in facts}
+        for name, value in (given.get("init_args") or {}).items():
+            if value is None and name in types and not _may_be_null(types[name]):
+                default = names[name].default if name in names else inspect.Parameter.empty
+                plain = isinstance(default, (str, int, float))
+                remedy = f" Its default is {default}." if plain else ""
+                raise UsageError(
+                    f"{section}.{name}: got null, which it cannot be. Give a value, or remove the "
+                    f"key.{remedy}"
+                )
+
+
+def _section(values: Mapping[str, Any], section: str) -> Mapping[str, Any]:
+    value = values.get(section)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _may_be_null(kind: Any) -> bool:
+    return kind is Any or kind is type(None) or type(None) in get_args(kind)
 
 
 def check_override(key: str, *, merged: Mapping[str, Any], classes: Mapping[str, type]) -> None:

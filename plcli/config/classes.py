@@ -33,7 +33,8 @@ def import_class(class_path: str, key: str) -> type:
         parent = module_name.rpartition(".")[0]
         near = _modules_below(parent) if parent else []
         raise UsageError(
-            f"{key}: no module '{error.name}' for '{class_path}'.{did_you_mean(module_name, near)}"
+            f"{key}: no module '{error.name}' for '{class_path}'."
+            f"{did_you_mean(module_name, near) or ' Check its name, or install its package.'}"
         ) from None
     value = getattr(module, class_name, None)
     if not callable(value):
@@ -43,13 +44,14 @@ def import_class(class_path: str, key: str) -> type:
             else []
         )
         raise UsageError(
-            f"{key}: '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, names)}"
+            f"{key}: '{module_name}' has no class '{class_name}'."
+            f"{did_you_mean(class_name, names) or ' Check its name.'}"
         )
     root = (getattr(value, "__module__", None) or "").split(".")[0]
     if root in sys.stdlib_module_names and root != class_path.split(".")[0]:
         raise UsageError(
             f"{key}: '{class_path}' is {value.__module__}.{class_name} of Python itself, which may "
-            "not be named in a config."
+            "not be named in a config. Name another class."
         )
     bases = value.__mro__ if inspect.isclass(value) else ()
     if any(base.__module__.split(".")[0] in OTHER_PACKAGES for base in bases):
@@ -59,6 +61,7 @@ def import_class(class_path: str, key: str) -> type:
         )
     if not inspect.isclass(value) and allowlist.is_restricted(class_path):
         raise UsageError(f"{key}: '{class_path}' is a function. Name a class.")
+    allowlist.check_found(class_path, value, key)
     return value  # type: ignore[no-any-return]  # a class, or a function that returns one
 
 

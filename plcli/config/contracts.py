@@ -63,11 +63,13 @@ class DataContract(Protocol):
         task: the task of its rows; None fits any model.
         distributes_rows: whether it distributes the rows over processes itself.
         loaded_tokenizer: its tokenizer, which is passed to the model; None if it has none.
+        id_name: the column that predictions have instead of `id`.
     """
 
     task: str | None
     distributes_rows: bool
     loaded_tokenizer: Any
+    id_name: str
 
     def offers(self, part: str) -> bool:
         """Whether the data module defines a member itself."""
@@ -84,6 +86,9 @@ class DataContract(Protocol):
     def fingerprints(self) -> Mapping[str, str]:
         """Return a fingerprint of the source of each split that was read."""
 
+    def row_digests(self) -> Mapping[str, str]:
+        """Return the sha256 of the rows of each split, as they are trained on."""
+
     def predict_values(self, texts: Sequence[str], *, source: str) -> None:
         """Use texts or JSON objects from the command line as the rows to predict."""
 
@@ -92,6 +97,13 @@ class DataContract(Protocol):
 
     def with_source(self, split: str, source: Any) -> Any:
         """Return a data module like it that reads a split from another source."""
+
+    def further_columns(self, names: Sequence[str] | None, *, truth: bool) -> Any:
+        """Return further columns of the rows to predict, all if names is None, and the truth.
+
+        The object's `at(index)` returns two mappings of a row, from ascending indices: the true
+        values and the cells to keep.
+        """
 
     def first_batch(self, split: str) -> Any:
         """Return a batch of the first rows of a split, for a check before training."""
@@ -150,13 +162,16 @@ DATA_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {
     "task": (_plain(str), None),
     "distributes_rows": (lambda value: isinstance(value, bool), False),
     "loaded_tokenizer": (lambda value: callable(value) or value is None, None),
+    "id_name": (lambda value: isinstance(value, (str, property)), "id"),
     "facts": (_method(), dict),
     "has": (_method("train"), None),  # see `data_contract`
     "columns": (_method("train"), lambda split: {}),
     "fingerprints": (_method(), dict),
+    "row_digests": (_method(), dict),
     "predict_values": (_method([], source=""), lambda texts, source: None),
     "with_rows": (_method("predict", [], source=""), lambda split, values, source: None),
     "with_source": (_method("predict", ""), lambda split, source: None),
+    "further_columns": (_method([], truth=True), lambda names, truth: None),
     "first_batch": (_method("train"), lambda split: None),
     "describe": (_method("train"), lambda split: ""),
     "leaks": (_method(), list),

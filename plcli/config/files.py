@@ -16,7 +16,12 @@ from plcli.config.yaml_core import Loader
 from plcli.errors import UsageError, did_you_mean, listed
 
 OWN_CLI = "Keys that a LightningCLI class of your own adds are not known to plcli."
+ONLY_TYPED = {  # options that open what a config may do, so that no config can give them
+    "allow-import": "--allow-import PACKAGE",
+    "allow-write": "--allow-write DIR",
+}
 MOST_BYTES = 1_000_000  # of a config file
+MOST_FILES = 100  # that one config inherits from: files that each inherit twice would never end
 MOST_NODES = 100_000  # of a config: far above any real config, far below an alias bomb
 DEEPEST = 50  # levels of nesting in a config
 
@@ -39,12 +44,18 @@ def read(path: str, command: str) -> list[Fragment]:
     Raises:
         UsageError: if it cannot be read, is not a mapping, or inherits from itself.
     """
-    return _read(Path(path), command, seen=())
+    return _read(Path(path), command, seen=(), read=[])
 
 
-def _read(path: Path, command: str, seen: tuple[Path, ...]) -> list[Fragment]:
+def _read(path: Path, command: str, seen: tuple[Path, ...], read: list[Path]) -> list[Fragment]:
     if path.resolve() in seen:
         raise UsageError(f"{path}: inherits from itself through 'config:'. Remove that line.")
+    read.append(path)
+    if len(read) > MOST_FILES:
+        raise UsageError(
+            f"{read[0]}: inherits from more than {MOST_FILES} files, counting a file each time "
+            "that it is inherited. Inherit from fewer."
+        )
     values = load_yaml(path)
     bases = values.pop("config", None) or []
     if any(name in values for name in BLOCKS):
@@ -62,7 +73,7 @@ def _read(path: Path, command: str, seen: tuple[Path, ...]) -> list[Fragment]:
     for base in [bases] if isinstance(bases, str) else bases:
         file = path.parent / base
         _check_exists(file, f"{path}: inherits from {base}: ")
-        fragments += _read(file, command, (*seen, path.resolve()))
+        fragments += _read(file, command, (*seen, path.resolve()), read)
     values = {key: _with_files(key, value, path) for key, value in values.items()}
     values = {key: _with_init_args(key, value) for key, value in values.items()}
     return [*fragments, Fragment(str(path), values)]
@@ -75,10 +86,11 @@ def check_sections(values: Mapping[str, Any], where: str) -> None:
         UsageError: for the first unknown one, with the nearest valid name.
     """
     for section in values:
-        if section.replace("-", "_") == "allow_import":
+        option = ONLY_TYPED.get(section.replace("_", "-"))
+        if option is not None:
             raise UsageError(
                 f"{where}{section} is not allowed in a config. "
-                "Give it on the command line: --allow-import PACKAGE."
+                f"Give it on the command line: {option}."
             )
         if section in INHERITANCE:
             raise UsageError(
@@ -201,7 +213,7 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError:
         raise UsageError(_no_such_file(path)) from None
     except IsADirectoryError:
-        raise UsageError(f"{path}: is a folder, not a config file.") from None
+        raise UsageError(f"{path}: is a folder, not a config file. Name a file.") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}). Name another file.") from None
     if len(content) > MOST_BYTES:

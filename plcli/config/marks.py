@@ -12,6 +12,8 @@ The marks are
 - local: the value is specific to this machine or to these rows, so it is not saved in an artefact;
 - use: the value does not affect how a model was trained, so it is ignored when a run is looked up;
 - free: a run may be resumed with another value;
+- learning: the value only matters while a model is trained, so only the help of fit shows it;
+- instead_of: the keys, separated by spaces, that this one replaces where it is given later;
 - renamed_to: the new name of the key; the old name is still accepted.
 
 Unmarked arguments of classes outside plcli are marked by name (CONVENTIONS); all other unmarked
@@ -32,6 +34,7 @@ PATH: Marks = {"path": True, "local": True}
 WEIGHTS: Marks = {"weights": True, "local": True}
 WEIGHTS_PATH: Marks = {**WEIGHTS, "path": True}
 USE: Marks = {"use": True}
+LEARNING: Marks = {"learning": True}
 FREE: Marks = {"use": True, "free": True}
 TRAIN: Marks = PATH
 VALIDATION: Marks = {**PATH, "use": True}
@@ -78,6 +81,11 @@ def marked(cls: type | None, mark: str) -> set[str]:
 def renamed_to(name: str) -> Marks:
     """Return the mark of a key that has a new name."""
     return {"renamed_to": name}
+
+
+def instead_of(*names: str) -> Marks:
+    """Return the mark of a key that replaces others of an earlier config."""
+    return {"instead_of": " ".join(names)}
 
 
 def with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:

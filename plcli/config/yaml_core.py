@@ -142,3 +142,10 @@ def resolvers() -> dict[str, Any]:
 def dump(values: Mapping[str, Any]) -> str:
     """Write values as YAML; `load_yaml` reads back equal values."""
     return yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+
+
+def without_none(values: Any) -> Any:
+    """Return nested mappings without the keys whose value is None."""
+    if isinstance(values, dict):
+        return {key: without_none(value) for key, value in values.items() if value is not None}
+    return values

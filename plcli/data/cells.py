@@ -1,7 +1,10 @@
 """Reads the cells of a column: converts raw values to the kind of the column, or refuses them."""
 
+import functools
 import json
+import logging
 import re
+import unicodedata
 from enum import Enum
 from typing import Any
 
@@ -10,13 +13,16 @@ import pyarrow.ipc
 
 from plcli.errors import DataError
 
+logger = logging.getLogger(__name__)
+
 IGNORED_LABEL = "-100"  # torch's losses ignore this label id, so such a row would train nothing
+MOST_FLOAT32 = 3.4028234e38  # networks compute with 32 bits
 FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 _FRACTION = re.compile(r"[-+]?\d*\.\d+")
 _WHOLE = re.compile(r"([-+]?\d+)\.0+")
 _GROUPED = {  # numbers with separated thousands, by their decimal separator
-    ".": re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?"),
-    ",": re.compile(r"[-+]?\d{1,3}([. '\u00a0\u202f]\d{3})+(,\d+)?"),
+    ".": re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?"),
+    ",": re.compile(r"[-+]?[1-9]\d{0,2}([. '\u00a0\u202f])\d{3}(\1\d{3})*(,\d+)?"),
 }
 _COMMA = re.compile(r"[-+]?\d*,\d+")
 
@@ -77,8 +83,6 @@ def read_cell(
         return _object(value, where, column)
     if isinstance(value, str):
         value = _names_in(value, where, column)
-    if isinstance(value, dict) and list(value) == ["choices"]:  # Label Studio's JSON-MIN
-        value = value["choices"]
     if not isinstance(value, list):
         raise DataError(
             f"{where}: column '{column}' contains {value!r:.60}, not a list of names. "
@@ -104,8 +108,10 @@ def _text(value: Any, where: str, column: str) -> str:
 
 def _names_in(text: str, where: str, column: str) -> list[Any]:
     """Split a cell of text into label names; it is a JSON list or separated by commas."""
-    if text.lstrip().startswith("["):
+    if text.lstrip().startswith(("[", "{")):
         names = _json(text)
+        if isinstance(names, dict):  # as Label Studio writes several choices into csv
+            names = names.get("choices")
         if not isinstance(names, list):
             raise DataError(
                 f"{where}: column '{column}' contains {text!r:.60}, which is not a JSON list. "
@@ -138,7 +144,8 @@ def _words(value: Any, kind: Kind, where: str, column: str) -> list[str]:
             f"{where}: column '{column}' contains {value!r:.60}, not a list of words. "
             'Write ["a", "b"], or words separated by spaces.'
         )
-    return [_text(word, where, column) for word in value]
+    words = [_text(word, where, column) for word in value]
+    return [normalized(word, column) for word in words] if kind is Kind.TAGS else words
 
 
 def _object(value: Any, where: str, column: str) -> str:
@@ -155,6 +162,15 @@ def _object(value: Any, where: str, column: str) -> str:
             f"{where}: column '{column}' contains {value!r:.60}, which is not JSON. "
             "Write lists, objects, strings and finite numbers."
         ) from None
+
+
+def listed_texts(value: Any) -> Any:
+    """Return a cell that is a JSON list of texts as a list; another cell as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    found = _json(value)
+    is_list = isinstance(found, list) and all(isinstance(text, str) for text in found)
+    return found if is_list else value
 
 
 def _json(text: str) -> Any:
@@ -197,7 +213,23 @@ def _name(value: Any, where: str, column: str) -> str:
             f"{where}: column '{column}' contains {IGNORED_LABEL}, which marks rows without a "
             "label. Fill in the label, or remove the row."
         )
-    return name
+    return normalized(name, column)
+
+
+def normalized(name: str, column: str) -> str:
+    """Return a label name in Unicode's form NFC, so that é as one and as two characters are equal.
+
+    https://unicode.org/reports/tr15/
+    """
+    if unicodedata.is_normalized("NFC", name):
+        return name
+    _say_normalized(column)
+    return unicodedata.normalize("NFC", name)
+
+
+@functools.cache
+def _say_normalized(column: str) -> None:
+    logger.info("column '%s': label names are normalized to Unicode's form NFC", column)
 
 
 def _number(value: Any, where: str, column: str, decimal: str | None) -> float:
@@ -210,8 +242,8 @@ def _number(value: Any, where: str, column: str, decimal: str | None) -> float:
                 "Set data.decimal: ',' if the comma separates decimals, or '.' if it separates "
                 "thousands."
             )
-            if decimal is not None:
-                remedy = f"Correct it, or data.decimal, which is {decimal!r}."
+        if decimal is not None:
+            remedy = f"Correct it, or data.decimal, which is {decimal!r}."
         raise DataError(
             f"{where}: column '{column}' contains {value!r:.60}, which is not a number. {remedy}"
         ) from None
@@ -219,6 +251,11 @@ def _number(value: Any, where: str, column: str, decimal: str | None) -> float:
         raise DataError(
             f"{where}: column '{column}' contains {value!r}; a finite number is needed. "
             "Correct it, or remove the row."
+        )
+    if abs(number) > MOST_FLOAT32:
+        raise DataError(
+            f"{where}: column '{column}' contains {value!r:.60}, which is more than a 32-bit float "
+            "can hold (3.4e38). Correct it, or scale the column."
         )
     return number
 
@@ -234,6 +271,8 @@ def _plain(text: str, decimal: str | None) -> str:
     Raises:
         ValueError: if the text is not a number with this separator.
     """
+    if "_" in text:  # which Python allows between digits
+        raise ValueError(text)
     if decimal is None:
         clear = _GROUPED["."].fullmatch(text) and (text.count(",") > 1 or "." in text)
         return text.replace(",", "") if clear else text

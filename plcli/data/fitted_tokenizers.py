@@ -1,6 +1,8 @@
 """Tokenizers that are fitted on the training rows, for models without a pretrained one."""
 
 import hashlib
+import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,10 +10,16 @@ from typing import Any, Literal
 
 from plcli.data.cache import build_once, cache_folder
 
-VERSION = 2  # of the fitted tokenizers
+logger = logging.getLogger(__name__)
+
+VERSION = 3  # of the fitted tokenizers
 Kind = Literal["wordpiece", "bytes", "bytes-ended"]
 END, PADDING, UNKNOWN = "</s>", "<pad>", "<unk>"
 BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+LONGEST_WORD = 100  # letters; longer ones become [UNK], as in the WordPiece of BERT
+APART = r"\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f\uff00-\uff20"  # spaces and punctuation
+CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"  # words of one letter
+LONG = re.compile(rf"[^{APART}{CHINESE}]{{{LONGEST_WORD + 1},}}")
 LETTERS = 1000  # maximum number of distinct letters, as in the trainer of tokenizers
 
 
@@ -41,7 +49,9 @@ def fit(
     name = "" if kind == "wordpiece" else f" {kind}"
     digest = hashlib.sha256(f"{VERSION} {key} {vocab_size}{name}".encode()).hexdigest()[:32]
     target = (cache or cache_folder()) / "tokenizers" / f"{digest}.json"
-    build_once(target, lambda path: train(texts, vocab_size, path, ended=kind == "bytes-ended"))
+    target = build_once(
+        target, lambda path: train(texts, vocab_size, path, ended=kind == "bytes-ended")
+    )
     if kind == "wordpiece":
         return BertTokenizerFast(tokenizer_file=str(target), model_max_length=max_length)
     return PreTrainedTokenizerFast(
@@ -64,13 +74,33 @@ def _train_wordpiece(
     # breaks ties by id. Special tokens have fixed ids, so the letters are passed as such.
     within = [f"##{letter}" for letter in _letters_within_words(fitted, texts())]
     fitted.train_from_iterator(
-        texts(),
+        _without_long_words(texts()),
         vocab_size=vocab_size,
         min_frequency=1,
         show_progress=False,
         special_tokens=BERT_SPECIAL + within[: vocab_size - len(BERT_SPECIAL)],
     )
     BertWordPieceTokenizer(fitted.get_vocab()).save(str(path))  # without them as special tokens
+
+
+def _without_long_words(texts: Iterator[str]) -> Iterator[str]:
+    """Yield texts without words that are too long for a WordPiece, such as encoded images.
+
+    The time of the fit grows with the square of a word's length.
+    """
+    left_out = longest = 0
+    for text in texts:
+        for word in LONG.finditer(text):
+            left_out, longest = left_out + 1, max(longest, len(word[0]))
+        yield LONG.sub(" ", text)
+    if left_out:
+        logger.info(
+            "tokenizer: %d words of more than %d letters (the longest has %d) are left out of its "
+            "vocabulary",
+            left_out,
+            LONGEST_WORD,
+            longest,
+        )
 
 
 def _letters_within_words(tokenizer: Any, texts: Iterator[str]) -> list[str]:

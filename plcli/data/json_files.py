@@ -60,6 +60,8 @@ def _rows_in(found: Any) -> list[Any] | None:
     """Return the rows in a mapping; None if it has none."""
     if not isinstance(found, Mapping):
         return None
+    if "classes" in found and isinstance(found.get("annotations"), list):  # spaCy's annotators
+        return [row for row in found["annotations"] if row is not None]
     data = found.get("data")
     if isinstance(data, list) and data:
         nested = all(isinstance(row, Mapping) and "paragraphs" in row for row in data)

@@ -8,17 +8,36 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from plcli.data.cells import normalized
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 
+SHOWN = 10  # names in a log line
+MANY_ROWS = 8  # fewer rows are too few to tell a label from an id
+MOST_DIFFERENT = 0.9  # of the values of a label column
 
-def check(labels: Sequence[str] | None) -> None:
-    """Refuse duplicate names in data.labels.
+
+def given(labels: Sequence[str] | None) -> list[str] | None:
+    """Return data.labels in Unicode's form NFC, as the labels of rows are.
 
     Raises:
         UsageError: if a name is a duplicate.
     """
+    labels = None if labels is None else [normalized(name, "data.labels") for name in labels]
     if duplicates := [name for name, count in Counter(labels or ()).items() if count > 1]:
         raise UsageError(f"data.labels: names {listed(duplicates)} more than once. Name each once.")
+    return labels
+
+
+def counted(names: Sequence[str], counts: npt.NDArray[Any]) -> str:
+    """Return the numbers of rows with each label for a log line: of ten labels, and how many more.
+
+    Args:
+        names: the label names.
+        counts: the number of rows of each, [names].
+    """
+    shown = [f"{name} {int(count)}" for name, count in zip(names[:SHOWN], counts, strict=False)]
+    more = [f"... ({len(names) - SHOWN:,} more labels)"] if len(names) > SHOWN else []
+    return ", ".join(shown + more)
 
 
 def several(cells: Any) -> bool:
@@ -39,6 +58,23 @@ def found(cells: Any, *, source: str, column: str) -> list[str]:
             "more are needed. Name another column with data.label, or add rows."
         )
     return names
+
+
+def check_repeated(cells: Any, names: Sequence[str], *, source: str, column: str) -> None:
+    """Refuse a column of single labels of which nearly every value is its own, such as ids.
+
+    Raises:
+        DataError: if more than MOST_DIFFERENT of the values differ, in MANY_ROWS or more.
+    """
+    if len(cells) < MANY_ROWS or len(names) <= MOST_DIFFERENT * len(cells):
+        return
+    numbers = all(name.lstrip("-").isdigit() for name in names)
+    other = "; for numbers to predict, set data.problem: regression" if numbers else ""
+    raise DataError(
+        f"{source}: column '{column}' has {len(names)} different values in {len(cells)} training "
+        f"rows, such as {listed(names[:3])}, so that it is no label: nothing can be learned from "
+        f"labels that do not repeat. Name another column with data.label{other}."
+    )
 
 
 def in_order(names: Sequence[str]) -> list[str]:

@@ -79,7 +79,7 @@ def format_of(path: str, name: str) -> str:
     ending = file.suffix.lstrip(".").lower()
     if ending not in FORMATS:
         raise DataError(f"{name}: the ending '.{ending}' is not one of {listed(FORMATS)}.")
-    if file.name != Path(_last_name(path)).name and ending in ("parquet", "arrow"):
+    if file.name != Path(_last_name(path)).name and ending in ("parquet", "arrow", "ann"):
         raise DataError(f"{name}: a compressed .{ending} file is not supported. Decompress it.")
     return ending
 
@@ -243,8 +243,10 @@ def _sentences(file: IO[str], name: str) -> Iterator[Row]:
         lines = [
             (number, line.rstrip("\r\n"))
             for number, line in group
-            if not line.startswith(("-DOCSTART-", "# "))
+            if not line.startswith("-DOCSTART-")
         ]
+        while lines and _is_comment(lines):
+            lines.pop(0)
         if blank or not lines:
             continue
         cells = [line.split("\t") if "\t" in line else line.split() for _, line in lines]
@@ -258,6 +260,16 @@ def _sentences(file: IO[str], name: str) -> Iterator[Row]:
         if len(cells[0]) > 1:
             columns["tags"] = [parts[-1].strip() for parts in cells]
         yield f"{name}, line {lines[0][0]}", columns
+
+
+def _is_comment(lines: list[tuple[int, str]]) -> bool:
+    """Whether the first line of a sentence is a comment, rather than the word #."""
+    (_, first), (_, last) = lines[0], lines[-1]
+    if not first.startswith("# "):
+        return False
+    parts = first.split()
+    is_tagged = parts[-1] == "O" or parts[-1][1:2] == "-"
+    return len(parts) != len(last.split()) or (len(lines) > 1 and not is_tagged)
 
 
 def _text_beside(path: str, name: str, reading: Reading) -> str:

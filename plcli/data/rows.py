@@ -21,13 +21,13 @@ import pyarrow.ipc
 from plcli.data import sources
 from plcli.data.arrow import array
 from plcli.data.cache import ArrowFile, build_once, cache_folder
-from plcli.data.cells import ARROW_TYPES, Kind, LabelTypes, read_cell
+from plcli.data.cells import ARROW_TYPES, Kind, LabelTypes, listed_texts, read_cell
 from plcli.data.sources import BATCH_ROWS
 from plcli.errors import DataError, did_you_mean, listed
 
 VERSION = 3  # of the layout of cache files, in the fingerprints of data
 READERS = (
-    2  # of how files are read, and of the checks of cells; rows are read anew, but are the same
+    3  # of how files are read, and of the checks of cells; rows are read anew, but are the same
 )
 
 
@@ -103,8 +103,7 @@ def load(
     fingerprint = hashlib.sha256(layout.encode()).hexdigest()
     key = hashlib.sha256(f"{layout} {READERS}".encode()).hexdigest()
     target = (cache or cache_folder()) / "rows" / f"{key[:32]}.arrow"
-    build_once(target, lambda path: _write(path, parts, columns))
-    file = ArrowFile(target)
+    file = ArrowFile(build_once(target, lambda path: _write(path, parts, columns)))
     rows = Rows(file.table, name, fingerprint, file)
     if not len(rows):
         raise DataError(f"{name}: has no rows. Add some.")
@@ -141,7 +140,8 @@ def from_texts(texts: Sequence[str], text_columns: Sequence[str]) -> list[dict[s
             except json.JSONDecodeError as error:
                 if len(text_columns) != 1:
                     raise DataError(
-                        f"text {number}: is not JSON: {error.msg} at character {error.pos + 1}."
+                        f"text {number}: is not JSON: {error.msg} at character {error.pos + 1}. "
+                        f"Give an object such as {json.dumps(dict.fromkeys(text_columns, '...'))}."
                     ) from None
         if isinstance(row, dict) and (len(text_columns) != 1 or text_columns[0] in row):
             values.append(row)
@@ -205,7 +205,9 @@ def _each(
     """Yield a row for each combination of the texts in these columns, which may be lists."""
     for where, row in rows:
         lists = {
-            column: value for column in columns if isinstance(value := _cell(row, column), list)
+            column: value or [""]  # an empty list is an empty text, which is counted
+            for column in columns
+            if isinstance(value := listed_texts(_cell(row, column)), list)
         }
         if not lists:
             yield where, row

@@ -24,7 +24,7 @@ from plcli.data.readers import (
     file_errors,
 )
 from plcli.errors import DataError, MachineError, UsageError, did_you_mean, listed
-from plcli.packages import package_path
+from plcli.packages import not_fetched, package_path
 from plcli.runs.atomic_files import sha256
 
 __all__ = [
@@ -66,7 +66,12 @@ class Part:
 
             with file_errors(self.name):
                 filesystem, path = fsspec.core.url_to_fs(self.path)
-                return [self.format(), str(filesystem.checksum(path))]
+                found = [self.format(), str(filesystem.checksum(path))]
+                if self.format() == "ann":
+                    found.append(str(filesystem.checksum(f"{path.removesuffix('.ann')}.txt")))
+                return found
+        if pointer := not_fetched(Path(self.path)):
+            raise DataError(pointer)
         with file_errors(self.name):
             digest = sha256(
                 Path(self.path)
@@ -103,7 +108,7 @@ class HubPart(Part):
             except (datasets.exceptions.DatasetNotFoundError, ConnectionError) as error:
                 raise MachineError(
                     f"{self.name}: the hub has no such data set or cannot be reached "
-                    f"({str(error).splitlines()[0][:160]})."
+                    f"({str(error).splitlines()[0][:160]}). Check the name and the connection."
                 ) from None
             except (
                 ValueError
@@ -168,6 +173,8 @@ def _check_encoding(encoding: str) -> None:
 
 def _part(name: str, split: str) -> list[Part]:
     if name.startswith("hf:"):
+        if not name[3:].partition(":")[0].strip("/"):
+            raise DataError(f"{name}: names no data set. Write hf:OWNER/NAME.")
         return [HubPart(name, name[3:])]
     if name.startswith("package:"):
         return [Part(name, str(package_path(name)))]
@@ -175,6 +182,11 @@ def _part(name: str, split: str) -> list[Part]:
         from fsspec.registry import known_implementations, registry
 
         kind = name.partition("://")[0].split("::")[-1]
+        if kind in ("gzip", "bz2", "xz", "zstd"):
+            raise DataError(
+                f"{name}: '{kind}://' is no address of its own. Name the file as it is, such as "
+                "data.csv.gz; what is compressed is known by its ending."
+            )
         if kind not in known_implementations and kind not in registry:
             near = did_you_mean(kind, known_implementations)
             raise DataError(

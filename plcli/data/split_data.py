@@ -8,7 +8,7 @@ the data). Facts flow only from the training split to the model.
 import copy
 import shutil
 import weakref
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,9 +22,11 @@ from torch.utils.data import DataLoader, Dataset
 from plcli.data import leakage, rows
 from plcli.data.cache import temporary_folder
 from plcli.data.cells import Kind
+from plcli.data.further_columns import FurtherColumns, Wanted
 from plcli.data.rows import Rows
 from plcli.data.samplers import LengthOrderedBatches, ShuffledBatches
-from plcli.data.sources import Decimal, Documents, Format, Quoting
+from plcli.data.sources import Decimal, Documents, Format, Quoting, Reading
+from plcli.data.validation_cut import stratified_cut
 from plcli.errors import DataError, UsageError
 
 Source = str | list[str]
@@ -236,7 +238,7 @@ class SplitData(LightningDataModule):
 
     @cached_property
     def _temporary_cache(self) -> Path:
-        folder = temporary_folder("predict-")
+        folder = temporary_folder()
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return folder
 
@@ -318,7 +320,8 @@ class SplitData(LightningDataModule):
             if name == "validation" and subset is not None and not len(subset):
                 raise DataError(
                     f"{self.rows(name).source}: no row can be split off for validation: there is "
-                    "only one, or one of each label. Give data.validation a file, or add rows."
+                    "only one, or each has a label of its own. Give data.validation a file, or add "
+                    "rows; or name the label column, if it is another one."
                 )
             opened = self.open(name)
             if name == "train" and len(opened) < 2:
@@ -342,9 +345,51 @@ class SplitData(LightningDataModule):
         names: list[Any] = self.rows(split).table.column(self.id).take(indices).to_pylist()
         return names
 
+    @property
+    def id_name(self) -> str:
+        """The name of the ids in predictions: that of the id column, or id."""
+        return self.id or "id"
+
+    def truth_columns(self) -> dict[str, Kind]:
+        """Return the columns with what predictions should be, such as labels."""
+        columns, inputs = self.columns("test"), self.input_columns("test")
+        return {name: kind for name, kind in columns.items() if name not in inputs}
+
+    def further_columns(self, names: Sequence[str] | None, *, truth: bool) -> FurtherColumns:
+        """Return further columns of the rows to predict, to be written beside predictions.
+
+        Args:
+            names: the columns to keep; None keeps all.
+            truth: whether to read the label columns.
+
+        Raises:
+            UsageError: if there are no label columns.
+            DataError: if a column does not exist.
+        """
+        labels = getattr(self, "labels", None)
+        wanted = Wanted(names, self.truth_columns() if truth else {}, labels)
+        if truth and not wanted.truth:
+            raise UsageError(
+                f"--with-truth: {type(self).__name__} reads no label column. Remove the option."
+            )
+        source, num_rows = self.sources["predict"], len(self.rows("predict"))
+        assert source is not None
+        reading = Reading(
+            *(self.encoding, "lines", self.quoting, self.delimiter, self.decimal, self.format)
+        )
+        return FurtherColumns(source, reading, wanted, inputs=self.inputs, num_rows=num_rows)
+
     def fingerprints(self) -> Mapping[str, str]:
         """Return the fingerprint of every source that has been read, by split."""
         return {split: source.fingerprint for split, source in self._rows.items()}
+
+    def row_digests(self) -> Mapping[str, str]:
+        """Return the sha256 of the rows that have been read, as they are trained on, by split."""
+        return {
+            split: source.file.sha256()
+            for split, source in self._rows.items()
+            if source.file is not None
+        }
 
     # Lightning's hooks
 
@@ -443,50 +488,6 @@ class SplitData(LightningDataModule):
         if len(split) < world_size:
             raise DataError(
                 f"data.{name}: {len(split)} rows cannot be distributed among {world_size} "
-                "processes."
+                "processes. Use fewer devices, or add rows."
             )
         return self.trainer.global_rank, world_size
-
-
-def stratified_cut(
-    strata: npt.NDArray[Any], *, fraction: float, seed: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split off a fraction of the rows of each stratum; a stratum of one row is not split.
-
-    Args:
-        strata: [rows], the stratum of each row.
-        fraction: the fraction to split off, between 0 and 1.
-        seed: the seed of the random choice.
-
-    Returns:
-        The row numbers that remain and those that are split off, ascending.
-    """
-    generator = np.random.default_rng(seed)
-    cut = []
-    for stratum in np.unique(strata):
-        members = generator.permutation(np.flatnonzero(strata == stratum))
-        cut.append(members[: min(max(1, round(len(members) * fraction)), len(members) - 1)])
-    cut_off = np.sort(np.concatenate(cut))
-    return np.setdiff1d(np.arange(len(strata)), cut_off), cut_off
-
-
-def put_back(
-    kept: npt.NDArray[np.int64], cut: npt.NDArray[np.int64], names: Sequence[Collection[str]]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Move rows back to training until all names occur there; one row is left for validation.
-
-    Args:
-        kept: the row numbers for training.
-        cut: the row numbers that are split off.
-        names: [all rows], the names in each row.
-
-    Returns:
-        The row numbers that remain and those that are split off, ascending.
-    """
-    learned = set().union(*(names[row] for row in kept))
-    back: list[int] = []
-    for row in cut:
-        if len(back) < len(cut) - 1 and not learned.issuperset(names[row]):
-            learned.update(names[row])
-            back.append(row)
-    return np.sort(np.append(kept, back).astype(np.int64)), np.setdiff1d(cut, back)

@@ -8,14 +8,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from plcli.data.cells import normalized
 from plcli.errors import DataError, listed
 
 OUTSIDE = "O"
-NAMES = (  # of a span's start, end and label in exports of tools
-    ("start", "start_offset"),
-    ("end", "end_offset"),
-    ("label", "labels", "tag", "entity_group"),
-)
+KEYS = ("start", "end", "label")  # of a span
 Span = tuple[int, int, int]  # start, end, index of the type
 
 
@@ -138,8 +135,8 @@ def read(cell: str, text: str, where: str, column: str) -> list[tuple[int, int, 
     """Read the character spans of a cell, sorted.
 
     Args:
-        cell: a JSON list of objects with start, end (exclusive) and label, or with the names that
-            annotation tools give to them; or of lists [start, end, label].
+        cell: a JSON list of objects with start, end (exclusive) and label, or of lists [start, end,
+            label].
         text: the text of the row.
         where: the source and row, for messages.
         column: the column of the cell, for messages.
@@ -200,24 +197,16 @@ def _span(value: Any, text: str, where: str, column: str) -> tuple[int, int, str
             f"{where}: column '{column}' contains a span from {start} to {end}, but the text has "
             f"{len(text)} characters. Count characters, not bytes."
         )
-    return start, end, label.strip()
+    return start, end, normalized(label.strip(), column)
 
 
 def _parts(value: Any) -> list[Any] | None:
-    """Return start, end and label of a span; None if it does not have exactly one of each."""
+    """Return start, end and label of a span; None if it lacks one of them."""
     if isinstance(value, list):
         return value if len(value) == 3 else None
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or any(name not in value for name in KEYS):
         return None
-    found = [[value[name] for name in names if name in value] for names in NAMES]
-    if any(len(each) != 1 for each in found):
-        return None
-    start, end, label = (each[0] for each in found)
-    if isinstance(label, list):  # Label Studio's
-        if len(label) != 1:
-            return None
-        label = label[0]
-    return [start, end, label]
+    return [value[name] for name in KEYS]
 
 
 def offsets_hint(text: str, start: int, end: int, wanted: str) -> str:

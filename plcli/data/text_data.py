@@ -30,11 +30,13 @@ import torch
 from plcli.config.marks import (
     FACT,
     FREE,
+    LEARNING,
     OTHER_ROWS,
     PATH,
     TRAIN,
     USE,
     VALIDATION,
+    instead_of,
     renamed_to,
 )
 from plcli.data import fitted_tokenizers
@@ -110,13 +112,13 @@ class TextData(SplitData):
     predict: Source | None = field(default=None, metadata=OTHER_ROWS)
     id: str | None = field(default=None, metadata=USE)
     tokenizer: str | None = field(default=None, metadata=PATH)
-    wordpieces: int = 8000
+    wordpieces: int = field(default=8000, metadata=LEARNING)
     max_length: int | None = field(default=None, metadata=FACT)
-    batch_size: int = field(default=32, metadata=USE)
+    batch_size: int = field(default=32, metadata={**USE, **instead_of("tokens_per_batch")})
     tokens_per_batch: int | None = field(default=None, metadata=USE)
-    pieces: int | None = None
-    bucket_batches: int | None = None
-    window: int | None = field(default=None, metadata=renamed_to("bucket_batches"))
+    pieces: int | None = field(default=None, metadata=LEARNING)
+    bucket_batches: int | None = field(default=None, metadata=LEARNING)
+    window: int | None = field(default=None, metadata={**renamed_to("bucket_batches"), **LEARNING})
     validation_fraction: float = 0.1
     num_workers: int = field(default=0, metadata=FREE)
     seed: int | None = None

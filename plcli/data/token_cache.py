@@ -46,6 +46,10 @@ class Encoded:
         first: int64 [rows + 1], the first entry of each row; the entries of a row are consecutive.
         row_lengths: int32 [rows], number of tokens of all entries of a row.
         truncated: bool [rows], which rows were truncated to max_length.
+        pads_left: whether batches are padded on the left. A network classifies the first token, or
+            the last one that is not padding, and many number the tokens with their padding, so that
+            batches are padded on the right whatever side the tokenizer uses for prompts. Only
+            XLNet, whose [CLS] is at the end, classifies the last token of a batch.
     """
 
     def __init__(self, file: ArrowFile | ArrowMemory, *, tokenizer: Any, rows: int) -> None:
@@ -57,8 +61,10 @@ class Encoded:
         }
         self._takes_type_ids = "token_type_ids" in tokenizer.model_input_names
         self._pad = tokenizer.pad_token_id
-        self._left = tokenizer.padding_side == "left"
         self.lengths = self._ragged["input_ids"].lengths
+        self.pads_left = tokenizer.padding_side == "left" and self._ends_with(
+            tokenizer.cls_token_id
+        )
         self._one_each = "row" not in table.column_names
         cut = (
             table.column("truncated").to_numpy()
@@ -75,6 +81,10 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def _ends_with(self, token: int | None) -> bool:
+        """Whether the first entry ends with a token."""
+        return bool(self.lengths[:1].any() and self._ragged["input_ids"][0][-1] == token)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return a column of one number per entry, [entries]."""
@@ -166,7 +176,7 @@ class Encoded:
         return torch.from_numpy(array)
 
     def _span(self, length: int, width: int) -> slice:
-        return slice(width - length, width) if self._left else slice(0, length)
+        return slice(width - length, width) if self.pads_left else slice(0, length)
 
 
 class _Ragged:
@@ -221,8 +231,8 @@ def encode(
         / "tokens"
         / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.arrow"
     )
-    build_once(target, lambda path: _write(path, rows, columns, encoder))
-    return Encoded(ArrowFile(target), tokenizer=tokenizer, rows=len(rows))
+    path = build_once(target, lambda path: _write(path, rows, columns, encoder))
+    return Encoded(ArrowFile(path), tokenizer=tokenizer, rows=len(rows))
 
 
 def _write(path: Path, rows: Rows, columns: Sequence[str], encoder: Encoder) -> None:

@@ -11,6 +11,7 @@ from plcli.models import layers, lora
 from plcli.models.init_from import continue_from, with_labels
 from plcli.pretrained import weights
 
+MOST_LABELS = 250_000
 LOSS_OPTIONS = ("class_weights", "focal", "label_smoothing", "huber", "r_drop")
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {  # the range in words, and its check
     "focal": ("0 or more", lambda value: 0 <= value < math.inf),
@@ -100,8 +101,7 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
         model = weights.build_model(
             auto_class, module.architecture or {}, **{**sizes, **module.settings()}
         )
-    if module.pad_token_id is not None and model.config.pad_token_id is None:
-        model.config.pad_token_id = module.pad_token_id  # decoders find the last token by it
+    _set_padding(model, module.pad_token_id)
     if module.r_drop:
         _check_dropout(model)
     if module.lora is not None:
@@ -109,12 +109,35 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
     if module.freeze is not None:
         layers.Parts(model, fresh).freeze(module.freeze)
     if module.gradient_checkpointing:
-        new_name = getattr(model, "activation_checkpointing_enable", None)
-        (new_name or model.gradient_checkpointing_enable)()
+        _checkpoint_gradients(model)
     if module.compile:
         check_compiler()
         model.compile(dynamic=True)
     return model, fresh
+
+
+def _set_padding(model: Any, token: int | None) -> None:
+    """Set the padding token of a model to that of the data.
+
+    Decoders find the last token of a row by it, so that another one, such as Gemma's default beside
+    a tokenizer that pads with its end token, would make them classify the padding. That of an
+    encoder-decoder also begins its targets, and is only set if it has none.
+    """
+    if token is None:
+        return
+    if model.config.pad_token_id is None or not model.config.is_encoder_decoder:
+        model.config.pad_token_id = token
+
+
+def _checkpoint_gradients(model: Any) -> None:
+    if not model.supports_gradient_checkpointing:
+        raise UsageError(
+            f"model.gradient_checkpointing: transformers does not support it for a "
+            f"{model.config.model_type}. Remove the key; a smaller data.batch_size with "
+            "trainer.accumulate_grad_batches needs less memory as well."
+        )
+    new_name = getattr(model, "activation_checkpointing_enable", None)
+    (new_name or model.gradient_checkpointing_enable)()
 
 
 def _check_dropout(model: Any) -> None:
@@ -152,7 +175,17 @@ def check_sizes(model: Any, *, longest: int | None, vocab_size: int | None) -> N
 
 
 def label_settings(names: Sequence[str]) -> dict[str, Any]:
-    """Return the label settings of a model's config, for label names in order."""
+    """Return the label settings of a model's config, for label names in order.
+
+    Raises:
+        UsageError: if there are too many.
+    """
+    if len(names) > MOST_LABELS:
+        raise UsageError(
+            f"model.labels: {len(names):,} labels are more than the {MOST_LABELS:,} that plcli "
+            "takes. Is data.label a column of numbers or texts? For numbers set data.problem: "
+            "regression."
+        )
     return {
         "id2label": dict(enumerate(names)),
         "label2id": {name: index for index, name in enumerate(names)},

@@ -4,9 +4,10 @@ transformers saves the generation config as generation_config.json next to the w
 from there.
 """
 
+import inspect
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -81,7 +82,7 @@ def settle(model: Any, options: Mapping[str, Any], *, most: int | None) -> None:
         if value is not None:
             setattr(settled, name, value)
     if settled.max_new_tokens is None:
-        settled.max_new_tokens = most or weights.most_positions(model)
+        settled.max_new_tokens = most or weights.most_positions(model, decoder=True)
     settled.max_length = None  # transformers' own limit, which counts the start token as well
     settled.num_return_sequences = None  # each predicted row has one text
     for name, used, needed in (
@@ -142,30 +143,52 @@ def continued(
     """
     from transformers import GenerationConfig
 
-    ids = _with_room(model, batch, max_new_tokens)
-    width = ids["input_ids"].shape[1]
-    settled, processors = model.generation_config, None
-    if seed is not None:
-        processors = [Sampling(settled.temperature, settled.top_p, batch["index"], seed=seed)]
-    with weights.quiet():  # it warns about a missing mask if no row is padded
-        written = model.generate(
-            **ids,
-            generation_config=GenerationConfig(
-                max_new_tokens=max_new_tokens,
-                num_beams=num_beams,
-                do_sample=False,  # Sampling does the sampling
-                pad_token_id=tokenizer.pad_token_id,
-            ),
-            logits_processor=processors,
-        )
+    prompts, settled = _with_room(model, batch, max_new_tokens), model.generation_config
+    written: dict[int, list[int]] = {}
+    for rows, ids in _without_shifts(model, prompts):
+        processors = None
+        if seed is not None:
+            index = [batch["index"][row] for row in rows]
+            processors = [Sampling(settled.temperature, settled.top_p, index, seed=seed)]
+        with weights.quiet():  # it warns about a missing mask if no row is padded
+            tokens = model.generate(
+                **ids,
+                generation_config=GenerationConfig(
+                    max_new_tokens=max_new_tokens,
+                    num_beams=num_beams,
+                    do_sample=False,  # Sampling does the sampling
+                    pad_token_id=tokenizer.pad_token_id,
+                ),
+                logits_processor=processors,
+            )
+        new = tokens[:, ids["input_ids"].shape[1] :].tolist()
+        written |= dict(zip(rows, new, strict=True))
     ends = settled.eos_token_id
     ends = set(ends if isinstance(ends, list) else [ends])
-    rows = []
-    for row_id, tokens in zip(batch["id"], written[:, width:].tolist(), strict=True):
-        stop = next((at for at, token in enumerate(tokens) if token in ends), None)
-        text = tokenizer.decode(tokens[:stop], skip_special_tokens=True)
-        rows.append({"id": row_id, "text": text, "finished": stop is not None})
-    return rows
+    found = []
+    for row, row_id in enumerate(batch["id"]):
+        stop = next((at for at, token in enumerate(written[row]) if token in ends), None)
+        text = tokenizer.decode(written[row][:stop], skip_special_tokens=True)
+        found.append({"id": row_id, "text": text, "finished": stop is not None})
+    return found
+
+
+def _without_shifts(
+    model: Any, prompts: dict[str, torch.Tensor]
+) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Yield the rows of a batch in parts in which padding does not shift the tokens' positions.
+
+    Most models take position_ids, which transformers computes from the attention mask. Others, such
+    as the decoder of BART, number the tokens with their padding: their prompts are continued
+    together with those of the same length only.
+    """
+    lengths = prompts["attention_mask"].sum(1)
+    if "position_ids" in inspect.signature(model.forward).parameters:
+        yield list(range(len(lengths))), prompts
+        return
+    for length in sorted({int(length) for length in lengths}):
+        rows = (lengths == length).nonzero()[:, 0]
+        yield rows.tolist(), {name: tensor[rows, -length:] for name, tensor in prompts.items()}
 
 
 def _with_room(

@@ -304,7 +304,8 @@ def _checked_base(folder: Path) -> tuple[str, dict[str, str]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(
             f"{folder}: contains an adapter, but its {artefact.CARD} does not name the weights "
-            "that it was trained on. Copy the folder again."
+            "that it was trained on. Get the folder from its source again, or train with "
+            "model.lora.save: merged."
         ) from None
     try:
         found = Path(location.resolve(name))
@@ -316,7 +317,7 @@ def _checked_base(folder: Path) -> tuple[str, dict[str, str]]:
     if found.is_dir() and found.resolve() == folder.resolve():
         raise ModelError(
             f"{folder}: is an adapter that names itself as its pretrained weights. "
-            "Copy the folder again."
+            "Get the folder from its source again."
         )
     if _sha256(found) != expected if found.is_dir() else revision is None:
         raise ModelError(

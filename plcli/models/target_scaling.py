@@ -16,6 +16,7 @@ import torch
 
 logger = logging.getLogger(__name__)
 
+HALF = (torch.float16, torch.bfloat16)
 FAR = 3.0  # standard deviations of the targets between 0 and their mean
 
 
@@ -55,7 +56,13 @@ class TargetScaling(torch.nn.Module):
 
     @contextmanager
     def folded(self, model: Any) -> Iterator[None]:
-        """Change a network into one that predicts targets in their unit, until the block ends."""
+        """Change a network into one that predicts targets in their unit, until the block ends.
+
+        Weights in half precision, which cannot hold a number such as 1999, become float32 as well.
+        """
+        dtype = output_layer(model).weight.dtype
+        if dtype in HALF:
+            model.float()
         layer = output_layer(model)
         before = {name: value.detach().clone() for name, value in layer.named_parameters()}
         with torch.no_grad():
@@ -68,6 +75,8 @@ class TargetScaling(torch.nn.Module):
             with torch.no_grad():
                 for name, value in layer.named_parameters():
                     value.copy_(before[name])
+            if dtype in HALF:
+                model.to(dtype)
 
 
 def output_layer(model: Any) -> Any:

@@ -33,9 +33,9 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import MeanMetric, MetricCollection
 
-from plcli.config.marks import FACT, LOCAL, WEIGHTS, WEIGHTS_PATH
+from plcli.config.marks import FACT, LEARNING, LOCAL, WEIGHTS, WEIGHTS_PATH
 from plcli.errors import UsageError
-from plcli.models import build, hyperparameters, layers, lora, losses, optimization
+from plcli.models import build, hyperparameters, layers, lora, losses, optimization, padding
 from plcli.models.adversarial import Adversarial, Attack
 from plcli.models.layers import Freeze
 from plcli.models.lora import Lora
@@ -116,24 +116,24 @@ class TransformerModule(LightningModule):
     seed = 0  # for sampling during generation
 
     pretrained: str | None = field(default=None, metadata=WEIGHTS_PATH)
-    architecture: Architecture | None = field(default=None, metadata=WEIGHTS)
-    init_from: str | None = field(default=None, metadata=WEIGHTS_PATH)
-    lora: Lora | None = field(default=None, metadata=WEIGHTS)
-    freeze: Freeze | None = field(default=None, metadata=WEIGHTS)  # type: ignore[assignment]  # hides LightningModule.freeze
-    optimizer: OptimizerCallable = field(default_factory=AdamW, metadata=LOCAL)
-    head_lr: float | None = None
-    layer_decay: float | None = None
-    schedule: Schedule = "linear"
-    warmup: float = 0.1
-    plateau: Plateau | None = None
+    architecture: Architecture | None = field(default=None, metadata={**WEIGHTS, **LEARNING})
+    init_from: str | None = field(default=None, metadata={**WEIGHTS_PATH, **LEARNING})
+    lora: Lora | None = field(default=None, metadata={**WEIGHTS, **LEARNING})
+    freeze: Freeze | None = field(default=None, metadata={**WEIGHTS, **LEARNING})  # type: ignore[assignment]  # hides LightningModule.freeze
+    optimizer: OptimizerCallable = field(default_factory=AdamW, metadata={**LOCAL, **LEARNING})
+    head_lr: float | None = field(default=None, metadata=LEARNING)
+    layer_decay: float | None = field(default=None, metadata=LEARNING)
+    schedule: Schedule = field(default="linear", metadata=LEARNING)
+    warmup: float = field(default=0.1, metadata=LEARNING)
+    plateau: Plateau | None = field(default=None, metadata=LEARNING)
     class_weights: ClassWeights | None = None
     focal: float = 0.0
     label_smoothing: float = 0.0
     huber: float | None = None
-    r_drop: float = 0.0
-    adversarial: Adversarial | None = None
+    r_drop: float = field(default=0.0, metadata=LEARNING)
+    adversarial: Adversarial | None = field(default=None, metadata=LEARNING)
     compile: bool = False  # type: ignore[assignment]  # hides Module.compile, of which none is made
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = field(default=False, metadata=LEARNING)
     vocab_size: int | None = field(default=None, metadata=FACT)
     pad_token_id: int | None = field(default=None, metadata=FACT)
     max_length: int | None = field(default=None, metadata=FACT)
@@ -262,12 +262,14 @@ class TransformerModule(LightningModule):
         The batch contains input_ids and attention_mask, int64 [rows, tokens], and labels if they
         are known. The network gets those tensors that its forward method has arguments for.
         """
-        return self.model(
-            **{
-                key: value
-                for key, value in batch.items()
-                if key in self._network_arguments and isinstance(value, torch.Tensor)
-            }
+        inputs = {
+            key: value
+            for key, value in batch.items()
+            if key in self._network_arguments and isinstance(value, torch.Tensor)
+        }
+        mask = batch.get("attention_mask")  # a data module of one's own may give none
+        return padding.run(
+            self.model, inputs, mask=mask, arguments=self._network_arguments, count=self.count
         )
 
     @cached_property

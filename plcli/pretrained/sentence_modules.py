@@ -52,6 +52,20 @@ def read(name: str) -> tuple[str | None, bool | None]:
     return " and ".join(map(str, modes)), "Normalize" in kinds
 
 
+def longest(name: str) -> int | None:
+    """Return the maximum number of tokens of a pretrained sentence model; None if it sets none."""
+    found = (_json(name, "sentence_bert_config.json") or {}).get("max_seq_length")
+    return found if isinstance(found, int) else None
+
+
+def default_prompt(name: str) -> str | None:
+    """Return the text that sentence-transformers puts before every text; None if there is none."""
+    settings = _json(name, "config_sentence_transformers.json") or {}
+    prompts = settings.get("prompts")
+    found = prompts.get(settings.get("default_prompt_name")) if isinstance(prompts, dict) else None
+    return found if isinstance(found, str) and found else None
+
+
 def _json(name: str, file: str) -> Any:
     """Return the content of a file of a model, or None if it does not exist."""
     path: Any = Path(name) / file

@@ -33,7 +33,8 @@ def load_tokenizer(name: str) -> Any:
         (Path(folder) / file).exists() for file in TOKENIZER_FILES
     ):
         raise ModelError(
-            f"pretrained: the folder {name} contains no tokenizer ({TOKENIZER_FILES[0]})."
+            f"pretrained: the folder {name} contains no tokenizer ({TOKENIZER_FILES[0]}). Add its "
+            "files, or name another folder or hub id with data.tokenizer."
         )
     with explained(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

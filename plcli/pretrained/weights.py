@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from plcli.errors import MachineError, ModelError, PlcliError, did_you_mean, listed
-from plcli.pretrained.location import check_settings, resolve
+from plcli.pretrained import file_formats
+from plcli.pretrained import sizes as sizes_of_settings
+from plcli.pretrained.location import resolve
+from plcli.pretrained.own_code import check_settings
 
 logger = logging.getLogger(__name__)
 UNFIT = re.compile(  # the message of transformers if a model type has no head for a task
@@ -85,18 +88,21 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
         settings: overrides of the model's config, such as `num_labels`.
 
     Returns:
-        The model; `fresh_names` contains the names of the parameters without pretrained weights.
+        The model; `fresh_names` contains the names of the parameters without pretrained weights,
+        `unused_names` those of pretrained weights that it has no parameter for.
 
     Raises:
         ModelError, MachineError: if there is no such model, or the hub cannot be reached.
     """
     folder = resolve(name)
+    file_formats.check(name, Path(folder))
     with quiet(), explained(folder):  # hides the report of missing keys of a new head
         if not Path(folder).is_dir():
             from transformers import PretrainedConfig
 
             settings_of_hub, _ = PretrainedConfig.get_config_dict(folder)
             check_settings(settings_of_hub, f"pretrained: {folder}, config.json")
+            sizes_of_settings.check(settings_of_hub, f"pretrained: {folder}, config.json")
         model, report = auto_class.from_pretrained(
             folder,
             output_loading_info=True,
@@ -106,6 +112,7 @@ def load_model(auto_class: Any, name: str, **settings: Any) -> Any:
             **settings,
         )
         model.fresh_names = frozenset(report["missing_keys"])
+        model.unused_names = frozenset(report["unexpected_keys"])
     return model.train()
 
 
@@ -119,18 +126,27 @@ def warn_of_random_weights(model: Any, name: str | None) -> None:
         )
 
 
-def most_positions(model: Any) -> int | None:
+def most_positions(model: Any, *, decoder: bool = False) -> int | None:
     """Return the maximum number of tokens of a model; None if its config sets no limit.
 
     RoBERTa and similar models number positions from the padding id + 1.
+
+    Args:
+        model: the model.
+        decoder: whether the limit of the decoder is meant, where it has one of its own.
     """
-    limit = getattr(model.config, "max_position_embeddings", None)
+    part = "decoder" if decoder else "encoder"
+    settings = ("max_position_embeddings", f"max_{part}_position_embeddings")  # LED has the second
+    found = [getattr(model.config, setting, None) for setting in settings]
+    limit = next((int(number) for number in found if number is not None), None)
+    if limit is None or limit < 1:  # -1 stands for no limit in XLNet
+        return None
     for name, module in model.named_modules():
         if (
             name.endswith("position_embeddings")
             and getattr(module, "padding_idx", None) is not None
         ):
-            return limit and limit - module.padding_idx - 1
+            return limit - int(module.padding_idx) - 1
     return limit
 
 
@@ -159,12 +175,15 @@ def build_model(auto_class: Any, architecture: Mapping[str, Any], **settings: An
             "architecture: needs a model_type, such as bert."
             + (f" Did you mean 'model_type'? It has '{near}'." if near else " Add one.")
         )
+    sizes_of_settings.check(sizes, "architecture")
     with _explained_sizes(model_type):
         config = AutoConfig.for_model(model_type, **{**sizes, **settings})
         known = type(config)().to_dict()
         if unknown := [size for size in sizes if size not in known]:
             near = did_you_mean(unknown[0], known)
-            raise ModelError(f"architecture: {model_type} has no '{unknown[0]}'.{near}")
+            raise ModelError(
+                f"architecture: {model_type} has no '{unknown[0]}'.{near or ' Remove it.'}"
+            )
         return auto_class.from_config(config).train()
 
 
@@ -175,13 +194,17 @@ def _explained_sizes(model_type: str) -> Iterator[None]:
 
     if model_type not in CONFIG_MAPPING:
         near = did_you_mean(model_type, CONFIG_MAPPING.keys())
-        raise ModelError(f"architecture: no model_type '{model_type}'.{near}")
+        raise ModelError(
+            f"architecture: transformers has no model_type '{model_type}'."
+            f"{near or ' Name another, such as bert or gpt2.'}"
+        )
     try:
         yield
     except PlcliError:
         raise
     except Exception as error:  # configs and models check their sizes in many ways
-        first = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
+        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+        first = " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:240]
         if unfit := UNFIT.search(first):
             raise ModelError(
                 f"architecture: {model_type} is not a model type that {unfit[2]} supports. "

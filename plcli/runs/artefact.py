@@ -10,11 +10,11 @@ An adapter has adapter_model.safetensors and adapter_config.json instead of mode
 a module without `save_pretrained`, model.safetensors contains its state dict.
 """
 
+import hashlib
 import json
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from plcli import __version__
 from plcli.config.allowlist import class_paths
 from plcli.config.contracts import data_contract, module_contract
 from plcli.errors import MachineError, ModelError
+from plcli.packages import not_fetched
 from plcli.runs import atomic_files
 from plcli.runs.atomic_files import sha256
 
@@ -32,6 +33,11 @@ UNSAFE = {  # extensions of files that can run code when they are loaded
     *(".bin", ".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pt2"),
     *(".pth", ".py", ".pyc", ".pyd", ".so", ".h5", ".keras", ".mar", ".nemo"),
 }
+READ_BY_LIBRARIES = {  # extensions of files from which they take settings, words or weights
+    *(".json", ".jinja", ".model", ".safetensors", ".spm", ".tiktoken", ".txt", ".vocab"),
+}
+CARD_SUM = "card_sha256"  # of the other values of the card; an adapter's base has its own
+OWN_FOLDERS = ("predictions",)  # what plcli itself writes into a model folder that is used alone
 WEIGHTS = "model.safetensors"
 ADAPTER = "adapter_model.safetensors"
 
@@ -98,7 +104,57 @@ def load(folder: Path) -> Artefact:
     if not isinstance(files, Mapping):
         raise ModelError(f"{folder / CARD}: its list of files is damaged. Copy the folder again.")
     _check_files(folder, {_weights(folder).name: expected, **files})
+    if files:
+        _check_unlisted(folder, {_weights(folder).name, CARD, *files})
+    if card.get(CARD_SUM, _card_sum(card)) != _card_sum(card):
+        raise ModelError(
+            f"{folder / CARD}: has changed since it was written (its sha256 differs). "
+            "Copy the folder again."
+        )
+    _check_labels(folder, card)
     return Artefact(folder, card)
+
+
+def _card_sum(card: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in card.items() if key not in (CARD_SUM, "base")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check_unlisted(folder: Path, listed: set[str]) -> None:
+    """Check that there is no other file from which a library would take settings or weights.
+
+    Raises:
+        ModelError: if there is one, such as another chat template or added tokens.
+    """
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if name.parts[0] in OWN_FOLDERS or name.name.startswith("."):
+            continue
+        if path.is_file() and path.suffix in READ_BY_LIBRARIES and str(name) not in listed:
+            raise ModelError(
+                f"{folder}: contains {name}, which is not a file of this model (it is not in "
+                f"{CARD}). Remove it, or copy the folder again."
+            )
+
+
+def _check_labels(folder: Path, card: Mapping[str, Any]) -> None:
+    """Check that config.json names the labels in the order of the card.
+
+    Raises:
+        ModelError: if the order differs, so that each would be taken for another.
+    """
+    try:
+        names = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
+        found = [names[key] for key in sorted(names, key=int)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # it names none
+    for labels in (card.get("labels"), card["facts"].get("labels")):
+        if isinstance(labels, list) and found != labels and set(found) == set(map(str, labels)):
+            raise ModelError(
+                f"{folder}: config.json names the labels in another order than {CARD} "
+                f"({', '.join(map(str, found[:3]))}, ... instead of "
+                f"{', '.join(map(str, labels[:3]))}, ...). Copy the folder again."
+            )
 
 
 def _check_files(folder: Path, expected: Mapping[str, Any]) -> None:
@@ -115,10 +171,13 @@ def _check_files(folder: Path, expected: Mapping[str, Any]) -> None:
         path = folder / name
         if not path.is_file():
             raise ModelError(f"{folder}: contains no {name}. Copy the complete folder again.")
+        if pointer := not_fetched(path):
+            raise ModelError(pointer)
         if sha256(path) != digest:
             raise ModelError(
                 f"{path}: has changed since it was written (its sha256 differs). "
-                "Copy the folder again."
+                "Copy the folder again; a model that was changed on purpose is used with "
+                "--model.pretrained."
             )
 
 
@@ -164,7 +223,7 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
         MachineError: if it cannot be written.
     """
     try:
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=atomic_files.PREFIX))
+        temporary = atomic_files.new_folder(folder.parent)
         try:
             _write_weights(temporary, model)
             data_contract(data).save_pretrained(temporary)
@@ -178,8 +237,9 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
                     if path.is_file() and path != _weights(temporary)
                 },
             }
+            content[CARD_SUM] = _card_sum(json.loads(to_json(content)))
             (temporary / CARD).write_text(to_json(content), encoding="utf-8")
-            temporary.chmod(0o755)
+            atomic_files.set_permissions(temporary)
             for path in temporary.rglob("*"):
                 (atomic_files.sync_folder if path.is_dir() else atomic_files.sync_file)(path)
             atomic_files.sync_folder(temporary)
@@ -190,7 +250,10 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise MachineError(f"{folder}: cannot be written ({error.strerror or error}).") from error
+        raise MachineError(
+            f"{folder}: cannot be written ({error.strerror or error}). Check the disk and the "
+            "permissions of the folder."
+        ) from error
 
 
 def _write_weights(folder: Path, model: Any) -> None:
@@ -221,7 +284,8 @@ def load_state(artefact: Artefact, model: Any) -> None:
     except RuntimeError as error:
         raise ModelError(
             f"{artefact.folder}: does not fit {type(model).__name__}: "
-            f"{str(error).splitlines()[-1].strip()[:200]}"
+            f"{str(error).splitlines()[-1].strip()[:200]}. Its plcli.json and its weights are of "
+            "different models; get the folder from its source again."
         ) from None
 
 

@@ -9,12 +9,12 @@ import errno
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from plcli.errors import MachineError, ModelError
+from plcli.runs import process
 
 MARK = b"\nplcli sha256 "
 CHECKSUM_BYTES = len(MARK) + 64 + 1  # the mark, the digest in hexadecimal, a newline
@@ -30,6 +30,36 @@ MACHINE_ERRORS = {  # errors of the disk, not of the program
     errno.ENODEV,
     errno.ENOTCONN,
 }
+
+
+def new_file(folder: Path) -> tuple[int, Path]:
+    """Make an empty temporary file with the permissions of the umask; return it open, and its path.
+
+    Its name tells `sweep` whose it is.
+    """
+    path = folder / process.temporary_name(PREFIX)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), path
+
+
+def new_folder(folder: Path) -> Path:
+    """Make a temporary folder with the permissions of the umask; see `new_file`."""
+    path = folder / process.temporary_name(PREFIX)
+    path.mkdir()
+    return path
+
+
+def set_permissions(folder: Path) -> None:
+    """Give everything in a folder the permissions of the umask, whatever library wrote it."""
+    handle, probe = new_file(folder)
+    mode = os.fstat(handle).st_mode & 0o777
+    os.close(handle)
+    probe.unlink()
+    inner = folder / process.temporary_name(PREFIX)
+    inner.mkdir()
+    folder_mode = inner.stat().st_mode & 0o777
+    inner.rmdir()
+    for path in folder.rglob("*"):
+        path.chmod(folder_mode if path.is_dir() else mode)
 
 
 class _Checksumming:
@@ -68,10 +98,10 @@ def write_checksummed(
     Raises:
         MachineError: if it cannot be written.
     """
-    temporary: str | None = None
+    temporary: Path | None = None
     summed: _Checksumming | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=PREFIX)
+        handle, temporary = new_file(path.parent)
         with os.fdopen(handle, "wb") as file:
             summed = _Checksumming(file)
             write(summed)
@@ -146,8 +176,7 @@ def keep_as(path: Path, kept: Path) -> None:
     """Give a file a second name, replacing what had that name; do nothing if it does not exist."""
     if not path.exists():
         return
-    temporary = kept.with_name(f"{PREFIX}{kept.name}")
-    temporary.unlink(missing_ok=True)
+    temporary = kept.with_name(process.temporary_name(PREFIX))
     try:
         os.link(path, temporary)
     except OSError:  # no hard links on this file system: for a moment, only `kept` exists
@@ -158,13 +187,12 @@ def keep_as(path: Path, kept: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file that is whole or absent."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=PREFIX)
+    handle, temporary = new_file(path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:  # after a signal too, no temporary file may remain
         with contextlib.suppress(OSError):
@@ -198,13 +226,34 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(*folders: Path) -> None:
-    """Remove temporary files and folders of killed processes."""
+    """Remove the temporary files and folders of dead processes; those of living ones stay."""
     for folder in folders:
         for path in folder.glob(f"{PREFIX}*"):
+            if not process.is_abandoned(path):
+                continue
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+def size_of(folder: Path) -> str:
+    """Return the size of all files in a folder, for messages."""
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{size / 1e6:,.0f} MB" if size >= 1e7 else f"{size / 1e6:,.1f} MB"
+
+
+def check_there(folder: Path) -> None:
+    """Check that the folder of a run is where it was when the run began.
+
+    Raises:
+        MachineError: if it was renamed or removed since; making it anew would divide the run.
+    """
+    if not folder.is_dir():
+        raise MachineError(
+            f"{folder}: is not there any more; it was renamed or removed while the run writes into "
+            "it. To resume the run, name its new folder with --run."
+        )
 
 
 def check_space(folder: Path, needed: int, *, purpose: str) -> None:

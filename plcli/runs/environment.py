@@ -11,6 +11,7 @@ from typing import Any
 
 from plcli import __version__
 
+NO_PROGRAMS = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")  # of a repository
 PACKAGES = (
     "torch",
     "lightning",
@@ -25,20 +26,35 @@ PACKAGES = (
 
 
 def environment(
-    *, seed: Any, fingerprints: Mapping[str, str], command: list[str]
+    *,
+    seed: Any,
+    fingerprints: Mapping[str, str],
+    rows: Mapping[str, str],
+    command: list[str],
+    processes: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return versions, machine, git state, data fingerprints and seed, for environment.json."""
+    """Return versions, machine, git state, data fingerprints and seed, for environment.json.
+
+    Args:
+        seed: the seed.
+        fingerprints: the fingerprints of the sources of the data, by split.
+        rows: the sha256 of the rows that are trained on, by split.
+        command: the command line, without secrets.
+        processes: the number of processes and nodes, and who started them.
+    """
     return {
         "plcli": __version__,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
         **machine(),
+        "processes": dict(processes),
         "git": {
             "commit": _git("rev-parse", "HEAD"),
             "dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
         },
         "seed": seed,
         "data": dict(fingerprints),
+        "rows": dict(rows),
     }
 
 
@@ -61,7 +77,11 @@ def machine() -> dict[str, Any]:
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=False, timeout=10
+            ["git", *NO_PROGRAMS, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
         )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None

@@ -29,6 +29,7 @@ NO_MATTER = {
     "interop_threads",
     "checkpoint.every_minutes",
     "checkpoint.every_n_steps",
+    "checkpoint.keep",
     "numbers",
 }
 
@@ -118,16 +119,6 @@ def open_run(folder: str) -> Run:
 def _known_runs() -> str:
     names = [str(run.folder) for run in all_runs()]
     return f" There are: {', '.join(names[-5:])}." if names else ""
-
-
-def free_folder(name: str) -> Path:
-    """Return the next free runs/<name>-<n>."""
-    taken = [
-        int(path.name[len(name) + 1 :])
-        for path in ROOT.glob(f"{name}-*")
-        if path.name[len(name) + 1 :].isdigit()
-    ]
-    return ROOT / f"{name}-{max(taken, default=0) + 1}"
 
 
 def all_runs() -> Iterator[Run]:

@@ -28,7 +28,9 @@ def compare(
         difference between two scores, and the ids of the rows that disagree.
     """
     pairs = list(zip(before, after, strict=True))
-    differing = [one["id"] for one, other in pairs if not _agree(one, other)]
+    differing = [
+        one.get("id", number) for number, (one, other) in enumerate(pairs) if not _agree(one, other)
+    ]
     differences = [abs(a - b) for one, other in pairs for a, b in _numbers(one, other)]
     share = 1 - len(differing) / len(pairs)
     return {

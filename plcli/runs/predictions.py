@@ -1,12 +1,14 @@
 """Writes prediction rows to a csv, jsonl or parquet file, or as JSON lines to a stream.
 
-Rows are written as they arrive. The file is whole or absent; until it is whole, its name ends in
-.partial.
+Rows are written as they arrive. The file is whole or absent. With a key, what a killed process has
+written stays in FILE.partial, and is continued.
 """
 
+import contextlib
 import csv
 import itertools
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,18 +18,22 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from plcli.errors import MachineError, UsageError
-from plcli.runs import atomic_files
+from plcli.runs import atomic_files, process
 from plcli.runs.folder import check_local
 
 try:
     import fcntl
-except ImportError:  # Windows, where a file is not locked
+except ImportError:  # Windows, where a partial file is not locked
     fcntl = None  # type: ignore[assignment]
 
+logger = logging.getLogger(__name__)
+
+PARTIAL = ".partial"  # the ending of a file that is continued
 ENDINGS = (".csv", ".jsonl", ".parquet")
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # first characters of what a spreadsheet computes
 PARQUET_ROWS = 8192
-PARTIAL = ".partial"  # the ending of a file that is not whole
 NAMES = pa.list_(pa.string())
+NOTHING: Mapping[str, Any] = {}
 EMPTY = pa.list_(pa.null())  # the type if all lists of a column are empty; it becomes NAMES
 
 
@@ -35,7 +41,7 @@ def check_output(path: Path) -> None:
     """Check that a file can be written for predictions.
 
     Raises:
-        UsageError: if its extension is not known, or it exists.
+        UsageError: if its extension is not known, or it exists or is being written.
     """
     check_local("--output", str(path))
     if path.suffix not in ENDINGS:
@@ -44,100 +50,172 @@ def check_output(path: Path) -> None:
         )
     if path.exists():
         raise UsageError(f"--output {path}: already exists. Remove it or name another file.")
+    if is_being_written(path):
+        raise UsageError(
+            f"--output {path}: is being written by another process. Name another file."
+        )
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a living process writes predictions that will have this path.
+
+    What a dead process has left of such a file is removed.
+    """
+    living = _is_locked(_partial(path))
+    with contextlib.suppress(OSError):  # no such folder
+        for each in list(path.parent.iterdir()):
+            if not each.name.startswith(_prefix(path)):
+                continue
+            if process.is_abandoned(each):
+                each.unlink(missing_ok=True)
+            else:
+                living = True
+    return living
+
+
+def free_file(folder: Path, stem: str, suffix: str = ".csv") -> Path:
+    """Return STEM.csv, or the first of STEM-2.csv, ... that no process has written or writes."""
+    return next(free_files(folder, stem, suffix))
+
+
+def free_files(folder: Path, stem: str, suffix: str = ".csv") -> Iterator[Path]:
+    """Yield STEM.csv, STEM-2.csv, ... that no process has written or writes."""
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    paths = (folder / f"{name}{suffix}" for name in names)
+    yield from (path for path in paths if not path.exists() and not is_being_written(path))
+
+
+def is_of_another(path: Path, key: str | None) -> bool:
+    """Whether an interrupted prediction with another key has left a part of this file."""
+    state = _read_state(path)
+    return bool(state) and state.get("key") != key
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}{PARTIAL}")
+
+
+def _state(path: Path) -> Path:
+    return path.with_name(f"{path.name}{PARTIAL}.json")
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """Return how far an interrupted prediction has come; empty if nothing of it can be used."""
+    try:
+        state = json.loads(_state(path).read_text(encoding="utf-8"))
+        size = _partial(path).stat().st_size
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) and size >= int(state.get("bytes", 0)) else {}
+
+
+def _is_locked(partial: Path) -> bool:
+    """Whether a living process writes a partial file."""
+    try:
+        with open(partial, "rb") as file:
+            return not _lock(file)
+    except OSError:
+        return False
+
+
+def _lock(file: IO[Any]) -> bool:
+    """Lock an open file until it is closed; return whether no other process has locked it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}~"
 
 
 class Sink:
     """Writes prediction rows to a file, one by one.
 
-    Until `close`, the rows are in `FILE.partial` beside it. With a key, they stay there if the
-    process is killed, together with `FILE.partial.json`, which says how many of them are whole; the
-    next sink with the same key continues after them.
-
     Args:
-        path: a .csv, .jsonl or .parquet file. A parquet file is converted from JSON lines in
-            `close`: only then are the types of all columns known, as lists may be empty in many
-            rows.
-        key: identifies the rows that are written; None starts over after a kill.
+        path: a .csv, .jsonl or .parquet file. Until `close`, the rows are in a temporary file in
+            the same folder, whose name tells others which file it will be. A parquet file is
+            converted from JSON lines in `close`: only then are the types of all columns known, as
+            lists may be empty in many rows.
+        key: identifies the rows that are written. With one, the temporary file is FILE.partial. If
+            the process is killed it stays, with FILE.partial.json, which says how many of its rows
+            are whole, and the next sink with the same key continues after them.
+        escape_formulas: whether text cells of a csv file that a spreadsheet would compute begin
+            with a quote.
 
     Attributes:
         rows: number of rows that an earlier sink has written.
 
     Raises:
-        UsageError: if the extension is not one of these, the file exists, another process writes
-            it, or its partial file has another key.
+        UsageError: if the extension is not one of these, the file exists or is being written, or
+            its partial file has another key.
         MachineError: if the folder cannot be written.
     """
 
-    def __init__(self, path: Path, *, key: str | None = None) -> None:
+    def __init__(
+        self, path: Path, *, key: str | None = None, escape_formulas: bool = False
+    ) -> None:
         check_output(path)
-        self.path, self._key = path, key
-        self._partial = path.with_name(f"{path.name}{PARTIAL}")
-        self._state = path.with_name(f"{path.name}{PARTIAL}.json")
+        self.path, self._key, self._escape = path, key, escape_formulas
+        state = _read_state(path)
+        if is_of_another(path, key):
+            raise UsageError(
+                f"--output {path}: {_partial(path).name} has {state.get('rows')} rows of an "
+                "interrupted prediction of other rows, or with other weights or settings. Remove "
+                "it, or name another file."
+            )
+        flags = os.O_EXCL if key is None else os.O_APPEND
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[str] = open(self._partial, "a+", encoding="utf-8", newline="")  # noqa: SIM115  # closed in close()
+            name = path.parent / process.temporary_name(_prefix(path))
+            self._temporary = name if key is None else _partial(path)
+            handle = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | flags, 0o666)
         except OSError as error:
             raise MachineError(
                 f"--output {path}: cannot be written ({error.strerror}). "
                 "Name a file in another folder."
             ) from None
-        try:
-            self._lock()
-            state = self._read_state()
-        except BaseException:
+        self._file: IO[str] = os.fdopen(handle, "w", encoding="utf-8", newline="")
+        if key is not None and not _lock(self._file):
             self._file.close()
-            raise
-        self.rows = self._kept = int(state.get("rows", 0))
-        self._file.truncate(int(state.get("bytes", 0)))
-        self._names: list[str] | None = state.get("columns")
-        self._csv = self._writer()
-
-    def _lock(self) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
             raise UsageError(
-                f"--output {self.path}: is being written by another process. Name another file."
-            ) from None
-        except OSError:  # a file system without locks
-            return
-
-    def _read_state(self) -> dict[str, Any]:
-        """Return how far an earlier sink came; empty to start over.
-
-        Raises:
-            UsageError: if it wrote other rows.
-        """
-        try:
-            state = json.loads(self._state.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        if not isinstance(state, dict) or self._partial.stat().st_size < state.get("bytes", 0):
-            return {}
-        if state.get("key") != self._key:
-            raise UsageError(
-                f"--output {self.path}: {self._partial.name} has {state.get('rows')} rows of an "
-                "interrupted prediction of other rows, or with other weights or settings. Remove "
-                "it, or name another file."
+                f"--output {path}: is being written by another process. Name another file."
             )
-        return state
+        os.ftruncate(handle, int(state.get("bytes", 0)))
+        self.rows = self._kept = int(state.get("rows", 0))
+        columns = state.get("columns")
+        self._csv = csv.DictWriter(self._file, columns) if columns else None
 
-    def _writer(self) -> "csv.DictWriter[str] | None":
-        return None if self._names is None else csv.DictWriter(self._file, self._names)
+    def write(self, row: Mapping[str, Any], further: Mapping[str, Any] = NOTHING) -> None:
+        """Write one row.
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write one row."""
+        Args:
+            row: the prediction, whose mappings are expanded into columns in csv and parquet.
+            further: cells of further columns, whose lists and mappings are JSON there.
+        """
         if self.path.suffix == ".csv":
             flat = {key: _cell(value) for key, value in flatten(row).items()}
+            flat |= {key: _as_json(value) for key, value in further.items()}
+            if self._escape:
+                flat = {_escaped(key): _escaped(value) for key, value in flat.items()}
             if self._csv is None:
-                self._names = list(flat)
-                self._csv = csv.DictWriter(self._file, self._names)
+                self._csv = csv.DictWriter(self._file, list(flat))
                 self._csv.writeheader()
             self._csv.writerow(flat)
         else:
-            whole = row if self.path.suffix == ".jsonl" else flatten(row)
+            if self.path.suffix == ".jsonl":
+                whole = {**row, **further}
+            else:
+                whole = flatten(row) | {
+                    key: value if isinstance(value, bool) else _as_json(value)
+                    for key, value in further.items()
+                }
             self._file.write(json.dumps(whole, ensure_ascii=False) + "\n")
 
     def keep(self, rows: int) -> None:
@@ -146,14 +224,18 @@ class Sink:
             return
         self._file.flush()
         os.fsync(self._file.fileno())
-        size = os.fstat(self._file.fileno()).st_size
-        state = {"key": self._key, "rows": rows, "bytes": size}
-        atomic_files.write_text(self._state, json.dumps({**state, "columns": self._names}))
+        state = {
+            "key": self._key,
+            "rows": rows,
+            "bytes": os.fstat(self._file.fileno()).st_size,
+            "columns": None if self._csv is None else list(self._csv.fieldnames),
+        }
+        atomic_files.write_text(_state(self.path), json.dumps(state))
         self._kept = rows
 
     def _write_parquet(self) -> None:
         """Convert the JSON lines to a parquet file."""
-        lines = self._partial
+        lines = self._temporary
         found = [pa.schema([]), *(table.schema for table in _tables(lines))]
         schema = pa.schema(
             [
@@ -161,31 +243,53 @@ class Sink:
                 for field in pa.unify_schemas(found, promote_options="permissive")
             ]
         )
-        converted = lines.with_name(f"{lines.name}.parquet")
+        self._temporary = lines.with_name(process.temporary_name(_prefix(self.path)))
         try:
-            with pa.parquet.ParquetWriter(str(converted), schema) as writer:
+            with pa.parquet.ParquetWriter(str(self._temporary), schema) as writer:
                 for table in _tables(lines, schema):
                     writer.write_table(table)
-            os.replace(converted, lines)
         finally:
-            converted.unlink(missing_ok=True)
+            lines.unlink()
 
     def close(self) -> None:
-        """Finish the file and rename it to its final name."""
+        """Finish the file and give it its final name.
+
+        It is given the next free name if another process has taken its own by now.
+        """
         self._file.flush()
         if self.path.suffix == ".parquet":
             self._write_parquet()
-        os.replace(self._partial, self.path)
-        self._file.close()
-        self._state.unlink(missing_ok=True)
+        atomic_files.sync_file(self._temporary)
+        wanted = self.path
+        while not _name(self._temporary, self.path):
+            self.path = free_file(wanted.parent, wanted.stem, wanted.suffix)
+        self._file.close()  # which also unlocks it
+        if self._key is not None:
+            _state(wanted).unlink(missing_ok=True)
+        if self.path != wanted:
+            logger.warning("warning: %s: another process has written it meanwhile", wanted)
 
     def abandon(self) -> int:
-        """Remove the partial file if no rows of it are kept, and return the number of those."""
+        """Remove the temporary file unless rows of it are kept, and return their number."""
         self._file.close()
         if not self._kept:
-            self._partial.unlink(missing_ok=True)
-            self._state.unlink(missing_ok=True)
+            self._temporary.unlink(missing_ok=True)
         return self._kept
+
+
+def _name(temporary: Path, path: Path) -> bool:
+    """Give a file its final name; return whether it was free."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # no hard links on this file system
+        if path.exists():
+            return False
+        os.replace(temporary, path)
+    else:
+        temporary.unlink()
+    return True
 
 
 class Lines:
@@ -196,9 +300,12 @@ class Lines:
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Print one row."""
-        print(json.dumps(row, ensure_ascii=False), file=self.stream)
+    def write(self, row: Mapping[str, Any], further: Mapping[str, Any] = NOTHING) -> None:
+        """Print one row; characters that control a terminal are escaped, as JSON allows."""
+        line = json.dumps({**row, **further}, ensure_ascii=False)
+        if not line.isprintable():
+            line = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+        print(line, file=self.stream)
 
     def close(self) -> None:
         """Flush the stream."""
@@ -226,6 +333,16 @@ def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
 def _cell(value: Any) -> Any:
     """Format a list for a csv cell as JSON, so that it can be read back."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+
+
+def _escaped(cell: Any) -> Any:
+    """Return a cell that a spreadsheet shows as text (https://owasp.org, CSV injection)."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
+
+
+def _as_json(value: Any) -> Any:
+    """Format what is neither text nor a number as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict, bool)) else value
 
 
 def _tables(lines: Path, schema: pa.Schema | None = None) -> Iterator[pa.Table]:

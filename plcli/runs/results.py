@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from plcli.config.contracts import data_contract, module_contract
 from plcli.config.marks import class_of, marked
+from plcli.errors import printable
 from plcli.runs import metric_names
 
 
@@ -88,8 +90,8 @@ def show(console: Console, splits: Mapping[str, Mapping[str, Any]]) -> None:
     }
     if not any(plain.values()):
         return  # the module logs nothing
-    table = Table("metric", *plain)
+    table = Table("metric", *map(escape, plain))
     for name in dict.fromkeys(name for values in plain.values() for name in values):
         cells = (f"{values[name]:.4f}" if name in values else "" for values in plain.values())
-        table.add_row(name, *cells)
+        table.add_row(escape(printable(name)), *cells)
     console.print(table)

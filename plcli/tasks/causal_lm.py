@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torchmetrics import MeanMetric, MetricCollection
 
-from plcli.config.marks import FACT
+from plcli.config.marks import FACT, instead_of
 from plcli.data import templates
 from plcli.data.cells import Kind
 from plcli.data.encoders.conversations import ConversationEncoder, PromptEncoder, ResponseEncoder
@@ -29,7 +29,7 @@ from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError, listed
 from plcli.models import generation
 from plcli.models.transformer_module import TransformerModule
-from plcli.pretrained import weights
+from plcli.pretrained import tasks, weights
 from plcli.pretrained.label_ids import IGNORED
 
 logger = logging.getLogger(__name__)
@@ -94,16 +94,8 @@ class CausalLM(TransformerModule):
         generation.settle(self.model, options, most=None)
 
     def _check_direction(self) -> None:
-        from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-        config = self.model.config
-        both = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-        if both and not getattr(config, "is_decoder", False) and not config.is_encoder_decoder:
-            raise ModelError(
-                f"model: a {config.model_type} is bidirectional, so it would see the tokens that "
-                "it has to predict. Use another model, such as a gpt2 or llama, or the task "
-                "masked_lm."
-            )
+        if tasks.is_bidirectional(self.model.config):
+            raise ModelError(f"model: {tasks.bidirectional(self.model.config)}")
 
     def settings(self) -> dict[str, Any]:
         """The tokens that end and begin a text; a pretrained model has its own."""
@@ -187,10 +179,12 @@ class CausalLMData(TextData):
     default_bucket_batches = 1  # the loss is a mean over tokens
     fits = "bytes"
 
-    text: str | None = None
-    prompt: str | None = None
-    response: str | None = None
-    messages: str | list[str] | None = None
+    text: str | None = field(default=None, metadata=instead_of("prompt", "response", "messages"))
+    prompt: str | None = field(default=None, metadata=instead_of("text", "messages"))
+    response: str | None = field(default=None, metadata=instead_of("text", "messages"))
+    messages: str | list[str] | None = field(
+        default=None, metadata=instead_of("text", "prompt", "response")
+    )
     cross_documents: bool = False
     documents: Documents = "lines"
 

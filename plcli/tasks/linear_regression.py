@@ -209,6 +209,12 @@ class TableData(SplitData):
         self.target_columns = [self.target] if isinstance(self.target, str) else self.target
         if not self.features or not self.target_columns:
             raise UsageError("data: features and target must each name at least one column.")
+        for column in self.features:
+            if column in self.target_columns or self.features.count(column) > 1:
+                kind = "the target" if column in self.target_columns else "named twice"
+                raise UsageError(
+                    f"data.features: the column '{column}' is {kind}. Remove it from the features."
+                )
         super().__init__(
             sources={
                 "train": self.train,

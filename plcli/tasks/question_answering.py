@@ -15,9 +15,10 @@ from plcli.config.marks import FACT
 from plcli.data.cells import Kind
 from plcli.data.encoders.contexts import ContextEncoder, Fate
 from plcli.data.rows import Rows
-from plcli.data.split_data import Batch, stratified_cut
+from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
+from plcli.data.validation_cut import stratified_cut
 from plcli.errors import UsageError
 from plcli.metrics.answers import answered
 from plcli.models.transformer_module import TransformerModule

@@ -6,6 +6,7 @@ model.
 """
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -42,7 +43,9 @@ from plcli.models.sentence_losses import (
 )
 from plcli.models.transformer_module import TransformerModule
 from plcli.packages import need
-from plcli.pretrained import location, sentence_modules
+from plcli.pretrained import location, sentence_modules, tasks, weights
+
+logger = logging.getLogger(__name__)
 
 Pooling = Literal["mean", "cls", "max"]
 PARTS = 4  # the number of parts of similar length that a batch is split into on a CPU
@@ -102,6 +105,13 @@ class SentenceEmbedder(TransformerModule):
             source = str(artefact_folder(self.init_from))
         if source is not None:
             found, normalized = sentence_modules.read(source)
+            if prompt := sentence_modules.default_prompt(source):
+                logger.warning(
+                    "pretrained: sentence-transformers puts %r before every text for %s; plcli "
+                    "does not. Write it into the texts",
+                    prompt,
+                    self.pretrained,
+                )
         pooling = self.pooling or found or "mean"
         if pooling not in get_args(Pooling):
             raise ModelError(
@@ -113,12 +123,8 @@ class SentenceEmbedder(TransformerModule):
             raise UsageError(
                 "model.lora.save: SentenceTransformer cannot load an adapter. Set it to merged."
             )
+        self.auto_class = self._encoder_class()  # type: ignore[misc]  # of this model type
         super().__post_init__()
-        if self.model.config.is_encoder_decoder:
-            raise ModelError(
-                f"model: a {self.model.config.model_type} has a decoder, but embeddings need an "
-                "encoder without one. Name an encoder, such as a bert."
-            )
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler.requires_grad_(False)  # not used, so it would get no gradient
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
@@ -127,6 +133,28 @@ class SentenceEmbedder(TransformerModule):
 
         self.pool = TokenPooling(self.model.config.hidden_size, pooling)
         self.criterion = criterion(self.objective, scale=self.scale, margin=self.margin)
+
+    def _encoder_class(self) -> str:
+        """Return the Auto class of the encoder: of a T5, for example, its encoder alone.
+
+        Raises:
+            ModelError: if transformers has no class for the encoder of a model with a decoder.
+        """
+        from transformers import CONFIG_MAPPING
+
+        if self.pretrained is not None:
+            tasks.check(self.auto_class, self.pretrained)
+            return tasks.encoder_class(weights.load_config(self.pretrained)) or self.auto_class
+        model_type = (self.architecture or {}).get("model_type")
+        if self.init_from is not None:
+            model_type = weights.load_config(str(artefact_folder(self.init_from))).model_type
+        if model_type not in CONFIG_MAPPING:
+            return self.auto_class  # an unknown model type is refused when it is built
+        config = CONFIG_MAPPING[model_type]()
+        found = tasks.encoder_class(config)
+        if found is None:
+            raise ModelError(f"model: {tasks.without_encoder(config)}")
+        return found
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
@@ -260,6 +288,14 @@ class SentenceData(TextData):
             )
         self.inputs = self.sides[:2] if self.predict_pairs else [self.text]
         super().__post_init__()
+
+    @property
+    def longest(self) -> int:
+        """Maximum number of tokens per text; by default also that of a pretrained model."""
+        found = None
+        if self.max_length is None and self.tokenizer is not None:
+            found = sentence_modules.longest(location.resolve(self.tokenizer))
+        return min(super().longest, found or super().longest)
 
     @property
     def form(self) -> Form:

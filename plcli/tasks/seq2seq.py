@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import torch
 from torchmetrics import MetricCollection
 
-from plcli.config.marks import FACT
+from plcli.config.marks import FACT, instead_of
 from plcli.data import templates
 from plcli.data.cells import Kind
 from plcli.data.encoders.source_target import SourceTargetEncoder
@@ -96,7 +96,7 @@ class Seq2SeqModel(TransformerModule):
     def check_sizes(self) -> None:
         """Check that encoder and decoder have enough positions for the data's tokens."""
         super().check_sizes()
-        limit = weights.most_positions(self.model)
+        limit = weights.most_positions(self.model, decoder=True)
         for key, longest in (
             ("data.target_max_length", self.target_max_length),
             ("model.max_new_tokens", self.max_new_tokens),
@@ -221,9 +221,9 @@ class Seq2SeqData(TextData):
     default_bucket_batches = 1  # the loss is a mean over tokens
     fits = "bytes-ended"
 
-    source: str | None = None
+    source: str | None = field(default=None, metadata=instead_of("template"))
     target: str = "target"
-    template: str | None = None
+    template: str | None = field(default=None, metadata=instead_of("source"))
     prefix: str = field(default="", metadata=FACT)
     src_lang: str | None = field(default=None, metadata=FACT)
     tgt_lang: str | None = field(default=None, metadata=FACT)
@@ -320,11 +320,15 @@ class Seq2SeqData(TextData):
         """
         codes = languages.target_codes(self.loaded_tokenizer)
         before = self.languages.prefix + self.prefix + (self.template or "")
-        if not codes or before.startswith((">>", "{")):
+        if not codes:
             return
-        cells = self.rows(split).table.column(self.inputs[0])
-        without = np.flatnonzero(~pc.starts_with(cells, ">>").to_numpy())
-        if before or len(without):
+        if before and not before.startswith("{"):
+            without = [] if before.startswith(tuple(codes)) else [0]
+        else:
+            cells = self.rows(split).table.column(self.inputs[0])
+            known = [pc.starts_with(cells, code).to_numpy() for code in codes]
+            without = np.flatnonzero(~np.logical_or.reduce(known)).tolist()
+        if without:
             row = "" if before else f", row {without[0] + 1}"
             raise DataError(
                 f"{self.rows(split).source}{row}: the model translates to several languages, but "

@@ -20,13 +20,14 @@ from torchmetrics import MetricCollection
 
 from plcli.config.marks import FACT, USE
 from plcli.data import labels, templates
-from plcli.data.cells import Kind
+from plcli.data.cells import Kind, normalized
 from plcli.data.encoders.encoder import Encoder
 from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
-from plcli.data.split_data import Batch, put_back
+from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
+from plcli.data.validation_cut import put_back
 from plcli.errors import UsageError, listed
 from plcli.metrics import classification, regression
 from plcli.models import losses, target_scaling
@@ -61,6 +62,8 @@ class TextClassifier(TransformerModule):
             unit. The network learns standardized targets, which are also what the loss is of; what
             it predicts, and the saved model, are in the unit of the targets.
         target_std: likewise, their standard deviation.
+        sigmoid: a fact of pretrained weights that are used as they are: whether the single output
+            is a probability.
     """
 
     task = "text-classification"
@@ -72,6 +75,7 @@ class TextClassifier(TransformerModule):
     problem: Problem | None = field(default=None, metadata=FACT)
     target_mean: float | None = field(default=None, metadata=FACT)
     target_std: float | None = field(default=None, metadata=FACT)
+    sigmoid: bool = field(default=False, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the label names, and build the network."""
@@ -120,7 +124,7 @@ class TextClassifier(TransformerModule):
         """Return the mean loss over rows, weighted if class_weights are set."""
         if self.problem == "regression":
             return losses.regression(
-                outputs.logits.squeeze(-1),
+                self._standardized(outputs),
                 self.scaling.standardized(batch["labels"]),
                 huber=None if self.huber is None else self.huber / float(self.scaling.std),
             )
@@ -176,11 +180,16 @@ class TextClassifier(TransformerModule):
         if self.problem == "regression":
             # distances from the mean, because sums of squares lose precision if it is large
             distances = batch["labels"] - self.scaling.mean
-            metrics.update(logits.squeeze(-1) * self.scaling.std, distances)
+            metrics.update(self._standardized(outputs) * self.scaling.std, distances)
         elif self.problem == "multi_label":
             metrics.update(logits.sigmoid(), batch["labels"].long())
         else:
             metrics.update(logits, batch["labels"])
+
+    def _standardized(self, outputs: Any) -> torch.Tensor:
+        """Return the predicted numbers of a regression, standardized, float32 [rows]."""
+        logits: torch.Tensor = outputs.logits.float().squeeze(-1)
+        return logits.sigmoid() if self.sigmoid else logits
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """Plain numbers, a table of the classes, and the confusion matrix.
@@ -193,7 +202,7 @@ class TextClassifier(TransformerModule):
         """A label, its score and all probabilities; labels and probabilities; or only a score."""
         logits = outputs.logits.float()
         if self.problem == "regression":
-            scores = self.scaling.restored(logits.squeeze(-1)).tolist()
+            scores = self.scaling.restored(self._standardized(outputs)).tolist()
             return [
                 {"id": row_id, "score": score}
                 for row_id, score in zip(batch["id"], scores, strict=True)
@@ -262,7 +271,9 @@ class TextClassificationData(TextData):
 
     def __post_init__(self) -> None:
         """Check the columns and the windows."""
-        labels.check(self.labels)
+        self.labels = labels.given(self.labels)
+        if self.ignore_label is not None:
+            self.ignore_label = normalized(self.ignore_label, "data.ignore_label")
         self.flags = None if isinstance(self.label, str) else list(self.label)
         if self.flags is not None:
             self._check_flags(self.flags)
@@ -276,6 +287,7 @@ class TextClassificationData(TextData):
             raise UsageError(
                 f"data.text: names {len(self.inputs)} columns; give one, or two for pairs."
             )
+        self._check_target(self.inputs)
         if self.stride is not None:
             if self.pairs:
                 raise UsageError(
@@ -288,6 +300,14 @@ class TextClassificationData(TextData):
         if self.max_windows < 1:
             raise UsageError(f"data.max_windows: got {self.max_windows}, expected 1 or more.")
         super().__post_init__()
+
+    def _check_target(self, inputs: list[str]) -> None:
+        for column in self.flags or [str(self.label)]:
+            if column in inputs:
+                raise UsageError(
+                    f"data.label: the column '{column}' is also in data.text, so that the answer "
+                    "would be in the text. Name another column."
+                )
 
     def _check_flags(self, flags: list[str]) -> None:
         if self.problem == "regression" or len(set(flags)) < 2 or len(set(flags)) < len(flags):
@@ -372,6 +392,7 @@ class TextClassificationData(TextData):
         names = labels.found(cells, source=rows.source, column=str(self.label))
         if self.problem == "single_label":
             labels.check_missing(names, source=rows.source, column=str(self.label))
+            labels.check_repeated(cells, names, source=rows.source, column=str(self.label))
         return names
 
     def _cells(self, rows: Rows) -> Any:
@@ -464,6 +485,4 @@ class TextClassificationData(TextData):
         if self.problem == "regression" or split == "predict":
             return description
         counts = self._counts(split)
-        return f"{description}; " + ", ".join(
-            f"{name} {int(count)}" for name, count in zip(self.label_names, counts, strict=True)
-        )
+        return f"{description}; {labels.counted(self.label_names, counts)}"

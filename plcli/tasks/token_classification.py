@@ -12,16 +12,17 @@ import pyarrow.compute as pc
 import torch
 from torchmetrics import MetricCollection
 
-from plcli.config.marks import FACT
+from plcli.config.marks import FACT, instead_of
 from plcli.data import labels
 from plcli.data.cells import Kind
 from plcli.data.encoders.words import WordEncoder, found_spans, words_of
 from plcli.data.rows import Rows
-from plcli.data.split_data import Batch, SplitData, put_back
+from plcli.data.split_data import Batch, SplitData
 from plcli.data.tagging import Span, Tagging, is_iob1, of_labels, of_tags, tags_of
 from plcli.data.tagging import read as read_spans
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
+from plcli.data.validation_cut import put_back
 from plcli.errors import DataError, UsageError, listed
 from plcli.metrics import spans
 from plcli.metrics.spans import SpanScores
@@ -148,10 +149,10 @@ class TokenClassificationData(TextData):
     task = "token-classification"
     default_bucket_batches = 1  # the loss is a mean over tokens
 
-    words: str | None = None
-    tags: str | None = None
-    text: str | None = None
-    spans: str | None = None
+    words: str | None = field(default=None, metadata=instead_of("text", "spans"))
+    tags: str | None = field(default=None, metadata=instead_of("text", "spans"))
+    text: str | None = field(default=None, metadata=instead_of("words", "tags"))
+    spans: str | None = field(default=None, metadata=instead_of("words", "tags"))
     stride: int | None = None
     labels: list[str] | None = field(default=None, metadata=FACT)
 
@@ -167,7 +168,7 @@ class TokenClassificationData(TextData):
         self.target = self.tags or self.spans or ""
         self._schemes: dict[str, bool] = {}
         self._checked: set[str] = set()
-        labels.check(self.labels)
+        self.labels = labels.given(self.labels)
         if self.labels is not None and self.spans:
             wanted = tags_of(Tagging(self.labels).types)
             if sorted(self.labels) != wanted:
@@ -194,6 +195,8 @@ class TokenClassificationData(TextData):
             pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
             if getattr(pre_tokenizer, "add_prefix_space", None) is False:
                 pre_tokenizer.add_prefix_space = True
+                # save_pretrained writes it, and some classes build the tokenizer from it
+                tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = True
         return tokenizer
 
     @cached_property
@@ -358,6 +361,4 @@ class TokenClassificationData(TextData):
             return description
         types = [encoded.numbers("spans", entry)[2::3] for entry in entries]
         number = np.bincount(np.concatenate(types), minlength=len(self.tagging.types))
-        return f"{description}; " + ", ".join(
-            f"{name} {int(count)}" for name, count in zip(self.tagging.types, number, strict=True)
-        )
+        return f"{description}; {labels.counted(self.tagging.types, number)}"

@@ -49,6 +49,8 @@ class WholeCheckpoints(CheckpointIO):
         for key in set(left_out) - self.left_out:
             logger.info("not in checkpoints, as it is not a tensor or a plain value: %s", key)
         self.left_out |= set(left_out)
+        if self.folder is not None and path.is_relative_to(self.folder.parent):
+            atomic_files.check_there(self.folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_files.check_space(path.parent, num_bytes(checkpoint) + ROOM, purpose=path.name)
 
@@ -100,6 +102,38 @@ def load(path: Path, *, map_location: Any = "cpu", in_memory: bool = True) -> di
     if problem is not None and "plcli" in checkpoint:  # files of other tools have no checksum
         raise ModelError(f"{path}: cannot be loaded as a checkpoint ({problem}). {REMEDY}")
     return checkpoint
+
+
+OF_THE_OPTIMIZER = ("optimizer_states", "lr_schedulers")
+
+
+def strip(path: Path) -> None:
+    """Leave out of a checkpoint what only a training that goes on needs.
+
+    Raises:
+        ModelError: if it is damaged.
+        MachineError: if it cannot be written; the old file is intact.
+    """
+    checkpoint = load(path, in_memory=False)
+    if any(checkpoint.get(key) for key in OF_THE_OPTIMIZER):
+        stripped = checkpoint | {key: [] for key in OF_THE_OPTIMIZER if key in checkpoint}
+        atomic_files.write_checksummed(
+            path, lambda file: torch.save(stripped, file), before_replacing=lambda: None
+        )
+
+
+def check_start(path: Path) -> None:
+    """Check that a new run can start from a checkpoint.
+
+    Raises:
+        ModelError: if the state of its optimizer was removed when its run was finished.
+    """
+    checkpoint = load(path, in_memory=False)
+    if "plcli" in checkpoint and checkpoint.get("optimizer_states") == []:
+        raise ModelError(
+            f"{path}: has no optimizer state any more, as its run is finished. Start from "
+            "best.ckpt, or train that run with `checkpoint.keep: all`, which keeps it."
+        )
 
 
 def num_bytes(values: Any) -> int:

@@ -22,9 +22,16 @@ class MetricsCsv(Logger):
     Lightning's CSVLogger deletes the file of an earlier run in the same folder, so a resumed run
     would lose its earlier lines.
 
+    Epochs count from 1, as in the log, and each training step has its learning rate. A run of an
+    earlier version, where they count from 0 and have none, is continued as it began.
+
     Args:
         folder: the run folder.
         is_alone: whether there is no other logger.
+
+    Attributes:
+        in_training: whether the lines are of an epoch, and not of the test after the last one.
+        rate: the learning rate of the current training step; None outside of one.
     """
 
     def __init__(self, folder: Path, *, is_alone: bool = True) -> None:
@@ -32,6 +39,9 @@ class MetricsCsv(Logger):
         self.is_alone = is_alone
         self.path = folder / "metrics.csv"
         self.lines: list[dict[str, Any]] = []
+        self.in_training = False
+        self.rate: float | None = None
+        self._first_epoch = 1
         self._names: list[str] = []
         self._first_names: list[str] = []
         self._written = 0
@@ -84,7 +94,12 @@ class MetricsCsv(Logger):
         if not self.lines or int(self.lines[-1]["step"]) != step:
             self.lines.append({"step": step})
         line = self.lines[-1]
+        epoch = metrics.get("epoch")  # Lightning's is an int; that of a user's `self.log` a float
         line |= {name: float(value) for name, value in metrics.items()}
+        if type(epoch) is int and self.in_training:
+            line["epoch"] = float(epoch + self._first_epoch)
+        if self.rate is not None and self._first_epoch:
+            line.setdefault("lr", self.rate)
 
     def durable(self) -> dict[str, Any]:
         """Flush all lines but the last to disk, and return the state for resuming."""
@@ -95,6 +110,7 @@ class MetricsCsv(Logger):
             "lines": max(0, len(self.lines) - 1),
             "open": self.lines[-1] if self.lines else None,
             "names": self._names,
+            "first_epoch": self._first_epoch,
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
@@ -115,6 +131,8 @@ class MetricsCsv(Logger):
                 f"{self.path}: contains {len(lines)} lines, but {state['lines']} were written "
                 "before the checkpoint. Put the file back, or train again with another --run."
             )
+        if state["lines"] or state["open"]:
+            self._first_epoch = state.get("first_epoch", 0)  # absent in earlier versions
         self.lines = lines + ([state["open"]] if state["open"] else [])
         self._names = []  # rewrites the file, without lines from after the checkpoint
         self._first_names = list(state["names"])
@@ -133,6 +151,8 @@ class MetricsCsv(Logger):
         """Append new lines; if one contains a new name, rewrite the file atomically."""
         new = (name for line in lines[self._written :] for name in line)
         names = list(dict.fromkeys([*(self._names or self._first_names), *new]))
+        if names != self._names or lines[self._written :]:
+            atomic_files.check_there(self.path.parent)
         if names != self._names:
             self._names = names
             text = io.StringIO(newline="")

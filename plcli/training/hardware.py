@@ -63,7 +63,8 @@ def check(trainer: Mapping[str, Any]) -> None:
     )
     if on_gpu and cuda and count > torch.cuda.device_count():
         raise MachineError(
-            f"trainer.devices: got {count}, but this machine only has {torch.cuda.device_count()}."
+            f"trainer.devices: got {count}, but this machine only has {torch.cuda.device_count()}. "
+            "Use that number or fewer, or auto."
         )
 
 

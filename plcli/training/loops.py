@@ -32,6 +32,7 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import (
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from torchmetrics import Metric
 
+from plcli.training import workers
 from plcli.training.batch_order import Order, has_order, make_resumable, reseed
 from plcli.training.signals import signals
 from plcli.training.state import Keeper, LoopState, RankState
@@ -57,6 +58,7 @@ class ExactFitLoop(_FitLoop):
         )
         self.orders: list[Order] = []
         self.seekable = True
+        self._resumes_epoch = False
 
     def state(self, *, within_validation: bool, ranks: list[RankState]) -> LoopState:
         """Return the state that Lightning's checkpoint lacks."""
@@ -89,11 +91,14 @@ class ExactFitLoop(_FitLoop):
             super().run()
         finally:
             signals.waits = False
+        if self.keeper.keeps:
+            signals.check()  # one that came after the last save
 
     def _resume(self, state: LoopState | None) -> None:
         if state is not None:
             _Loop.restarting.fset(self, False)  # type: ignore[attr-defined]  # also of the loops within it
             self._restarting = self.within_an_epoch  # the start of the epoch is not repeated
+            self._resumes_epoch = self.within_an_epoch
             self.epoch_loop.state = state if self.within_an_epoch else None
             self.trainer.should_stop = state.should_stop
             self.trainer._logger_connector._callback_metrics.update(state.metrics)
@@ -132,6 +137,8 @@ class ExactFitLoop(_FitLoop):
         """Make the loaders resumable, before their first batch is loaded."""
         assert self._combined_loader is not None
         loaders = self._combined_loader.flattened
+        for loader in loaders:
+            workers.guard(loader)
         self.seekable = all(has_order(loader) for loader in loaders)
         self.orders = [
             make_resumable(loader, "rows", self, lambda: self.epoch)
@@ -139,6 +146,18 @@ class ExactFitLoop(_FitLoop):
             if has_order(loader)
         ]
         reseed("epoch", self.seed, self.epoch)  # for data without an order
+
+    def on_run_start(self) -> None:
+        """Start the training; what its hooks change is restored in a resumed one."""
+        super().on_run_start()
+        self.keeper.training_has_started()
+
+    def on_advance_start(self) -> None:
+        """Start an epoch, or resume one."""
+        self.keeper.before_epoch_start()
+        super().on_advance_start()
+        resumed, self._resumes_epoch = self._resumes_epoch, False
+        self.keeper.epoch_has_started(resumed=resumed)
 
     def advance(self) -> None:
         """Run one epoch."""
@@ -345,6 +364,8 @@ class ExactValidationLoop(_EvaluationLoop):
         loop: Any = self.trainer.fit_loop
         if self._combined_loader is None:
             return
+        for loader in self._combined_loader.flattened:
+            workers.guard(loader)
         for loader in filter(has_order, self._combined_loader.flattened):
             make_resumable(loader, "validation", loop, lambda: loop.epoch_loop.batches_done)
 

@@ -1,20 +1,24 @@
 """The state of a training that neither Lightning's checkpoint nor a state_dict contains.
 
 It is what callbacks and modules change while they train: plain attributes of the user's classes,
-which parameters are frozen, which modules are in eval mode, and masks of pruning. All of it is
-saved as tensors and plain values.
+numbers of torch's layers (such as the probability of a dropout), which parameters are frozen, which
+modules are in eval mode, and masks of pruning. All of it is saved as tensors and plain values.
+
+Other objects that `on_train_epoch_start` makes cannot be saved, so it is run again where an epoch
+is resumed, from the attributes before it; what else it changes is restored afterwards.
 """
 
 import copy
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelPruning
+from lightning.pytorch.trainer import call
 from torch.nn.utils import prune
 
 from plcli.config import secrets
@@ -25,8 +29,21 @@ logger = logging.getLogger(__name__)
 
 MOST_VALUES = 10_000  # of one attribute; larger ones are not saved
 LIBRARIES = ("plcli", "lightning", "torch", "torchmetrics", "transformers", "peft")
+OF_TRAINER = ("gradient_clip_val", "gradient_clip_algorithm")  # what hooks may change
 HPARAMS = "_hparams"  # what save_hyperparameters() sets
 Attributes = dict[str, dict[str, Any]]  # by object and name
+
+
+class EpochStart(TypedDict):
+    """What the hooks at the start of the current epoch have done.
+
+    Attributes:
+        made: the names of what they have made that no checkpoint can hold.
+        attributes: the attributes before them, if they have made something.
+    """
+
+    made: list[str]
+    attributes: Attributes
 
 
 class ObjectState:
@@ -46,6 +63,7 @@ class ObjectState:
         self._first = {key: copy.deepcopy(_attributes(each)) for key, each in self._objects()}
         self._large = {key: _large(each) for key, each in self._objects()}
         self._logged: set[str] = set()
+        self.epoch_start = EpochStart(made=[], attributes={})
 
     def attributes(self) -> Attributes:
         """Return the attributes that have changed on this process, by object and name."""
@@ -62,14 +80,64 @@ class ObjectState:
             self._log_large(key, each)
         return changed
 
+    def unsaved(self) -> dict[str, Any]:
+        """Return what no checkpoint can hold: other attributes of the objects, and their parts."""
+        found: dict[str, Any] = {}
+        for key, each in filter(lambda pair: _is_users(pair[1]), self._objects()):
+            kept = _attributes(each)
+            others = {name: value for name, value in _candidates(each) if name not in kept}
+            others |= vars(each).get("_modules") or {}
+            found |= {f"{key}.{name}": value for name, value in others.items()}
+        return found
+
+    def note_epoch_start(self, before: Mapping[str, Any], attributes: Attributes) -> None:
+        """Note what the start of an epoch has made that no checkpoint can hold.
+
+        Args:
+            before: what `unsaved` returned before it.
+            attributes: what `attributes` returned before it.
+        """
+        now = self.unsaved()
+        made = [
+            name for name, value in now.items() if name not in before or before[name] is not value
+        ]
+        self.epoch_start = EpochStart(made=sorted(made), attributes=attributes if made else {})
+
+    def repeat_epoch_start(self) -> None:
+        """Run the user's `on_train_epoch_start` again, without its effects on what is restored."""
+        self.set_attributes(self.epoch_start["attributes"], reset=True)
+        weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+        groups = [
+            [{key: value for key, value in group.items() if key != "params"} for group in each]
+            for each in (optimizer.param_groups for optimizer in self.trainer.optimizers)
+        ]
+        schedules = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        states = [copy.deepcopy(schedule.state_dict()) for schedule in schedules]
+        for callback in filter(_is_users, self.trainer.callbacks):
+            callback.on_train_epoch_start(self.trainer, self.model)
+        call._call_lightning_module_hook(self.trainer, "on_train_epoch_start")
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                if name in weights and value.shape == weights[name].shape:
+                    value.copy_(weights[name])
+        for optimizer, saved in zip(self.trainer.optimizers, groups, strict=True):
+            for group, values in zip(optimizer.param_groups, saved, strict=False):
+                group.update(values)
+        for schedule, state in zip(schedules, states, strict=True):
+            schedule.load_state_dict(state)
+
     def _log_large(self, key: str, each: Any) -> None:
         for name, size in _large(each).items():
             if self._large.get(key, {}).get(name) != size and f"{key}.{name}" not in self._logged:
                 self._logged.add(f"{key}.{name}")
                 logger.info("not in checkpoints, as it is large: %s.%s", key, name)
 
-    def set_attributes(self, saved: Mapping[str, Any]) -> None:
+    def set_attributes(self, saved: Mapping[str, Any], *, reset: bool = False) -> None:
         """Set attributes to saved values; names that no attribute can have are ignored.
+
+        Args:
+            saved: the values, as `attributes` returned them.
+            reset: whether the other attributes get the values with which the objects were made.
 
         Raises:
             ModelError: if they have another form.
@@ -78,6 +146,9 @@ class ObjectState:
         for key, each in self._objects():
             values = saved.get(key, {})
             _check(isinstance(values, Mapping))
+            for name, first in self._first.get(key, {}).items() if reset else ():
+                if name not in values:
+                    _set(each, name, copy.deepcopy(first))
             for name, entry in values.items():
                 _check(isinstance(entry, Mapping) and {"value", "on_device"} <= entry.keys())
                 value = entry["value"]
@@ -153,9 +224,10 @@ class ObjectState:
                     number += 1
 
     def _objects(self) -> Iterator[tuple[str, Any]]:
-        """Yield the user's objects with the keys of their attributes."""
+        """Yield the user's objects, torch's layers and the trainer, with keys."""
+        yield "trainer", self.trainer
         for name, each in self.model.named_modules():
-            if _is_users(each):
+            if _is_users(each) or _is_layer(each):
                 yield f"model.{name}", each
         if self.datamodule is not None and _is_users(self.datamodule):
             yield "data", self.datamodule
@@ -182,6 +254,10 @@ def _is_users(each: Any) -> bool:
     return type(each).__module__.split(".")[0] not in LIBRARIES
 
 
+def _is_layer(each: Any) -> bool:
+    return type(each).__module__.startswith("torch.nn.")
+
+
 def _attributes(each: Any) -> dict[str, Any]:
     """Return the plain attributes of an object that its class has defined, without secrets.
 
@@ -197,10 +273,15 @@ def _attributes(each: Any) -> dict[str, Any]:
 
 
 def _candidates(each: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(each, Trainer):
+        yield from ((name, getattr(each, name)) for name in OF_TRAINER)
+        return
     own = _names_of_base(each)
+    numbers_alone = _is_layer(each)
     for name, value in vars(each).items():
-        if name not in own:
-            yield name, value
+        if name in own or (numbers_alone and not isinstance(value, (bool, int, float))):
+            continue
+        yield name, value
     for name, value in (vars(each).get(HPARAMS) or {}).items():
         yield f"{HPARAMS}.{name}", value
 

@@ -18,11 +18,14 @@ class RankState(TypedDict):
         sums: the sums so far of the means of the current epoch, by key.
         attributes: the attributes of the user's objects that have changed; absent in checkpoints of
             version 0.5.
+        epoch_start: what the hooks at the start of the epoch have done; absent in checkpoints of
+            earlier versions.
     """
 
     metrics: dict[str, Any]
     sums: dict[str, Any]
     attributes: NotRequired[dict[str, Any]]
+    epoch_start: NotRequired[Any]
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,15 @@ class Keeper(Protocol):
 
     def restore_modules(self) -> None:
         """Called before a resumed training goes on, when everything else is restored."""
+
+    def training_has_started(self) -> None:
+        """Called after the hooks `on_train_start`, which also run when a training is resumed."""
+
+    def before_epoch_start(self) -> None:
+        """Called before the hooks `on_train_epoch_start`."""
+
+    def epoch_has_started(self, *, resumed: bool) -> None:
+        """Called after these hooks; or instead of them, when an epoch is resumed."""
 
     def before_validation(self) -> None:
         """Called after a batch, before its validation."""

@@ -1,5 +1,7 @@
 """Which epoch is kept: the best by the monitored metric, over a resumed run too."""
 
+import os
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +12,7 @@ from lightning.pytorch import Callback
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.errors import UsageError
 from plcli.tasks.linear_regression import SimpleLinearModel
-from tests.conftest import Command, Result, message_rows, table_rows, write_rows
+from tests.conftest import Command, Result, message, message_rows, table_rows, write_rows
 from tests.running import (
     RECORDER,
     TABLE,
@@ -279,7 +281,7 @@ def test_a_run_without_validation_claims_no_validation_metrics(
     plcli: Command, linear_config: Path
 ) -> None:
     plcli("fit", "-c", linear_config, "--data.validation_fraction", 0, "--run", "run")
-    assert set(read_json(Path("run/metrics.json"))) == {"test"}
+    assert set(read_json(Path("run/metrics.json"))) == {"test", "fit"}
 
 
 def test_a_text_model_that_worsens_in_training_is_kept_as_it_was_before(tmp_path: Path) -> None:
@@ -301,3 +303,53 @@ def test_a_text_model_that_worsens_in_training_is_kept_as_it_was_before(tmp_path
     )
     kept = [row["label"] for row in predicted(run, source)]
     assert kept == best != last
+
+
+# when a run is finished
+
+
+def sizes(run: Path) -> dict[str, int]:
+    """Return the bytes of a run's checkpoints."""
+    return {path.name: path.stat().st_size for path in (run / "checkpoints").iterdir()}
+
+
+def test_the_last_checkpoint_of_a_finished_run_has_no_optimizer_state(
+    plcli: Command, linear_config: Path
+) -> None:
+    trimmed = plcli("fit", "-c", linear_config, "--run", "trimmed")
+    plcli("fit", "-c", linear_config, "--run", "all", "--checkpoint.keep", "all")
+    assert checkpoint(Path("trimmed"), "last")["optimizer_states"] == []
+    assert checkpoint(Path("all"), "last")["optimizer_states"][0]["state"]
+    assert sizes(Path("trimmed"))["last.ckpt"] < sizes(Path("all"))["last.ckpt"]
+    assert re.search(r"trimmed: 0\.0 MB in all, 0\.0 MB of it the model", trimmed.err)
+
+
+def test_a_fit_that_starts_from_a_checkpoint_without_optimizer_state_is_refused(
+    plcli: Command, linear_config: Path
+) -> None:
+    plcli("fit", "-c", linear_config, "--run", "first")
+    words = ("--ckpt_path", "first/checkpoints/last.ckpt", "--trainer.max_epochs", "4")
+    result = plcli("fit", "-c", linear_config, "--run", "second", *words)
+    assert (result.code, message(result)) == (
+        4,
+        "plcli: first/checkpoints/last.ckpt: has no optimizer state any more, as its run is "
+        "finished. Start from best.ckpt, or train that run with `checkpoint.keep: all`, which "
+        "keeps it.\n",
+    )
+    words = ("--ckpt_path", "first/checkpoints/best.ckpt", "--trainer.max_epochs", "4")
+    assert plcli("fit", "-c", linear_config, "--run", "third", *words).code == 0
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_the_files_of_a_run_have_the_permissions_of_the_umask(
+    umask: int, mode: int, plcli: Command, linear_config: Path
+) -> None:
+    before = os.umask(umask)
+    try:
+        assert plcli("fit", "-c", linear_config, "--run", "run").code == 0
+    finally:
+        os.umask(before)
+    files = [path for path in Path("run").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {mode}
+    folders = [path for path in Path("run").rglob("*") if path.is_dir()]
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o777 & ~umask}

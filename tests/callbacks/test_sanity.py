@@ -9,6 +9,7 @@ from plcli.callbacks.sanity import Rehearsal
 from plcli.runs.artefact import sha256
 from plcli.tasks.linear_regression import SimpleLinearModel
 from tests.conftest import Command, message, message_rows, write_rows
+from tests.running import read_metrics
 
 STOP = "lightning.pytorch.callbacks.EarlyStopping"
 
@@ -55,8 +56,9 @@ def test_a_rehearsal_leaves_no_trace(
     plcli("fit", "-c", path, "--run", "with", *watching("train_loss"))
     monkeypatch.setattr(Rehearsal, "on_train_start", lambda *arguments: None)
     plcli("fit", "-c", path, "--run", "without", *watching("train_loss"))
-    for name in ("model/model.safetensors", "metrics.json"):
-        assert sha256(Path("with", name)) == sha256(Path("without", name))
+    weights = [sha256(Path(run, "model/model.safetensors")) for run in ("with", "without")]
+    assert weights[0] == weights[1]
+    assert read_metrics(Path("with")) == read_metrics(Path("without"))
 
 
 def test_a_test_split_of_one_row_is_scored(plcli: Command, linear_config: Path) -> None:

@@ -50,11 +50,36 @@ def test_a_help_page_names_every_option(plcli: Command, command: str, option: st
 
 
 @pytest.mark.parametrize("command", STEPS)
-@pytest.mark.parametrize(
-    "name", ["-c, --config FILE", "--print_config", "--trainer.KEY", "--checkpoint.KEY"]
-)
+@pytest.mark.parametrize("name", ["-c, --config FILE", "--print_config", "--trainer.KEY"])
 def test_a_help_page_names_what_all_steps_share(plcli: Command, command: str, name: str) -> None:
     assert name in plcli(command, "--help").out
+
+
+def test_the_help_page_of_predict_names_its_texts(plcli: Command) -> None:
+    page = plcli("predict", "--help").out
+    usage = "usage: plcli predict --run FOLDER | --config FILE ... [TEXT ... | - | --input FILE]"
+    assert usage in page
+    assert re.search(r"^ *TEXT \.\.\. +texts to predict", page, re.M)
+
+
+@pytest.mark.parametrize("command", STEPS)
+@pytest.mark.parametrize(
+    "key", ["max_epochs", "--checkpoint.KEY", "--numbers.KEY", "--lr", "head_lr", "wordpieces"]
+)
+def test_only_the_help_page_of_fit_shows_the_keys_of_training(
+    plcli: Command, command: str, key: str
+) -> None:
+    config = str(ROOT / "configs" / "bert.yaml")
+    assert (key in plcli(command, "-c", config, "--help").out) == (command == "fit")
+
+
+@pytest.mark.parametrize(
+    ("command", "key"), [("validate", "val"), ("test", "test"), ("predict", "predict")]
+)
+def test_a_help_page_names_the_key_for_a_part_of_the_rows(
+    plcli: Command, command: str, key: str
+) -> None:
+    assert f"  limit_{key}_batches " in plcli(command, "--help").out
 
 
 @pytest.mark.parametrize("task", ["linear_regression", "text_classification"])
@@ -72,7 +97,7 @@ def test_with_a_config_the_arguments_of_its_classes_come_first(
     plcli: Command, linear_config: Path
 ) -> None:
     page = plcli("fit", "-c", linear_config, "--help").out
-    assert page.index("features") < page.index("--config FILE")
+    assert page.index("features") < page.index("-c, --config FILE")
 
 
 @pytest.mark.parametrize(

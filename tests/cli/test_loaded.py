@@ -99,7 +99,7 @@ def test_rows_are_numbered(model: package.Model) -> None:
 def test_rows_with_the_id_column_keep_their_ids(text_run: FinishedRun) -> None:
     opened = package.load(text_run.folder, options={"data.id": "name"})
     rows = [{"name": "x", "message": "a"}, {"name": "y", "message": "a longer text"}]
-    assert [row["id"] for row in opened.predict(rows)] == ["x", "y"]
+    assert [row["name"] for row in opened.predict(rows)] == ["x", "y"]
 
 
 def test_rows_without_the_id_column_are_numbered(text_run: FinishedRun) -> None:

@@ -84,7 +84,7 @@ class Negated(torch.nn.Module):
 
     def __init__(self, original: Any) -> None:
         super().__init__()
-        self.original = original
+        self.original, self.config = original, original.config
 
     def forward(self, **inputs: Any) -> Any:
         outputs = self.original(**inputs)

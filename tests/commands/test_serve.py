@@ -77,7 +77,7 @@ def test_a_server_answers_as_predict_and_ends_on_sigterm_with_every_request_answ
         while not stop.is_set():
             try:
                 codes.append(serving.ask("where is it", **header)[0])
-            except urllib.error.URLError:  # refused: it no longer listens
+            except (urllib.error.URLError, ConnectionError):  # it no longer listens
                 return
 
     with ThreadPoolExecutor(4) as pool:

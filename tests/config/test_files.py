@@ -300,7 +300,7 @@ def test_an_alias_bomb_is_refused_within_three_seconds(plcli: Command, linear_co
 def test_a_config_that_is_a_folder_is_refused(plcli: Command) -> None:
     Path("folder.yaml").mkdir()
     result = plcli("fit", "-c", "folder.yaml")
-    assert message(result) == "plcli: folder.yaml: is a folder, not a config file.\n"
+    assert message(result) == "plcli: folder.yaml: is a folder, not a config file. Name a file.\n"
 
 
 def test_a_config_that_is_not_there_is_told_with_the_nearest(

@@ -1,14 +1,21 @@
 """The cache of rows: a file is made once, by content, and read by all."""
 
+import logging
+import os
+import re
+import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from plcli.data import rows
+from plcli.data import cache, cache_sums, rows
+from plcli.data.cache import build_once
 from plcli.data.cells import Kind
-from plcli.errors import DataError, MachineError
+from plcli.errors import DataError, MachineError, UsageError
 from tests.data.files import TEXT, column, files_with_times, texts, write
 
 
@@ -74,6 +81,219 @@ def test_a_cache_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch)
     message = r"^taken/rows: cannot be written .*Set PLCLI_CACHE to a writable folder\.$"
     with pytest.raises(MachineError, match=message):
         texts(write("a.csv", "text\na\n"))
+
+
+# damage
+
+
+def cached() -> Path:
+    """Read a small file and return its cache file, which no process has checked."""
+    texts(write("a.csv", "text\n" + "".join(f"row {number}\n" for number in range(99))))
+    cache._checked.clear()
+    return next(Path("cache/rows").glob("*.arrow"))
+
+
+def flipped(content: bytes) -> bytes:
+    """Turn over a bit of the middle."""
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+
+
+HARM: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "zeroed": lambda content: bytes(len(content)),
+    "flipped": flipped,
+    "longer": lambda content: content + b"x",
+}
+
+
+@pytest.fixture
+def logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> pytest.LogCaptureFixture:
+    """The log lines of plcli."""
+    monkeypatch.setattr(logging.getLogger("plcli"), "propagate", True)
+    caplog.set_level(logging.INFO, "plcli")
+    return caplog
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_damaged_cache_file_is_told_and_built_anew(
+    harm: str, logged: pytest.LogCaptureFixture
+) -> None:
+    path = cached()
+    content = path.read_bytes()
+    path.write_bytes(HARM[harm](content))
+    assert texts("a.csv")[:2] == ["row 0", "row 1"]
+    assert path.read_bytes() == content
+    assert re.search(rf"{path}: is damaged \(.+\); it is built anew", logged.text)
+
+
+@pytest.mark.parametrize("sums", ["", "{}", '{"size": 1, "crc32": [], "sha256": ""}', "flipped"])
+def test_a_cache_file_with_damaged_sums_is_built_anew(
+    sums: str, logged: pytest.LogCaptureFixture
+) -> None:
+    path = cached()
+    if sums == "flipped":  # a digit of the sha256, which stays a digit
+        content = cache_sums.path_of(path).read_text()
+        place = content.index('"sha256": "') + 20
+        sums = content[:place] + str((int(content[place], 16) + 1) % 10) + content[place + 1 :]
+    cache_sums.path_of(path).write_text(sums)
+    assert len(texts("a.csv")) == 99
+    assert "is damaged (its sums are missing); it is built anew" in logged.text
+    assert cache_sums.damage(path) is None
+
+
+def test_a_large_cache_file_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_sums, "BLOCK", 16)
+    monkeypatch.setattr(cache_sums, "WHOLE", 20)
+    path = Path("large")
+    path.write_bytes(bytes(range(256)) * 4)  # 64 blocks
+    cache_sums.write(path, content=path)
+    assert cache_sums.damage(path) is None
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+    assert cache_sums.damage(path) is not None  # the first block is always looked at
+    content[0] ^= 1
+    content[512:] = bytes(512)
+    path.write_bytes(content)
+    assert cache_sums.damage(path) is not None
+    content[512:] = (bytes(range(256)) * 4)[512:]
+    content[500] ^= 1
+    path.write_bytes(content)
+    found = [cache_sums.damage(path) is not None for _ in range(99)]
+    assert 0 < sum(found) < 99  # one block of 64 is looked at in about a third of the openings
+
+
+# users
+
+
+@contextmanager
+def as_user(number: int) -> Iterator[None]:
+    """Act as another user than the one who has written the files so far."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "_user", lambda: number)
+        patch.setattr(cache, "_is_own", lambda path: path.name.endswith(f"-{number}.arrow"))
+        yield
+
+
+def test_the_cache_file_of_another_user_is_not_used(logged: pytest.LogCaptureFixture) -> None:
+    path = cached()
+    poisoned = texts(write("b.csv", "text\npoison\n"))
+    other = next(each for each in Path("cache/rows").glob("*.arrow") if each != path)
+    for source, target in ((other, path), (cache_sums.path_of(other), cache_sums.path_of(path))):
+        target.write_bytes(source.read_bytes())
+    assert texts("a.csv") == poisoned  # sums alone do not tell who has written them
+    with as_user(4242):
+        assert texts("a.csv")[0] == "row 0"
+    said = f"{path}: is not used, because another user has written it; set PLCLI_CACHE_TRUST to "
+    assert said in logged.text
+
+
+@pytest.mark.parametrize("trusted", ["all", "someone, {owner}"])
+def test_the_cache_file_of_a_trusted_user_is_used(
+    trusted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = cached()
+    monkeypatch.setenv("PLCLI_CACHE_TRUST", trusted.format(owner=path.stat().st_uid))
+    before = files_with_times("cache")
+    with as_user(4242):
+        texts("a.csv")
+    assert files_with_times("cache") == before
+
+
+def test_the_digest_of_the_rows_of_another_user_is_of_what_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = cached()
+    monkeypatch.setenv("PLCLI_CACHE_TRUST", "all")
+    file = rows.load("a.csv", TEXT).file
+    assert file is not None
+    honest = file.sha256()
+    path.write_bytes(flipped(path.read_bytes()))
+    with as_user(4242):
+        assert file.sha256() != honest
+
+
+def test_a_cache_file_that_others_can_change_is_not_used(logged: pytest.LogCaptureFixture) -> None:
+    path = cached()
+    path.chmod(0o666)
+    assert len(texts("a.csv")) == 99
+    assert f"{path}: is not used, because another user can change it" in logged.text
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o644)])
+def test_a_cache_file_has_the_permissions_of_the_umask(umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        path = cached()
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+    assert path.parent.stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+# what is left, and how much
+
+
+def built(name: str, size: int = 1000, *, age: float = 0) -> Path:
+    """Build a cache file that was last used some seconds ago."""
+    path = build_once(
+        Path("cache/rows") / name, lambda path: path.write_bytes(b"x" * size) and None
+    )
+    sums = cache_sums.path_of(path)
+    then = sums.stat().st_mtime - age
+    os.utime(sums, (then, then))
+    return path
+
+
+def test_the_files_that_were_not_used_for_longest_are_removed_above_the_limit(
+    monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
+) -> None:
+    old, older, recent = built("a", age=2000), built("b", age=3000), built("c", age=10)
+    monkeypatch.setenv("PLCLI_CACHE_LIMIT", "0.0000035")
+    new = built("d")
+    assert [path.exists() for path in (old, older, recent, new)] == [True, False, True, True]
+    assert f"{older}: removed, as the cache is above its limit of 3.5e-06 GB" in logged.text
+    assert not cache_sums.path_of(older).exists()
+
+
+def test_files_that_may_be_in_use_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    recent = built("a", age=10)
+    monkeypatch.setenv("PLCLI_CACHE_LIMIT", "0.000001")
+    built("b")
+    assert recent.exists()
+
+
+def test_without_a_limit_nothing_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLCLI_CACHE_LIMIT", "0")
+    assert cache.limit() == float("inf")
+
+
+def test_a_limit_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLCLI_CACHE_LIMIT", "much")
+    with pytest.raises(UsageError, match=r"PLCLI_CACHE_LIMIT: got 'much', expected a number of"):
+        cache.limit()
+
+
+def test_an_opened_file_counts_as_used() -> None:
+    path = built("a", age=5000)
+    cache._checked.clear()
+    build_once(path, lambda path: None)
+    used, _ = cache.files(Path("cache"))[path]
+    assert used > path.stat().st_mtime - 5
+
+
+def test_what_dead_processes_have_left_is_removed() -> None:
+    owner = f"0.{os.getppid()}.1@{socket.gethostname()}"  # an earlier process with that id
+    left = Path(f"cache/rows/.tmp-{owner}"), Path(f"cache/predict-{owner}/rows")
+    for path in left:
+        path.mkdir(parents=True)
+    built("a")
+    cache.temporary_folder()
+    assert [path.exists() for path in left] == [False, False]
 
 
 BUILDER = """

@@ -111,10 +111,24 @@ def test_a_chain_without_such_a_file_is_refused() -> None:
 
 
 def test_rows_without_an_answer_are_counted(caplog: pytest.LogCaptureFixture) -> None:
-    lines = [{"text": "x", "spans": [], "answer": answer} for answer in ("accept", "ignore")]
+    row = {"text": "x", "spans": [], "_task_hash": 1}
+    lines = [{**row, "answer": answer} for answer in ("accept", "ignore")]
     write("p.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     read("p.jsonl", {"text": Kind.TEXT, "spans": Kind.OBJECT})
-    assert "p.jsonl: 1 rows without an answer are left out (prodigy)" in caplog.text
+    assert "p.jsonl: 1 rows whose answer is reject or ignore are left out (prodigy)" in caplog.text
+
+
+def test_tasks_with_several_annotations_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    choice = {"type": "choices", "from_name": "s", "value": {"choices": ["pos"]}}
+    annotations = [{"result": [choice]}, {"result": []}]
+    write("l.json", json.dumps([{"data": {"text": "x"}, "annotations": annotations}]))
+    assert read("l.json") == [{"text": "x", "label": "pos"}]
+    assert "l.json: 1 rows have several annotations; the ground truth or the first" in caplog.text
+
+
+def test_an_address_of_a_compression_is_refused() -> None:
+    with refused("'gzip://' is no address of its own. Name the file as it is, such as data.csv.gz"):
+        read("gzip://a.csv::b.csv.gz")
 
 
 def test_a_folder_of_brats_annotations_is_read() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plcli.data.split_data import put_back, stratified_cut
+from plcli.data.validation_cut import put_back, stratified_cut
 from plcli.errors import UsageError
 from plcli.tasks.linear_regression import TableData
 from plcli.tasks.text_classification import TextClassificationData
@@ -237,8 +237,9 @@ def test_one_row_is_left_to_validate_on_though_its_name_is_not_learned() -> None
 def test_a_validation_split_without_a_row_is_refused() -> None:
     data = text_data([{"message": "hello", "intent": name} for name in "abcdefgh"])
     with refused(
-        "train.jsonl: no row can be split off for validation: there is only one, or one of each "
-        "label. Give data.validation a file, or add rows."
+        "train.jsonl: no row can be split off for validation: there is only one, or each has a "
+        "label of its own. Give data.validation a file, or add rows; or name the label column, if "
+        "it is another one."
     ):
         data.split("validation")
 

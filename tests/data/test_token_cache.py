@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from plcli.data import rows
 from plcli.data.cells import Kind
@@ -26,7 +27,6 @@ def byte_tokenizer() -> Any:
 
 TOKENIZERS: dict[str, Callable[[], Any]] = {
     "BERT": bert_tokenizer,
-    "BERT, padded left": lambda: bert_tokenizer(padding_side="left"),
     "BERT, cut left": lambda: bert_tokenizer(truncation_side="left"),
     "without special tokens": lambda: word_tokenizer(unk_token="<unk>", pad_token="</s>"),
     "in Python": byte_tokenizer,
@@ -143,9 +143,25 @@ def test_the_mask_covers_the_tokens_alone() -> None:
     assert mask.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
 
 
-def test_padding_goes_left_where_the_tokenizer_says_so() -> None:
-    encoded = encode_texts(["the", "the invoice is"], tokenizer=bert_tokenizer(padding_side="left"))
-    assert encoded.batch([0, 1])["attention_mask"].tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
+def classified_last(**settings: Any) -> Any:
+    """Build a tokenizer with [CLS] at the end of a text, as XLNet's."""
+    tokenizer = bert_tokenizer(**settings)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A [SEP] [CLS]",
+        pair="$A [SEP] $B [SEP] [CLS]",
+        special_tokens=[("[SEP]", 3), ("[CLS]", 2)],
+    )
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("build", "first"), [(bert_tokenizer, [1, 1, 1, 0, 0]), (classified_last, [0, 0, 1, 1, 1])]
+)
+def test_padding_goes_left_only_where_the_last_token_is_classified(
+    build: Callable[..., Any], first: list[int]
+) -> None:
+    encoded = encode_texts(["the", "the invoice is"], tokenizer=build(padding_side="left"))
+    assert encoded.batch([0, 1])["attention_mask"].tolist() == [first, [1, 1, 1, 1, 1]]
 
 
 def test_padding_is_the_tokenizers_padding_token() -> None:

@@ -38,6 +38,37 @@ def test_a_command_ends_with_the_code_of_what_was_wrong(
     assert plcli(*line.split()).code == code
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            "fit",
+            "A fit resumes from its last checkpoint: run the same command again, with --run "
+            "FOLDER.",
+        ),
+        ("predict", "Nothing was written; run the same command again."),
+        ("test", "Nothing was written; run the same command again."),
+    ],
+)
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [(KeyboardInterrupt(), "stopped"), (errors.Terminated(15), "stopped by SIGTERM")],
+)
+def test_a_stopped_command_says_what_to_do(
+    plcli: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    said: str,
+    error: BaseException,
+    name: str,
+) -> None:
+    def stop(command: str, words: Any) -> int:
+        raise error
+
+    monkeypatch.setattr("plcli.cli.dispatch.run", stop)
+    assert plcli(command, "-c", "a.yaml").err == f"plcli: {name}. {said}\n"
+
+
 def documented() -> dict[str, str]:
     """Return the README's table of exit codes."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from tests.conftest import Command
+from tests.running import read_metrics
 
 
 def test_the_run_folder_holds_config_metrics_checkpoints_and_model(
@@ -54,10 +55,7 @@ def test_resume_auto_takes_a_finished_run_for_done(plcli: Command, linear_config
 def test_the_saved_config_repeats_the_run(plcli: Command, linear_config: Path) -> None:
     plcli("fit", "-c", linear_config)
     plcli("fit", "-c", "runs/table-1/config.yaml", "--run", "again")
-    first, second = (
-        json.loads(Path(run, "metrics.json").read_text()) for run in ("runs/table-1", "again")
-    )
-    assert first == second
+    assert read_metrics(Path("runs/table-1")) == read_metrics(Path("again"))
     assert yaml.safe_load(Path("again/config.yaml").read_text())["trainer"]["max_epochs"] == 2
 
 

@@ -4,10 +4,12 @@ Every command runs under an audit hook, which notes what Python imports, opens a
 (https://docs.python.org/3/library/audit_events.html).
 """
 
+import importlib.util
 import json
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,14 +20,18 @@ import pytest
 import torch
 
 import plcli.cli.lightning_cli  # so that no command is charged for the start-up
-from plcli.config import allowlist, secrets, yaml_core
+from plcli.config import allowlist, yaml_core
 from plcli.config import files as config
 from plcli.errors import UsageError
-from tests.conftest import Command, FinishedRun, Result, message
+from tests.conftest import ROOT, Command, FinishedRun, Result, message
 from tests.tiny import save_bert
 
 WATCHED: list[tuple[str, str]] = []
-EXECUTIONS = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "ctypes.dlopen")
+EXECUTIONS = (
+    *("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "ctypes.dlopen", "os.fork"),
+    *("socket.connect", "socket.bind", "socket.getaddrinfo", "urllib.Request"),
+)
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 EVIL = "evil_module"
 
 
@@ -34,6 +40,8 @@ def _note(event: str, arguments: tuple[Any, ...]) -> None:
         WATCHED.append((event, str(arguments[0])))
     elif watching and event == "pickle.find_class":
         WATCHED.append((event, ".".join(map(str, arguments))))
+    elif watching and event == "open" and arguments[2] & WRITING:
+        WATCHED.append((event, str(arguments[0])))
 
 
 assert plcli.cli.lightning_cli
@@ -76,7 +84,19 @@ def assert_harmless(result: Result, *codes: int) -> None:
     assert not Path("pwned").exists()
     assert [event for event in WATCHED if event[0] in EXECUTIONS] == []
     assert [name for event, name in WATCHED if EVIL in name] == []
+    assert written_outside() == []
     assert [name for event, name in WATCHED if name.endswith(("os.system", "posix.system"))] == []
+
+
+def written_outside() -> list[str]:
+    """Return the files that a command has opened for writing and that are not its own."""
+    own = (Path("here"), Path(os.environ["PLCLI_CACHE"]), Path("predictions"), Path(os.devnull))
+    opened = [Path(name).absolute() for event, name in WATCHED if event == "open"]
+    return [
+        str(path)
+        for path in opened
+        if not any(path.is_relative_to(folder.absolute()) for folder in own)
+    ]
 
 
 # class paths of a config, in every place that takes one
@@ -193,6 +213,211 @@ def test_a_name_that_only_begins_alike_is_refused(path: str) -> None:
 def test_the_allowlist_itself_cannot_be_opened() -> None:
     with pytest.raises(UsageError, match="would disable this check"):
         allowlist.allow(["jsonargparse"])
+
+
+# functions, where a config may give something to call
+
+FUNCTIONS = {
+    "a program of torch": "torch.utils.collect_env.run",
+    "a download": "torch.hub.download_url_to_file",
+    "a file": "torch.load",
+    "a file, opened by a tensor": "torch.from_file",
+    "a library": "torch.ops.load_library",
+    "a shell behind a module": "torch.serialization.os.system",
+    "an import behind a function's module": "torch.nn.functional.importlib.import_module",
+    "a builtin behind a function's module": "torch.nn.functional.warnings.warn",
+    "Python's own": "builtins.exec",
+    "the module beside the config": f"{EVIL}.Model",
+    "a function of plcli": "plcli.runs.atomic_files.write_text",
+    "a download of torchmetrics": "torchmetrics.functional.text.bert_score",
+}
+CALLERS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "ModelPruning": lambda path: {
+        "class_path": "lightning.pytorch.callbacks.ModelPruning",
+        "init_args": {"pruning_fn": "l1_unstructured", "apply_pruning": path},
+    },
+    "ThroughputMonitor": lambda path: {
+        "class_path": "lightning.pytorch.callbacks.ThroughputMonitor",
+        "init_args": {"batch_size_fn": path},
+    },
+}
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_that_could_do_harm_is_refused(
+    attack: Command, linear_config: Path, name: str, caller: str
+) -> None:
+    values = {"trainer": {"callbacks": [CALLERS[caller](FUNCTIONS[name])]}}
+    Path("evil.yaml").write_text(json.dumps(values))
+    result = attack("fit", "-c", linear_config, "-c", "evil.yaml", "--run", "here")
+    assert_harmless(result, 2)
+    assert not Path("here").exists()
+
+
+# files beside the config, which no command may import
+
+
+@pytest.mark.parametrize("name", ["opt_einsum", "triton", "wandb", "mlflow", "jax", "IPython"])
+def test_a_file_in_the_current_folder_is_not_an_optional_package(
+    plcli: Command, linear_run: FinishedRun, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    code = "open('pwned', 'w').close()\n"
+    Path(f"{name}.py").write_text(code)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", os.getcwd())])
+    Path("own.py").write_text(
+        "from plcli.tasks.linear_regression import TableData\n"
+        "from plcli.data.split_data import SplitData\n"
+        "import helper_beside_own\n"
+        "class Own(TableData): ...\n"
+    )
+    Path("helper_beside_own.py").write_text("")
+    words = ("--data", "own.Own", "--allow-import", "own") if name == "wandb" else ()
+    result = plcli("predict", "--run", linear_run.folder, ROW, *words)
+    found = importlib.util.find_spec(name)
+    assert (found is None or "site-packages" in str(found.origin), Path("pwned").exists()) == (
+        True,
+        False,
+    ), result.err
+
+
+def test_python_m_does_not_put_the_current_folder_first() -> None:
+    Path("difflib.py").write_text("open('pwned', 'w').close()\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "plcli", "ft"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, Path("pwned").exists()) == (2, False)
+    assert done.stderr.startswith("plcli: unknown command 'ft'. Did you mean 'fit'?")
+
+
+def test_modules_beside_an_allowed_one_are_found(plcli: Command, linear_config: Path) -> None:
+    Path("allowed_net.py").write_text(
+        "import its_neighbour\n"
+        "from plcli.tasks.linear_regression import SimpleLinearModel\n"
+        "class Net(SimpleLinearModel): ...\n"
+    )
+    Path("its_neighbour.py").write_text("here = True\n")
+    words = ("--model", "allowed_net.Net", "--allow-import", "allowed_net", "--run", "here")
+    assert plcli("fit", "-c", linear_config, *words).code == 0
+
+
+# paths that a config names
+
+LOGGERS, PROFILERS = "lightning.pytorch.loggers", "lightning.pytorch.profilers"
+CALLBACKS = "lightning.pytorch.callbacks"
+OUTSIDE: dict[str, dict[str, Any]] = {
+    "a checkpoint elsewhere": {"callbacks": ("ModelCheckpoint", {"dirpath": "{out}"})},
+    "a checkpoint above": {"callbacks": ("ModelCheckpoint", {"dirpath": "../out"})},
+    "a checkpoint by its name": {
+        "callbacks": ("ModelCheckpoint", {"dirpath": "x", "filename": "../../out/x"})
+    },
+    "a checkpoint at home": {"callbacks": ("ModelCheckpoint", {"dirpath": "~/out"})},
+    "a checkpoint on a server": {"callbacks": ("ModelCheckpoint", {"dirpath": "s3://b/out"})},
+    "a checkpoint in the memory of fsspec": {
+        "callbacks": ("ModelCheckpoint", {"dirpath": "memory://out"})
+    },
+    "an exception's checkpoint": {"callbacks": ("OnExceptionCheckpoint", {"dirpath": "{out}"})},
+    "an exception's checkpoint by its name": {
+        "callbacks": ("OnExceptionCheckpoint", {"dirpath": "x", "filename": "{out}/x"})
+    },
+    "batches to leave out": {
+        "callbacks": ("SpikeDetection", {"exclude_batches_path": "{out}/x.json"})
+    },
+    "a csv logger": {"logger": ("CSVLogger", {"save_dir": "{out}"})},
+    "a csv logger by its name": {"logger": ("CSVLogger", {"save_dir": "x", "name": "../../out"})},
+    "a csv logger by its version": {
+        "logger": ("CSVLogger", {"save_dir": "x", "name": "n", "version": "../../../out"})
+    },
+    "TensorBoard": {"logger": ("TensorBoardLogger", {"save_dir": "{out}"})},
+    "TensorBoard by its folder below": {
+        "logger": ("TensorBoardLogger", {"save_dir": "x", "sub_dir": "../../../../out"})
+    },
+    "TensorBoard by a variable": {"logger": ("TensorBoardLogger", {"save_dir": "$PWD/../out"})},
+    "a profiler": {"profiler": ("SimpleProfiler", {"dirpath": "{out}", "filename": "x"})},
+    "a profiler by its name": {
+        "profiler": ("SimpleProfiler", {"dirpath": "x", "filename": "../../out/x"})
+    },
+    "a profiler of calls": {"profiler": ("AdvancedProfiler", {"dirpath": "../out"})},
+    "a profiler of torch": {"profiler": ("PyTorchProfiler", {"dirpath": "{out}"})},
+    "plcli's checkpoints": {"callbacks": ("ModelCheckpoint", {"dirpath": "checkpoints"})},
+    "plcli's model": {"callbacks": ("OnExceptionCheckpoint", {"dirpath": "model"})},
+    "plcli's metrics.csv": {"logger": ("CSVLogger", {"save_dir": ".", "name": "", "version": ""})},
+}
+KINDS = {"callbacks": CALLBACKS, "logger": LOGGERS, "profiler": PROFILERS}
+
+
+def trainer_with(name: str) -> str:
+    """Write a config with an object that writes elsewhere."""
+    ((key, (class_name, arguments)),) = OUTSIDE[name].items()
+    filled = {
+        argument: value.replace("{out}", str(Path("out").absolute()))
+        for argument, value in arguments.items()
+    }
+    entry = {"class_path": f"{KINDS[key]}.{class_name}", "init_args": filled}
+    values = {"trainer": {key: [entry] if key == "callbacks" else entry}}
+    Path("evil.yaml").write_text(json.dumps(values))
+    return "evil.yaml"
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_path_that_leads_out_of_the_run_folder_is_refused(
+    attack: Command, linear_config: Path, name: str
+) -> None:
+    result = attack("fit", "-c", linear_config, "-c", trainer_with(name), "--run", "here")
+    assert_harmless(result, 2)
+    assert not Path("out").exists()
+    assert not Path("here").exists()
+
+
+def test_the_message_names_the_option_that_lets_a_config_write(
+    attack: Command, linear_config: Path
+) -> None:
+    config = trainer_with("a checkpoint above")
+    result = attack("fit", "-c", linear_config, "-c", config, "--run", "here")
+    assert message(result) == (
+        "plcli: trainer.callbacks: ModelCheckpoint.dirpath: ../out is outside of the run folder "
+        "here. If you trust this config, add --allow-write ../out to the command.\n"
+    )
+
+
+def test_a_folder_that_the_command_line_allows_is_written_to(
+    plcli: Command, linear_config: Path
+) -> None:
+    config = trainer_with("a checkpoint elsewhere")
+    words = ("-c", linear_config, "-c", config, "--run", "here", "--allow-write", "out")
+    assert plcli("fit", *words).code == 0
+    assert list(Path("out").glob("*.ckpt"))
+
+
+def test_no_config_allows_itself_to_write(attack: Command, linear_config: Path) -> None:
+    Path("evil.yaml").write_text("allow_write: [/]\n")
+    result = attack("fit", "-c", linear_config, "-c", "evil.yaml", "--run", "here")
+    assert_harmless(result, 2)
+    assert "Give it on the command line: --allow-write DIR." in result.err
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("an exception's checkpoint", "on_exception.ckpt"),
+        ("a csv logger", "lightning_logs/version_0"),
+    ],
+)
+def test_an_existing_file_is_not_replaced(
+    attack: Command, linear_config: Path, name: str, file: str
+) -> None:
+    path = Path("out", file, "metrics.csv") if name == "a csv logger" else Path("out", file)
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
+    words = ("-c", linear_config, "-c", trainer_with(name), "--run", "here", "--allow-write", "out")
+    version = ("--trainer.logger.init_args.version", "version_0") if name == "a csv logger" else ()
+    result = attack("fit", *words, *version)
+    assert_harmless(result, 2)
+    assert (f"would replace {path.absolute()}" in result.err, path.read_text()) == (
+        True,
+        "precious",
+    )
 
 
 # artefacts
@@ -343,50 +568,3 @@ def test_a_config_of_a_run_is_held_to_the_same_rule(
     saved["model"]["class_path"] = f"{EVIL}.Model"
     (run / "config.yaml").write_text(yaml_core.dump(saved))
     assert_harmless(attack("test", "--run", run), 2)
-
-
-# secrets
-
-
-def test_secrets_are_hidden_where_a_config_is_saved(plcli: Command, linear_config: Path) -> None:
-    loggers = "{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {save_dir: x, name: n}}"
-    Path("own_secrets.py").write_text(
-        "from plcli.tasks.linear_regression import SimpleLinearModel\n"
-        "class Net(SimpleLinearModel):\n"
-        "    def __init__(self, api_key: str = '', input_dim: int = 2, output_dim: int = 1,\n"
-        "                 headers: dict[str, str] | None = None):\n"
-        "        super().__init__(input_dim=input_dim, output_dim=output_dim)\n"
-    )
-    words = ("--model", "own_secrets.Net", "--allow-import", "own_secrets", "--run", "here")
-    secret = ("--model.api_key", "hunter2", "--model.headers", "{token: hunter3}")
-    result = plcli("fit", "-c", linear_config, *words, *secret, "--trainer.logger", loggers)
-    assert result.code == 0, result.err
-    texts = {path: path.read_bytes() for path in Path("here").rglob("*") if path.is_file()}
-    assert [str(path) for path, text in texts.items() if b"hunter" in text] == []
-
-
-def test_a_hidden_secret_has_to_be_given_again(plcli: Command, linear_config: Path) -> None:
-    result = plcli("fit", "-c", linear_config, "--data.id", secrets.HIDDEN)
-    assert (result.code, message(result)) == (
-        2,
-        "plcli: data.init_args.id: is a secret that was hidden when its config was saved. "
-        "Give it again with --data.init_args.id VALUE.\n",
-    )
-
-
-@pytest.mark.parametrize(
-    ("words", "hidden"),
-    [
-        (["--a.token", "x", "--b", "y"], ["--a.token", "***", "--b", "y"]),
-        (["--a.api_key=x"], ["--a.api_key=***"]),
-        (["--a={password: x, b: 1}"], ['--a={"password": "***", "b": 1}']),
-        (["--a", "s3://me:pass@host/x"], ["--a", "s3://***@host/x"]),
-        (
-            ["--a.tokenizer", "x", "--a.pad_token", "y"],
-            ["--a.tokenizer", "x", "--a.pad_token", "y"],
-        ),
-        (["--a.tokens_per_batch=3"], ["--a.tokens_per_batch=3"]),
-    ],
-)
-def test_secrets_of_a_command_line_are_hidden(words: list[str], hidden: list[str]) -> None:
-    assert secrets.hide_words(words) == hidden

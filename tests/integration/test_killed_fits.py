@@ -1,8 +1,10 @@
 """Fits that are killed, stopped or damaged at any moment go on exactly: forks, a second each."""
 
+import os
 import re
 import shutil
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -152,7 +154,8 @@ def test_a_full_disk_ends_with_one_message_and_leaves_whole_files(stopped: Path)
 
 def test_what_a_killed_save_left_is_swept(stopped: Path) -> None:
     shutil.copytree(stopped, stopped.parent / "left")
-    left = stopped.parent / "left" / "checkpoints" / ".tmp-left"
+    name = f".tmp-left.{os.getppid()}.1@{socket.gethostname()}"  # of an earlier process
+    left = stopped.parent / "left" / "checkpoints" / name
     left.write_bytes(b"half")
     fork(*FIT, "left", folder=stopped.parent)
     assert not left.exists()

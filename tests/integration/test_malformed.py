@@ -229,7 +229,7 @@ for _name, (_words, _code, _named) in {
     "an optimizer that is a function": (
         ("fit", "--model.optimizer", "{class_path: torch.manual_seed, init_args: {seed: 1}}"),
         2,
-        "model.init_args.optimizer",
+        "model.optimizer",
     ),
     "a package that is none": (("fit", "--allow-import", "a b"), 2, "--allow-import a b"),
     "weights that are not there": (

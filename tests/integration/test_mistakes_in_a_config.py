@@ -10,7 +10,7 @@ LINEAR = "plcli.tasks.linear_regression"
 TEXT = "plcli.tasks.text_classification"
 TABLE_TAKES = (
     "TableData takes features, target, train, validation, test, predict, id, batch_size, "
-    "validation_fraction, seed, encoding, quoting, delimiter."
+    "validation_fraction, seed, encoding, quoting, delimiter, decimal, format."
 )
 
 
@@ -53,7 +53,7 @@ COMMAND_LINES = {
     ),
     "an option of another command": (
         ["fit", "--output", "x.csv"],
-        "unknown option --output. `plcli fit --help` lists the options.",
+        "--output: is an option of plcli predict, not of fit. Remove it.",
     ),
     "a short option that is not there": (
         ["fit", "-x"],
@@ -140,6 +140,87 @@ OVERRIDES = {
         ["--data.batch_size", "many"],
         "data.batch_size: got 'many', expected int.",
     ),
+    "arguments of no callback": (
+        ["--trainer.callbacks", "[{init_args: {a: 1}}]"],
+        "trainer.callbacks: has arguments (a), but no class_path. Add one, with the name of the "
+        "class.",
+    ),
+    "arguments of no optimizer": (
+        ["--optimizer", "{lr: 3}"],
+        "optimizer: has arguments (lr), but no class_path. Add one, such as torch.optim.AdamW.",
+    ),
+    "a schedule of no optimizer": (
+        ["--lr_scheduler", "torch.optim.lr_scheduler.StepLR"],
+        "lr_scheduler: needs a section optimizer, whose learning rate it changes. Add one, such "
+        "as `optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 0.001}}`.",
+    ),
+    "a mapping for a number": (
+        ["--model.optimizer", "{class_path: torch.optim.AdamW, init_args: {lr: {a: 1}}}"],
+        "model.optimizer.lr: got a mapping with the key 'a', expected a single value.",
+    ),
+    "an option of another command": (
+        ["--keep", "a"],
+        "--keep: is an option of plcli predict, not of fit. Remove it.",
+    ),
+    "a base class": (
+        ["--model.optimizer", "torch.optim.Optimizer"],
+        "model.optimizer: 'defaults' is missing. Set it in a config, under model.optimizer.",
+    ),
+    "a target among the features": (
+        ["--data.features", "[a, y]"],
+        "data.features: the column 'y' is the target. Remove it from the features.",
+    ),
+    "a feature that is named twice": (
+        ["--data.features", "[a, a]"],
+        "data.features: the column 'a' is named twice. Remove it from the features.",
+    ),
+    "a number for arguments": (
+        ["--data.init_args", "3"],
+        "data: got '3', expected a mapping of keys.",
+    ),
+    "a number for a name": (
+        ["--data.features", "[1, 2]"],
+        "data.features: got '1', expected text. Write it in quotes: \"1\".",
+    ),
+    "null for columns": (
+        ["--data.features", "null"],
+        "data.features: got null, which it cannot be. Give a value, or remove the key.",
+    ),
+    "null for a size": (
+        ["--data.batch_size", "null"],
+        "data.batch_size: got null, which it cannot be. Give a value, or remove the key. Its "
+        "default is 32.",
+    ),
+    "a mode that a callback does not know": (
+        [
+            "--trainer.callbacks",
+            "[{class_path: lightning.pytorch.callbacks.EarlyStopping, "
+            "init_args: {monitor: val_loss, mode: bad}}]",
+        ],
+        "trainer: early_stopping: `mode` can be min, max, got bad",
+    ),
+    "no accumulated batch": (
+        ["--trainer.accumulate_grad_batches", "0"],
+        "trainer.accumulate_grad_batches: got 0, expected 1 or more.",
+    ),
+    "no epoch between validations": (
+        ["--trainer.check_val_every_n_epoch", "0"],
+        "trainer.check_val_every_n_epoch: got 0, expected 1 or more.",
+    ),
+    "no batch between validations": (
+        ["--trainer.val_check_interval", "0"],
+        "trainer.val_check_interval: got 0, expected a number of batches, or a fraction of the "
+        "epoch above 0.0. To leave out validations, set limit_val_batches: 0.",
+    ),
+    "gradients that are clipped to less than nothing": (
+        ["--trainer.gradient_clip_val", "-1"],
+        "trainer.gradient_clip_val: got -1, expected 0 or more.",
+    ),
+    "no epoch": (
+        ["--trainer.max_epochs", "0"],
+        "trainer.max_epochs: got 0, with which nothing is trained. To score weights as they are, "
+        "use `plcli validate` or `plcli test` with --model.pretrained.",
+    ),
     "a number for callbacks": (
         ["--trainer.callbacks", "3"],
         "trainer.callbacks: got '3', expected list or null.",
@@ -152,7 +233,8 @@ OVERRIDES = {
     ),
     "a trusted model of a module that is not there": (
         ["--model", "nowhere.Model", "--allow-import", "nowhere"],
-        "model.class_path: no module 'nowhere' for 'nowhere.Model'.",
+        "model.class_path: no module 'nowhere' for 'nowhere.Model'. Check its name, or install its "
+        "package.",
     ),
     "a model of a misspelt module": (
         ["--model", "plcli.tasks.linear_regresion.SimpleLinearModel"],

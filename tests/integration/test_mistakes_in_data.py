@@ -1,5 +1,6 @@
 """Wrong data, and a model that does not go with them, are told in one message with their place."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ DATA = {
     "an unknown ending": (
         ["--data.train", "table.yaml"],
         "table.yaml: the ending '.yaml' is not one of csv, tsv, jsonl, json, parquet, arrow, txt, "
-        "conll, iob, iob2, bio.",
+        "conll, iob, iob2, bio, ann.",
     ),
     "a missing column": (
         ["--data.train", "table.csv", "--data.features", "[a, c]"],
@@ -173,3 +174,66 @@ def test_a_long_column_name_is_cut(plcli: Command, linear_config: Path) -> None:
     Path("long.csv").write_text(f"{'x' * 100_000},b,y\n1,2,3\n")
     said = message(plcli("fit", "-c", linear_config, "--data.train", "long.csv"))
     assert len(said) < 400
+
+
+# labels that are none, and files that are not there yet
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([f"ticket-{number}" for number in range(20)], "such as ticket-0, ticket-1, ticket-10, "),
+        (list(range(20)), "; for numbers to predict, set data.problem: regression.\n"),
+    ],
+)
+def test_a_column_of_which_every_value_is_its_own_is_no_label(
+    plcli: Command, text_config: Path, values: list[object], said: str
+) -> None:
+    rows = [{"message": f"row {value}", "intent": value} for value in values]
+    source = write_rows(Path("ids.jsonl"), rows)
+    words = ("--data.train", source, "--data.validation", "null", "--data.test", "null")
+    result = plcli("fit", "-c", text_config, *words)
+    assert result.code == 3
+    assert "ids.jsonl: column 'intent' has 20 different values in 20 training rows" in result.err
+    assert "so that it is no label: nothing can be learned from labels that do not" in result.err
+    assert said in result.err
+
+
+def test_a_label_that_is_also_the_text_is_refused(plcli: Command, text_config: Path) -> None:
+    result = plcli("fit", "-c", text_config, "--data.label", "message")
+    assert (result.code, message(result)) == (
+        2,
+        "plcli: data.label: the column 'message' is also in data.text, so that the answer would "
+        "be in the text. Name another column.\n",
+    )
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
+
+
+@pytest.mark.parametrize("file", ["rows.csv", "rows.parquet", "model.safetensors", "config.json"])
+def test_a_pointer_of_git_lfs_is_told(plcli: Command, text_config: Path, file: str) -> None:
+    Path("folder").mkdir()
+    Path("folder/config.json").write_text("{}")
+    Path("folder", file).write_text(POINTER)
+    key = "--data.train" if file.startswith("rows") else "--model.pretrained"
+    value = f"folder/{file}" if file.startswith("rows") else "folder"
+    result = plcli("fit", "-c", text_config, key, value)
+    assert result.code == (3 if file.startswith("rows") else 4)
+    assert message(result).endswith(
+        f"folder/{file}: is a pointer of Git LFS, not the file itself. Fetch it with `git lfs "
+        "pull`, or download it.\n"
+    )
+
+
+def test_a_pointer_of_git_lfs_in_an_artefact_is_told(
+    plcli: Command, linear_run: FinishedRun
+) -> None:
+    model = Path(shutil.copytree(linear_run.folder / "model", "model"))
+    (model / "model.safetensors").write_text(POINTER)
+    result = plcli("test", "--run", model)
+    assert (result.code, message(result)) == (
+        4,
+        "plcli: model/model.safetensors: is a pointer of Git LFS, not the file itself. Fetch it "
+        "with `git lfs pull`, or download it.\n",
+    )

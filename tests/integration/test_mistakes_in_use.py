@@ -153,7 +153,8 @@ def test_altered_weights_are_refused(plcli: Command, damaged: Path) -> None:
     assert (result.code, message(result)) == (
         4,
         "plcli: run/model/model.safetensors: has changed since it was written "
-        "(its sha256 differs). Copy the folder again.\n",
+        "(its sha256 differs). Copy the folder again; a model that was changed on purpose is used "
+        "with --model.pretrained.\n",
     )
 
 

@@ -44,7 +44,7 @@ def test_an_id_column_names_the_rows(
     output = Path(f"out.{ending}")
     words = ["--input", new_rows, "--output", output, "--data.id", "key"]
     plcli("predict", "--run", text_run.folder, *words)
-    assert [row["id"] for row in READERS[ending](output)] == [f"k{i}" for i in range(30)]
+    assert [row["key"] for row in READERS[ending](output)] == [f"k{i}" for i in range(30)]
 
 
 @pytest.mark.parametrize("ending", READERS)

@@ -1,13 +1,8 @@
 """predict: texts that are typed or come from standard input, and rows that are printed."""
 
-import io
-import sys
-from pathlib import Path
-
 import pytest
 
 from tests.conftest import Command, FinishedRun, message, printed_rows
-from tests.running import read_rows
 
 ROW = '{"a": 1, "b": 2}'
 
@@ -74,49 +69,3 @@ def test_a_json_object_without_a_column_is_told(plcli: Command, linear_run: Fini
         3,
         "plcli: the command line, row 1: has no column 'b'. It has a. Name one of these.\n",
     )
-
-
-def test_standard_input_is_a_text_a_line(
-    plcli: Command, text_run: FinishedRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("where is my parcel\n\nthank you\n"))
-    rows = printed_rows(plcli("predict", "--run", text_run.folder, "--input", "-"))
-    assert [row["id"] for row in rows] == [0, 1, 2]
-
-
-def test_standard_input_may_be_json_lines(
-    plcli: Command, linear_run: FinishedRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{ROW}\n{ROW}\n"))
-    rows = printed_rows(plcli("predict", "--run", linear_run.folder, "--input", "-"))
-    assert len(rows) == 2
-
-
-def test_empty_standard_input_is_told(
-    plcli: Command, text_run: FinishedRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
-    result = plcli("predict", "--run", text_run.folder, "--input", "-")
-    assert (result.code, message(result)) == (
-        2,
-        "plcli: --input -: standard input is empty.\n",
-    )
-
-
-def test_standard_input_can_be_written_to_a_file(
-    plcli: Command, text_run: FinishedRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("where\nwhat\n"))
-    plcli("predict", "--run", text_run.folder, "--input", "-", "--output", "out.csv")
-    assert [row["id"] for row in read_rows(Path("out.csv"))] == ["0", "1"]
-
-
-# typed again
-
-
-def test_a_dash_alone_is_standard_input(
-    plcli: Command, text_run: FinishedRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("where is my parcel\nthank you\n"))
-    rows = printed_rows(plcli("predict", "--run", text_run.folder, "-"))
-    assert len(rows) == 2

@@ -8,6 +8,19 @@ from pathlib import Path
 from tests.conftest import Command
 
 
+def test_torchrun_without_a_word_about_devices_is_one_run(linear_config: Path) -> None:
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
+    command = ["plcli", "fit", "-c", str(linear_config), "--run", "run"]
+    done = subprocess.run(
+        [sys.executable, *words, *command], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("best epoch") == 1
+    kept = json.loads(Path("run/environment.json").read_text())["processes"]
+    assert kept == {"world_size": 2, "nodes": 1, "launcher": "torchrun"}
+    assert "world size 2: 2 processes on 1 node, started by torchrun" in done.stderr
+
+
 def test_two_processes_train_into_one_folder_and_score_every_row_once(
     plcli: Command, linear_config: Path
 ) -> None:

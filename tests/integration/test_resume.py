@@ -1,7 +1,6 @@
 """A run that was stopped goes on, a finished one is left alone, and another config is refused."""
 
 import csv
-import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import yaml
 
 from plcli.tasks.linear_regression import SimpleLinearModel
 from tests.conftest import Command, FinishedRun, message
-from tests.running import stopped
+from tests.running import read_metrics, stopped
 
 EVERY_STEP = ("--trainer.log_every_n_steps", "1")
 
@@ -63,11 +62,6 @@ def steps(run: Path) -> list[int]:
     """Return the steps of a run's metrics.csv."""
     with open(run / "metrics.csv", encoding="utf-8", newline="") as file:
         return [int(line["step"]) for line in csv.DictReader(file)]
-
-
-def read_metrics(run: Path) -> Any:
-    """Return a run's metrics.json."""
-    return json.loads((run / "metrics.json").read_text())
 
 
 # going on
@@ -396,10 +390,12 @@ def test_the_next_run_after_a_stopped_one_gets_its_own_folder(
 
 
 def test_no_finished_epoch_leaves_no_model(plcli: Command, linear_config: Path) -> None:
-    result = plcli("fit", "-c", linear_config, "--run", "here", "--trainer.max_epochs", "0")
+    words = ("--run", "here", "--trainer.max_time", "00:00:00:00")
+    result = plcli("fit", "-c", linear_config, *words)
     assert (result.code, message(result)) == (
         4,
-        "plcli: here: no epoch was finished, so there is no model to save.\n",
+        "plcli: here: no epoch was finished, so there is no model to save. Train longer, or find "
+        "what has ended the training above.\n",
     )
 
 

@@ -10,7 +10,15 @@ import transformers
 from sklearn import metrics as sk
 from transformers import BertForQuestionAnswering, BertForTokenClassification
 
-from tests.conftest import Command, message, message_rows, number, printed_rows, write_rows
+from tests.conftest import (
+    Command,
+    FinishedRun,
+    message,
+    message_rows,
+    number,
+    printed_rows,
+    write_rows,
+)
 from tests.running import changed, read_rows
 from tests.tiny import bert_classifier, bert_tokenizer
 
@@ -141,6 +149,63 @@ def test_a_regression_keeps_its_unit(plcli: Command) -> None:
     )
     theirs = [answer["score"] for answer in pipe([row["message"] for row in rows])]
     assert [row["score"] for row in read_rows(Path("out.jsonl"))] == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "function"),
+    [
+        ({"problem_type": None}, "sigmoid"),
+        (
+            {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}},
+            "none",
+        ),
+    ],
+    ids=["a cross-encoder", "one that says it has none"],
+)
+def test_a_single_output_is_what_its_config_says(
+    plcli: Command, rows: Path, settings: dict[str, Any], function: str
+) -> None:
+    save(bert_classifier(num_labels=1), **settings)
+    words = ("--data.text", "message", "--input", rows, "--output", "out.jsonl")
+    assert plcli("predict", "--model.pretrained", "public", *words).code == 0
+    pipe = transformers.pipeline(
+        "text-classification", model="public", device="cpu", function_to_apply=function
+    )
+    theirs = [answer["score"] for answer in pipe([row["message"] for row in message_rows()])]
+    assert [row["score"] for row in read_rows(Path("out.jsonl"))] == pytest.approx(theirs, rel=1e-5)
+
+
+def test_weights_are_asked_for_as_they_are_beside_a_run(
+    plcli: Command, classifier: str, rows: Path, text_config: Path
+) -> None:
+    words = ("-c", text_config, "--model.pretrained", classifier, "--data.test", rows)
+    before = plcli("test", *words)
+    assert plcli("fit", *words).code == 0
+    after = plcli("test", *words, "--ckpt_path", "pretrained")
+    assert (after.code, after.out) == (0, before.out), after.err
+
+
+def test_checkpoints_of_pretrained_weights_are_refused(
+    plcli: Command, classifier: str, rows: Path
+) -> None:
+    words = ("--model.pretrained", classifier, "--data.test", rows, "--ckpt_path", "last")
+    result = plcli("test", *words, *COLUMNS)
+    assert result.code == 2
+    assert "--ckpt_path last: public is not a run and has no checkpoints." in message(result)
+
+
+def test_pretrained_weights_that_are_not_named_are_refused(plcli: Command, rows: Path) -> None:
+    result = plcli("test", "--run", "run", "--ckpt_path", "pretrained")
+    assert result.code == 2
+    assert "but there are none beside --run. Name them with --model.pretrained." in message(result)
+
+
+@pytest.mark.parametrize("folder", ["", "model"])
+def test_a_run_is_named_as_a_run(plcli: Command, text_run: FinishedRun, folder: str) -> None:
+    name = text_run.folder / folder
+    result = plcli("test", "--model.pretrained", name)
+    assert result.code == 2
+    assert "is a model of plcli, with thresholds and columns of its own." in message(result)
 
 
 def test_tags_and_answers_are_scored_too(plcli: Command) -> None:

@@ -54,6 +54,10 @@ CASES = {
     "a callback that acts at the start of an epoch": Case(
         callbacks=({"class_path": "lab.noisy.Scale"},)
     ),
+    "a module that acts at the start of an epoch": Case(model="Hooks"),
+    "a callback that makes an object at the start of an epoch": Case(
+        callbacks=({"class_path": "lab.noisy.Exponent"},)
+    ),
     "GradientAccumulationScheduler": Case(
         callbacks=(callback("GradientAccumulationScheduler", scheduling={0: 1, 1: 3, 2: 2}),)
     ),

@@ -77,6 +77,9 @@ def logged_by_plcli(run: Path) -> Numbers:
         lines[-1] = {
             name: value for name, value in lines[-1].items() if not name.startswith("test")
         }
+    for line in lines:
+        line.pop("lr", None)  # LightningCLI does not write it
+        line["epoch"] -= 1  # and counts from 0
     numbers = {int(line.pop("step")): line for line in lines}
     return {step: line for step, line in numbers.items() if line.keys() - {"epoch"}}
 

@@ -57,6 +57,7 @@ def save(run: Path, model: Any) -> Path:
     card = {"facts": {}, "labels": ["a", "b", "c"]}
     artefact.save(run / "model", model=model, data=None, card=card)
     bert_tokenizer().save_pretrained(run / "model")
+    signed(run / "model")
     return run
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -14,7 +15,7 @@ import plcli as package
 from plcli.errors import MachineError, ModelError
 from plcli.runs import artefact
 from plcli.tasks.linear_regression import SimpleLinearModel
-from tests.conftest import TINY_BERT, message_rows, table_rows, write_rows
+from tests.conftest import TINY_BERT, message_rows, signed, table_rows, write_rows
 from tests.running import (
     CLASSIFIER,
     LINEAR,
@@ -26,6 +27,7 @@ from tests.running import (
     read_json,
     run_plcli,
 )
+from tests.tiny import bert_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +124,8 @@ def test_the_card_has_the_temperature(run: Path) -> None:
 
 
 def test_the_card_has_the_metrics_of_the_run(run: Path) -> None:
-    assert card(run)["metrics"] == read_json(run / "metrics.json")
+    metrics = read_json(run / "metrics.json")
+    assert {**card(run)["metrics"], "fit": metrics["fit"]} == metrics
 
 
 def test_the_card_has_metrics_of_validation_and_test(run: Path) -> None:
@@ -292,6 +295,72 @@ def test_a_folder_without_a_card_is_refused(tmp_path: Path) -> None:
         artefact.load(tmp_path)
 
 
+def edited(path: Path, **values: Any) -> None:
+    """Change values of a JSON file."""
+    path.write_text(json.dumps(read_json(path) | values), encoding="utf-8")
+
+
+REVERSED = {"0": "praise", "1": "delivery", "2": "billing"}
+HARM = {
+    "another number of layers": lambda model: edited(model / "config.json", num_hidden_layers=2),
+    "other words": lambda model: edited(model / "tokenizer.json", added_tokens=[]),
+    "labels in another order": lambda model: edited(
+        model / "plcli.json", labels=list(REVERSED.values())
+    ),
+    "added tokens": lambda model: (model / "added_tokens.json").write_text('{"the": 5}'),
+    "another template": lambda model: (model / "chat_template.jinja").write_text("x"),
+    "a second file of weights": lambda model: shutil.copy(
+        model / "model.safetensors", model / "model-00002.safetensors"
+    ),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_folder_whose_files_do_not_belong_together_is_not_scored(harm: str, model: Path) -> None:
+    HARM[harm](model)
+    result = run_plcli("predict", "--run", model, "a text")
+    assert (result.code, result.out) == (4, "")
+    assert "has changed since it was written" in result.err or "not a file of this" in result.err
+
+
+FORGED = {
+    "more layers": (
+        lambda model: edited(model / "config.json", num_hidden_layers=2),
+        "elsewhere: lacks 16 of the model's weights, such as bert.encoder.layer.1.attention",
+    ),
+    "fewer layers": (
+        lambda model: edited(model / "config.json", num_hidden_layers=0),
+        "elsewhere: has 16 weights that the model does not have, such as bert.encoder.layer.0.",
+    ),
+    "labels in another order": (
+        lambda model: edited(model / "config.json", id2label=REVERSED),
+        "elsewhere: config.json names the labels in another order than plcli.json (praise, ",
+    ),
+    "another run's tokenizer": (
+        lambda model: bert_tokenizer(words=[f"w{n}" for n in range(900)]).save_pretrained(model),
+        "elsewhere: its tokenizer has 905 tokens, but its weights are for ",
+    ),
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_files_that_do_not_fit_each_other_are_refused_even_with_right_sums(
+    forged: str, model: Path
+) -> None:
+    forge, said = FORGED[forged]
+    forge(model)
+    signed(model)
+    result = run_plcli("predict", "--run", model, "a text")
+    assert (result.code, said in result.err) == (4, True), result.err
+
+
+@pytest.mark.parametrize("name", ["README.md", "LICENSE", ".gitattributes", "predictions/a.json"])
+def test_a_file_that_no_library_reads_may_lie_beside_a_model(name: str, model: Path) -> None:
+    (model / name).parent.mkdir(exist_ok=True)
+    (model / name).write_text("{}")
+    assert artefact.load(model)
+
+
 def test_weights_of_another_shape_are_refused(table_run: Path) -> None:
     with pytest.raises(ModelError, match=r"does not fit SimpleLinearModel: .*shape"):
         artefact.load_state(artefact.load(table_run / "model"), SimpleLinearModel(input_dim=5))
@@ -340,9 +409,28 @@ def test_a_failed_save_leaves_no_half_of_a_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_saved_folder_can_be_read_by_others() -> None:
-    artefact.save(Path("model"), model=Saved(b"x"), data=None, card={"facts": {}})
-    assert Path("model").stat().st_mode & 0o777 == 0o755
+class Secretive(Saved):
+    """A model whose library writes files for their owner alone, as safetensors does."""
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write weights and a folder beside them."""
+        super().save_pretrained(folder)
+        (folder / "model.safetensors").chmod(0o600)
+        (folder / "1_Pooling").mkdir(0o700)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_what_is_saved_has_the_permissions_of_the_umask(umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        artefact.save(Path("model"), model=Secretive(b"x"), data=None, card={"facts": {}})
+    finally:
+        os.umask(before)
+    found = {
+        path: path.stat().st_mode & 0o777 for path in [Path("model"), *Path("model").iterdir()]
+    }
+    assert {each for path, each in found.items() if path.is_file()} == {mode}
+    assert {each for path, each in found.items() if path.is_dir()} == {0o777 & ~umask}
 
 
 def test_a_module_without_save_pretrained_keeps_its_whole_state() -> None:

@@ -18,7 +18,7 @@ from tests.conftest import (
     write_rows,
     write_text_config,
 )
-from tests.running import read_json, read_rows
+from tests.running import RECORDER, Recorder, fit_messages, read_json, read_metrics, read_rows
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_the_config_repeats_the_run_from_another_folder(
     plcli: Command, linear_run: FinishedRun
 ) -> None:
     plcli("fit", "-c", linear_run.folder / "config.yaml", "--run", "again")
-    assert read_json(Path("again/metrics.json")) == read_json(linear_run.folder / "metrics.json")
+    assert read_metrics(Path("again")) == read_metrics(linear_run.folder)
 
 
 # environment.json
@@ -132,9 +132,11 @@ def test_the_environment_has_its_keys(linear_run: FinishedRun) -> None:
         "python",
         "packages",
         "machine",
+        "processes",
         "git",
         "seed",
         "data",
+        "rows",
     }
 
 
@@ -214,14 +216,45 @@ def test_metrics_json_has_the_best_epoch_of_the_validation(logged_run: FinishedR
 
 
 def test_metrics_json_has_both_splits(linear_run: FinishedRun) -> None:
-    assert set(read_json(linear_run.folder / "metrics.json")) == {"validation", "test"}
+    assert set(read_json(linear_run.folder / "metrics.json")) == {"validation", "test", "fit"}
+
+
+def test_metrics_json_has_the_best_epoch_its_metric_and_the_seconds(
+    logged_run: FinishedRun,
+) -> None:
+    fit = read_json(logged_run.folder / "metrics.json")["fit"]
+    lines = [line for line in read_rows(logged_run.folder / "metrics.csv") if line["val_rmse"]]
+    best = min(lines, key=lambda line: float(line["val_rmse"]))
+    assert fit.pop("seconds") > 0
+    assert fit == {
+        "best_epoch": float(best["epoch"]),
+        "value": float(best["val_rmse"]),
+        "monitor": "val_rmse",
+        "mode": "min",
+        "epochs": 2,
+        "steps": 4,
+    }
+
+
+def test_metrics_csv_counts_epochs_from_1(logged_run: FinishedRun) -> None:
+    lines = read_rows(logged_run.folder / "metrics.csv")
+    assert [line["epoch"] for line in lines] == ["1.0", "1.0", "2.0", "2.0", "2.0"]
+
+
+def test_metrics_csv_has_the_learning_rate_of_every_training_step(tmp_path: Path) -> None:
+    Recorder.clear()
+    run = fit_messages(
+        tmp_path, model={"warmup": 2}, max_epochs=2, log_every_n_steps=1, callbacks=[RECORDER]
+    )
+    rates = [float(line["lr"]) for line in read_rows(run / "metrics.csv") if line["lr"]]
+    assert rates == Recorder.rates
 
 
 def test_metrics_json_has_no_test_where_there_is_no_test_split(
     plcli: Command, linear_config: Path
 ) -> None:
     plcli("fit", "-c", linear_config, "--data.test", "null")
-    assert set(read_json(Path("runs/table-1/metrics.json"))) == {"validation"}
+    assert set(read_json(Path("runs/table-1/metrics.json"))) == {"validation", "fit"}
 
 
 def test_metrics_json_has_every_class_of_a_classifier(text_run: FinishedRun) -> None:
@@ -327,7 +360,8 @@ def test_the_card_names_no_path_of_this_machine(text_run: FinishedRun) -> None:
 
 def test_the_card_has_the_metrics_of_the_run(text_run: FinishedRun) -> None:
     card = read_json(text_run.folder / "model" / "plcli.json")
-    assert card["metrics"] == read_json(text_run.folder / "metrics.json")
+    metrics = read_json(text_run.folder / "metrics.json")
+    assert {**card["metrics"], "fit": metrics["fit"]} == metrics
 
 
 def test_label_names_come_from_the_training_split_alone(plcli: Command, tmp_path: Path) -> None:

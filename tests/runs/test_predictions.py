@@ -2,6 +2,9 @@
 
 import csv
 import json
+import logging
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,10 +99,60 @@ def test_nothing_is_left_of_an_abandoned_file(name: str) -> None:
     assert [path for path in Path().iterdir() if path.is_file()] == []
 
 
+# beside other processes
+
+
+def test_a_file_that_is_being_written_is_refused() -> None:
+    first = Sink(Path("rows.csv"))
+    with pytest.raises(UsageError, match=r"^--output rows\.csv: is being written by another pro"):
+        Sink(Path("rows.csv"))
+    first.abandon()
+
+
+def test_the_next_free_name_is_neither_written_nor_being_written() -> None:
+    written("rows.csv", ROWS)
+    second = Sink(predictions.free_file(Path(), "rows"))
+    third = predictions.free_file(Path(), "rows")
+    second.abandon()
+    assert (second.path, third) == (Path("rows-2.csv"), Path("rows-3.csv"))
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
+def test_a_file_that_another_process_has_written_meanwhile_is_kept(
+    name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("plcli"), "propagate", True)
+    sink = Sink(Path(name))
+    sink.write(ROWS[1])
+    Path(name).write_text("theirs")
+    sink.close()
+    suffix = Path(name).suffix
+    assert (Path(name).read_text(), sink.path) == ("theirs", Path(f"rows-2{suffix}"))
+    assert sink.path.exists()
+    assert f"warning: {name}: another process has written it meanwhile" in caplog.text
+
+
+def test_what_a_dead_process_has_left_of_a_file_is_removed() -> None:
+    left = Path(f".rows.csv~0.{os.getppid()}.1@{socket.gethostname()}")  # of an earlier process
+    left.touch()
+    assert written("rows.csv", ROWS).exists()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_a_file_has_the_permissions_of_the_umask(name: str, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        assert written(name, ROWS).stat().st_mode & 0o777 == mode
+    finally:
+        os.umask(before)
+
+
 # a prediction that is interrupted
 
 
-def interrupted(path: str = "rows.csv", key: str | None = "a") -> None:
+def interrupted(path: str = "rows.csv", key: str = "a") -> None:
     """Write two rows, keep them, write one more, and end as a killed process does."""
     sink = Sink(Path(path), key=key)
     for row in ROWS[:2]:
@@ -120,14 +173,6 @@ def test_a_sink_continues_after_the_rows_that_are_kept(name: str) -> None:
     assert Path(name).read_bytes() == Path(f"whole-{name}").read_bytes()
 
 
-def test_without_a_key_it_starts_over() -> None:
-    interrupted(key=None)
-    sink = Sink(Path("rows.csv"))
-    assert sink.rows == 0
-    sink.close()
-    assert Path("rows.csv").read_bytes() == b""
-
-
 def test_rows_of_another_key_are_not_continued() -> None:
     interrupted()
     with pytest.raises(UsageError, match=r"rows.csv.partial has 2 rows of an interrupted"):
@@ -145,10 +190,3 @@ def test_a_file_that_is_shorter_than_its_state_says_starts_over() -> None:
     sink = Sink(Path("rows.csv"), key="a")
     sink.close()
     assert sink.rows == 0
-
-
-def test_two_sinks_do_not_write_one_file() -> None:
-    sink = Sink(Path("rows.csv"), key="a")
-    with pytest.raises(UsageError, match=r"rows.csv: is being written by another process"):
-        Sink(Path("rows.csv"), key="a")
-    sink.close()

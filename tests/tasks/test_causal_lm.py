@@ -14,7 +14,17 @@ from plcli.errors import DataError, ModelError, UsageError
 from plcli.tasks.causal_lm import CausalLM, CausalLMData
 from tests.conftest import TINY_BERT, Command, message, write_rows
 from tests.data.encoders.test_conversations import TEMPLATE, tokenizer
-from tests.running import adamw, fit, own_cache, predicted, read_json, run_plcli, stopped, try_fit
+from tests.running import (
+    adamw,
+    fit,
+    own_cache,
+    predicted,
+    read_json,
+    read_metrics,
+    run_plcli,
+    stopped,
+    try_fit,
+)
 from tests.tiny import bert_tokenizer, word_tokenizer
 
 PUBLIC = ("CausalLM", "CausalLMData")  # configs and checkpoints name them
@@ -469,7 +479,7 @@ def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(tmp_path
                 every = ("--checkpoint.every_n_steps", "1")
                 assert try_fit(folder, *every, **config, trainer=trainer).code == 130
         run = fit(folder, "--checkpoint.every_n_steps", "1", **config, trainer=trainer)
-        numbers.append(read_json(run / "metrics.json"))
+        numbers.append(read_metrics(run))
     assert numbers[0] == numbers[1]
 
 

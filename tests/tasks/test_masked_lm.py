@@ -12,7 +12,17 @@ from plcli.data.encoders.masks import fill_in
 from plcli.errors import DataError, ModelError, UsageError
 from plcli.tasks.masked_lm import MaskedLM, MaskedLMData
 from tests.conftest import TINY_BERT, message, write_rows
-from tests.running import adamw, fit, own_cache, predicted, read_json, run_plcli, stopped, try_fit
+from tests.running import (
+    adamw,
+    fit,
+    own_cache,
+    predicted,
+    read_json,
+    read_metrics,
+    run_plcli,
+    stopped,
+    try_fit,
+)
 from tests.tiny import bert_tokenizer, save_bert
 
 PUBLIC = ("MaskedLM", "MaskedLMData")  # configs and checkpoints name them
@@ -292,7 +302,7 @@ def test_a_run_that_goes_on_has_the_numbers_of_one_that_was_not_stopped(tmp_path
                 every = ("--checkpoint.every_n_steps", "1")
                 assert try_fit(folder, *every, **config, trainer=trainer).code == 130
         run = fit(folder, "--checkpoint.every_n_steps", "1", **config, trainer=trainer)
-        numbers.append(read_json(run / "metrics.json"))
+        numbers.append(read_metrics(run))
     assert numbers[0] == numbers[1]
 
 

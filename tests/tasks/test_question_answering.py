@@ -226,9 +226,8 @@ def test_positions_move_with_padding_on_the_left(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", [*training_rows(), long_row()])
     data = QuestionAnsweringData(train=str(tmp_path / "train.jsonl"), validation_fraction=0)
     texts = []
-    for side in ("right", "left"):
-        data.loaded_tokenizer.padding_side = side
-        data._encoded.clear()
+    for left in (False, True):
+        data.encoded("train").pads_left = left
         batch = data.collate("train", data.encoded("train"), np.arange(16))
         columns = (batch[name].tolist() for name in ("input_ids", "start_positions"))
         texts.append([ids[start] for ids, start in zip(*columns, strict=True)])

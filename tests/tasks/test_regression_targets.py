@@ -75,6 +75,14 @@ def test_a_checkpoint_predicts_the_same_years_as_the_model(years: Path) -> None:
     assert predictions(years, "--ckpt_path", "best") == pytest.approx(predictions(years), abs=1e-2)
 
 
+def test_weights_in_half_precision_are_saved_whole(tmp_path: Path) -> None:
+    parts = sections(tmp_path)
+    parts["trainer"] |= {"precision": "bf16-true", "max_epochs": 2, "check_val_every_n_epoch": 2}
+    run = fit(tmp_path, **parts)
+    found = predictions(run)
+    assert found == pytest.approx(predictions(run, "--ckpt_path", "best"), abs=0.2)
+
+
 def test_lightning_loads_the_checkpoint_with_its_scaling(years: Path) -> None:
     from plcli.tasks.text_classification import TextClassifier
 

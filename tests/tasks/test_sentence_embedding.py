@@ -28,7 +28,7 @@ from tests.running import (
     fit,
     own_cache,
     predicted,
-    read_json,
+    read_metrics,
     read_rows,
     run_plcli,
     stopped,
@@ -254,7 +254,7 @@ def test_an_embedder_goes_on_exactly(tmp_path: Path) -> None:
     with in_the_second_epoch, pytest.raises(AssertionError):  # the fit ends with 130
         train("pairs", tmp_path, epochs=2)
     resumed = train("pairs", tmp_path, epochs=2)
-    assert read_json(resumed.run / "metrics.json") == read_json(whole / "metrics.json")
+    assert read_metrics(resumed.run) == read_metrics(whole)
 
 
 # losses
@@ -510,6 +510,24 @@ def test_a_pretrained_sentence_model_keeps_its_pooling_and_its_length(tmp_path: 
     assert (again.pool.pooling_mode, again.normalize) == ("max", True)
 
 
+def test_a_pretrained_sentence_models_own_length_is_taken(tmp_path: Path) -> None:
+    folder = Path(saved(embedder(), tmp_path / "model"))
+    bert_tokenizer(model_max_length=16).save_pretrained(folder)
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 5}')
+    data = SentenceData(tokenizer=str(folder))
+    assert data.longest == 5
+
+
+def test_a_prompt_that_is_not_added_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(saved(embedder(), tmp_path / "model"))
+    settings = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    embedder(architecture=None, pretrained=str(folder))
+    assert "puts 'query: ' before every text" in caplog.text
+
+
 def test_a_config_overrides_the_pooling_of_a_pretrained_model(tmp_path: Path) -> None:
     folder = saved(embedder(pooling="max", normalize=True), tmp_path / "model")
     again = embedder(architecture=None, pretrained=folder, pooling="cls", normalize=False)
@@ -605,9 +623,9 @@ def test_equal_scores_are_refused() -> None:
 
 
 def test_an_encoder_with_a_decoder_is_refused() -> None:
-    sizes = {"model_type": "t5", "d_model": 16, "d_ff": 16, "num_layers": 1, "num_heads": 2}
-    with pytest.raises(ModelError, match=r"model: a t5 has a decoder.* Name an encoder"):
-        embedder(architecture=sizes)
+    message = r"model: a bart has a decoder, .*A bart can do: text_classification, question_answ"
+    with pytest.raises(ModelError, match=message):
+        embedder(architecture={"model_type": "bart", "d_model": 16})
 
 
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from tests.running import (
     own_cache,
     predicted,
     read_json,
+    read_metrics,
     run_plcli,
     stopped,
     try_fit,
@@ -200,8 +201,8 @@ def test_an_unfinished_run_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path)
     with stopped(Seq2SeqModel, lambda module, batch: (module.current_epoch, batch) == (1, 1)):
         assert small_fit(tmp_path / "stopped", trainer=settings).code == 130
     small_fit(tmp_path / "stopped", trainer=settings)
-    runs = [tmp_path / name / "run" / "metrics.json" for name in ("whole", "stopped")]
-    assert (whole.code, read_json(runs[0])) == (0, read_json(runs[1]))
+    runs = [tmp_path / name / "run" for name in ("whole", "stopped")]
+    assert (whole.code, read_metrics(runs[0])) == (0, read_metrics(runs[1]))
 
 
 # scores

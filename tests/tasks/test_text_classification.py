@@ -538,7 +538,7 @@ def test_a_score_that_is_no_number_is_refused() -> None:
 def test_the_id_column_names_the_predicted_rows(single: Trained) -> None:
     rows = changed(single.test, ticket=[f"t{index}" for index in range(11)])
     source = write_rows(Path("new.jsonl"), rows)
-    ids = [row["id"] for row in predicted(single.run, source, "--data.id", "ticket")]
+    ids = [row["ticket"] for row in predicted(single.run, source, "--data.id", "ticket")]
     assert ids == [f"t{index}" for index in range(11)]
 
 

@@ -227,6 +227,26 @@ def test_languages_that_are_missing_or_unknown_are_refused(
     assert said in message(result)
 
 
+@pytest.mark.parametrize("prefix", [">>ger<< ", "fra: "])
+def test_a_marian_prefix_without_a_known_language_is_refused(
+    prefix: str, folders: Callable[[str], Path], tmp_path: Path
+) -> None:
+    result = try_fit(tmp_path, **sections(folders("marian"), prefix=prefix))
+    assert result.code == 3
+    assert "does not begin with one of its tokens, such as >>fra<<, >>spa<<." in message(result)
+
+
+def test_a_source_with_an_unknown_language_is_refused(
+    folders: Callable[[str], Path], tmp_path: Path
+) -> None:
+    codes = ["fra", "ger", "fra", "spa"]
+    rows = [{**row, "source": f">>{code}<< x"} for row, code in zip(ROWS, codes, strict=True)]
+    source = str(write_rows(tmp_path / "rows.jsonl", rows))
+    result = try_fit(tmp_path, **sections(folders("marian"), train=source, validation=source))
+    assert result.code == 3
+    assert "rows.jsonl, row 2: the model translates to several languages" in message(result)
+
+
 @pytest.mark.parametrize("given", [{"tgt_lang": "fra"}, {"prefix": ">>fra<< "}])
 def test_a_marian_model_is_told_its_target_language(
     given: dict[str, str], folders: Callable[[str], Path], tmp_path: Path

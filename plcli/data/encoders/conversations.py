@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from plcli.data import templates
+from plcli.data.encoders import chat_templates
 from plcli.data.encoders.documents import FLAGS, byte_counts, encode_whole
 from plcli.data.encoders.encoder import IDS
 from plcli.data.encoders.text import need_fast
-from plcli.errors import DataError, ModelError, listed
+from plcli.errors import DataError, listed
 
 Messages = list[dict[str, Any]]
 ANSWERER = "assistant"
@@ -77,7 +78,7 @@ class ConversationEncoder:
 
     def __init__(self, tokenizer: Any) -> None:
         need_fast(tokenizer, "conversations")
-        self.tokenizer, self.template = tokenizer, chat_template(tokenizer)
+        self.tokenizer, self.template = tokenizer, chat_templates.of(tokenizer)
         self.key = ["conversations", _digest(self.template)]
 
     def __call__(
@@ -158,7 +159,7 @@ class PromptEncoder:
     ) -> None:
         need_fast(tokenizer, "language models")
         self.tokenizer, self.end, self.max_length = tokenizer, end, max_length
-        self.chat_template = chat_template(tokenizer) if conversations else None
+        self.chat_template = chat_templates.of(tokenizer) if conversations else None
         self.template = template
         self.key = ["prompts", end, max_length, _digest(self.chat_template or "")]
         self.key += [] if template is None else [template]
@@ -172,7 +173,7 @@ class PromptEncoder:
             texts = [self._asked(cell, where(at)) for at, cell in enumerate(cells[0])]
         begin = self.tokenizer.bos_token_id
         ids = [
-            without_end(encoding.ids, self.end) or [self.end if begin is None else begin]
+            _open(encoding, self.end) or [self.end if begin is None else begin]
             for encoding in encode_whole(self.tokenizer, texts, special=self.chat_template is None)
         ]
         return {
@@ -189,27 +190,19 @@ class PromptEncoder:
         return render(self.tokenizer, messages, where, answer=True)[0]
 
 
+def _open(encoding: Any, end: int) -> list[int]:
+    """Return the ids of a prompt without its end token and special tokens after it (mBART)."""
+    ids: list[int] = encoding.ids
+    special = encoding.special_tokens_mask
+    first = len(ids)
+    while first and special[first - 1]:
+        first -= 1
+    return ids[: ids.index(end, first)] if end in ids[first:] else without_end(ids, end)
+
+
 def without_end(ids: list[int], end: int) -> list[int]:
     """Return token ids without the end token that some tokenizers append to every text."""
     return ids[:-1] if ids[-1:] == [end] else ids
-
-
-def chat_template(tokenizer: Any) -> str:
-    """Return the chat template of a tokenizer.
-
-    Raises:
-        ModelError: if it has none.
-    """
-    template = tokenizer.chat_template
-    if isinstance(template, Mapping):
-        template = template.get("default")
-    if not isinstance(template, str):
-        raise ModelError(
-            "data.messages: the tokenizer has no chat template, which is needed to write a "
-            "conversation as text. Use a chat model, or the columns data.prompt and "
-            "data.response."
-        )
-    return template
 
 
 def render(
@@ -232,21 +225,24 @@ def render(
     from jinja2 import TemplateError
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    template = chat_template(tokenizer)
+    template = chat_templates.of(tokenizer)
     marked = _MARKED.search(template) is not None and not answer
     try:
-        texts, spans = render_jinja_template(
-            [messages],
-            chat_template=template,
-            return_assistant_tokens_mask=marked,
-            add_generation_prompt=answer,
-            **tokenizer.special_tokens_map,
-        )
+        with chat_templates.limited(where):
+            texts, spans = render_jinja_template(
+                [messages],
+                chat_template=template,
+                return_assistant_tokens_mask=marked,
+                add_generation_prompt=answer,
+                **tokenizer.special_tokens_map,
+            )
     except (TemplateError, TypeError, ValueError) as error:
         raise DataError(
             f"{where}: the chat template does not accept it: {str(error)[:160].rstrip('.')}. "
             "Correct the conversation."
         ) from None
+    if len(texts[0]) > chat_templates.MOST_CHARACTERS:
+        raise chat_templates.too_much(where, f"{len(texts[0]):,} characters")
     return texts[0], list(spans[0]) if marked else []
 
 

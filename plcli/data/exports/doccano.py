@@ -7,31 +7,35 @@
 https://doccano.github.io/doccano/
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from plcli.data.exports import shapes
 
+LEFT_OUT = ""
+
 
 def recognises(row: Any) -> bool:
     """Whether spans have doccano's form: triples under label, or offsets by its names."""
-    if shapes.has(row, "text") and "entities" in row:
-        entities = row["entities"]
-        return (
-            isinstance(entities, list)
-            and bool(entities)
-            and all(shapes.has(entity, "start_offset", "end_offset") for entity in entities)
-        )
-    return shapes.has(row, "text") and any(
-        shapes.are_spans(row.get(name)) for name in ("label", "labels")
-    )
+    if not shapes.has(row, "text"):
+        return False
+    if "entities" in row:
+        return _are_entities(row["entities"]) and bool(row["entities"])
+    return any(shapes.are_spans(row.get(name)) for name in ("label", "labels"))
 
 
-def converted(row: Any, where: str) -> dict[str, Any]:
+def converted(row: Any, where: str, columns: Sequence[str]) -> dict[str, Any]:
     """Return a row with spans, or with label and labels; none of them means an empty list."""
     found = shapes.mapping(row, where, "doccano")
-    given = found.get("label", found.get("labels", found.get("entities", [])))
-    if shapes.are_spans(given) or given == [] or "entities" in found:
-        return {**found, "spans": given}
+    if _are_entities(found.get("entities")):
+        spans = [
+            {"start": each["start_offset"], "end": each["end_offset"], "label": each.get("label")}
+            for each in found["entities"]
+        ]
+        return {"spans": spans, **found}
+    given = found.get("label", found.get("labels", []))
+    if shapes.are_spans(given) or given == []:
+        return {"spans": given, **found}
     names = given if isinstance(given, list) else [given]
     return {**found, "labels": names, "label": names[0] if len(names) == 1 else names}
 
@@ -39,3 +43,9 @@ def converted(row: Any, where: str) -> dict[str, Any]:
 def is_answered(row: Any) -> bool:
     """Whether there is an answer: every exported row has one."""
     return True
+
+
+def _are_entities(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        shapes.has(each, "start_offset", "end_offset") for each in value
+    )

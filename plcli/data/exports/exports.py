@@ -3,8 +3,11 @@
 Each tool has a module with
 
 - `recognises(row)`: whether a value of a JSON file can only come from this tool;
-- `converted(row, where)`: the row with the columns that tasks read: text, spans, label and labels;
-- `is_answered(row)`: whether the annotator gave an answer.
+- `converted(row, where, columns)`: the row with the columns that tasks read: text, spans, label and
+  labels; columns are those that are read;
+- `is_answered(row)`: whether the annotator gave an answer; LEFT_OUT says of which rows that is not
+  so;
+- `has_several(row)`, if there can be several answers: whether there are.
 """
 
 import itertools
@@ -53,15 +56,21 @@ def convert(
     if chosen is None:
         yield from itertools.chain(first, rows)
         return
-    left_out = 0
+    module, left_out, several = TOOLS[chosen], 0, 0
     for where, row in itertools.chain(first, rows):
-        converted = TOOLS[chosen].converted(row, where)
-        if ANSWERS & set(columns) and not TOOLS[chosen].is_answered(row):
+        converted = module.converted(row, where, columns)
+        if ANSWERS & set(columns) and not module.is_answered(row):
             left_out += 1
-        else:
-            yield where, converted
+            continue
+        several += hasattr(module, "has_several") and module.has_several(row)
+        yield where, converted
     if left_out:
-        logger.warning("%s: %d rows without an answer are left out (%s)", name, left_out, chosen)
+        logger.warning("%s: %d rows %s are left out (%s)", name, left_out, module.LEFT_OUT, chosen)
+    if several and ANSWERS & set(columns):
+        logger.warning(
+            "%s: %d rows have several annotations; the ground truth or the first one is used (%s)",
+            *(name, several, chosen),
+        )
 
 
 def _recognised(rows: Sequence[Any], name: str) -> str | None:

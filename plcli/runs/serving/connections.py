@@ -53,6 +53,13 @@ class DeadlineProtocol(H11Protocol):
         self._stop()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """Close the connection after its request; one that has just opened may still send it."""
+        if self.cycle is None and not self.transport.is_closing():
+            self.loop.call_later(min(1.0, self.seconds), super().shutdown)
+        else:
+            super().shutdown()
+
     def _update(self) -> None:
         state = self.conn.their_state
         begun = state is h11.IDLE and bool(self.conn.trailing_data[0])  # a part of the headers

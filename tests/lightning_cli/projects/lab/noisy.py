@@ -132,6 +132,53 @@ class Scale(pl.Callback):
         pl_module.scale = 1 / (1 + self.count + trainer.current_epoch)
 
 
+class Hooks(Network):
+    """Freezes a norm, changes layers and makes objects at the start of an epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.starts = 0
+
+    def on_train_start(self):
+        self.backbone[0].requires_grad_(False)
+
+    def on_train_epoch_start(self):
+        self.starts += 1
+        if self.current_epoch == 1:
+            self.backbone[0].requires_grad_(True)
+        if self.current_epoch > 0:
+            self.backbone[1].eval()
+        self.backbone[1].momentum *= 0.5
+        self.head[0].p *= 0.7
+        self.trainer.gradient_clip_val = 1.0 / (1 + self.current_epoch)
+        power = 1.0 + self.starts / 10
+        self.criterion = lambda loss: loss**power
+        self.optimizers().param_groups[0]["lr"] *= 0.9
+
+    def training_step(self, batch, batch_idx):
+        return self.criterion(super().training_step(batch, batch_idx))
+
+
+class Exponent(pl.Callback):
+    """Gives the module an object at the start of an epoch, and counts."""
+
+    def __init__(self):
+        self.starts = 0
+
+    def on_train_start(self, trainer, pl_module):
+        self.starts = 0
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        self.starts += 1
+        self.scale = nn.Softmax(dim=0) if self.starts > 1 else torch.sigmoid
+        pl_module.lr = 0.1
+
+    def on_after_backward(self, trainer, pl_module):
+        for parameter in pl_module.parameters():
+            if parameter.grad is not None:
+                parameter.grad *= float(self.scale(torch.tensor([0.1 * self.starts]))[0])
+
+
 class Collecting(Network):
     """Keeps what validation steps return until the end of the validation."""
 
