@@ -180,7 +180,7 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
             f"--{ALLOW_WRITE}",
             *(f"--{option}" for option in (*options, *SHORT_FORMS, *SECTIONS)),
         ]
-        others = [command for command in COMMANDS if key in OPTIONS[command]]
+        others = [command for command in STEPS if key in OPTIONS[command]]
         if others:
             raise UsageError(
                 f"{name}: is an option of plcli {' and '.join(others)}, not of {parsed.command}. "
