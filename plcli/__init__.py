@@ -4,17 +4,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plcli.cli.loaded import Model, load
     from plcli.data.split_data import SplitData
     from plcli.data.text_data import TextData
     from plcli.models.transformer_module import TransformerModule
 
 __version__ = "0.1.0"
-__all__ = ["SplitData", "TextData", "TransformerModule"]
+__all__ = ["Model", "SplitData", "TextData", "TransformerModule", "load"]
 
 _MODULES = {
+    "Model": "plcli.cli.loaded",
     "SplitData": "plcli.data.split_data",
     "TextData": "plcli.data.text_data",
     "TransformerModule": "plcli.models.transformer_module",
+    "load": "plcli.cli.loaded",
 }
 
 

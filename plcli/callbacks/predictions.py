@@ -4,16 +4,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback
 
 from plcli.errors import UsageError
 from plcli.runs.predictions import Lines, Sink, flatten
+from plcli.training.prediction_rows import numbered, rows_of
 from plcli.training.signals import signals
 
 logger = logging.getLogger(__name__)
-
-Row = Mapping[str, Any]
 
 
 class PredictionWriter(Callback):
@@ -25,15 +23,23 @@ class PredictionWriter(Callback):
     name of their column, unless a predicted column has it.
 
     Args:
-        sink: the destination of the rows.
+        sink: the destination of the rows. The first `sink.rows` are there already.
+        chunk: number of rows after which the sink keeps what it has; None never does.
         id_name: the name of the column of ids.
         further: further columns of the rows (DataContract.further_columns); None without any.
     """
 
-    def __init__(self, sink: Sink | Lines, *, id_name: str = "id", further: Any = None) -> None:
-        self.sink, self.id_name, self.further = sink, id_name, further
+    def __init__(
+        self,
+        sink: Sink | Lines,
+        *,
+        chunk: int | None = None,
+        id_name: str = "id",
+        further: Any = None,
+    ) -> None:
+        self.sink, self.chunk, self.id_name, self.further = sink, chunk, id_name, further
         self._names: dict[str, str] | None = None  # of kept columns, as they are written
-        self.count = self._next = 0
+        self.count = self._next = sink.rows
         self._waiting: dict[int, Mapping[str, Any]] = {}
         self._seen = 0
         self._name = "predict_step"
@@ -67,10 +73,11 @@ class PredictionWriter(Callback):
         while self._next in self._waiting:
             self._write(self._next)
             self._next += 1
+            if self.chunk is not None and self._next % self.chunk == 0:
+                self.sink.keep(self._next)
 
     def _write(self, index: int) -> None:
-        row = self._waiting.pop(index)
-        row = row if "id" in row else {"id": index, **row}
+        row = numbered(self._waiting.pop(index), index)
         truth, kept = ({}, {}) if self.further is None else self.further.at(index)
         if self._names is None:
             self._names = self._named({*row, *flatten(row), *truth}, list(kept))
@@ -113,66 +120,6 @@ class PredictionWriter(Callback):
         self.sink.close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Discard an incomplete file."""
-        self.sink.abandon()
-
-
-def rows_of(outputs: Any, *, name: str) -> list[Row]:
-    """Return what a predict_step returns for a batch as rows.
-
-    A list of mappings has a row each, as has a list of texts or numbers, and a tensor along its
-    first dimension. A mapping has columns by key, a tuple columns by position. A single text or
-    number is one row.
-
-    Args:
-        outputs: what predict_step returns.
-        name: the name of the method, for messages.
-
-    Raises:
-        UsageError: if it is None or of another type, or if columns differ in length.
-    """
-    if outputs is None:
-        raise UsageError(f"{name}: returns None, so there is nothing to write. Return predictions.")
-    outputs = _plain(outputs)
-    if isinstance(outputs, Mapping):
-        return _of_columns(outputs, name)
-    if isinstance(outputs, tuple):
-        columns = {f"prediction_{number}": column for number, column in enumerate(outputs)}
-        return _of_columns(columns, name)
-    if isinstance(outputs, list):
-        return [row if isinstance(row, Mapping) else {"prediction": row} for row in outputs]
-    if isinstance(outputs, (str, int, float, bool)):
-        return [{"prediction": outputs}]
-    raise UsageError(
-        f"{name}: returns a {type(outputs).__name__}, which cannot be written. Return a tensor, a "
-        "mapping or a tuple of columns, or a list of rows."
-    )
-
-
-def _of_columns(columns: Mapping[str, Any], name: str) -> list[Row]:
-    """Return rows from columns; a text, a number or None is repeated."""
-    lengths = {key: len(value) for key, value in columns.items() if isinstance(value, list)}
-    if len(set(lengths.values())) > 1:
-        described = ", ".join(f"{key} {length}" for key, length in lengths.items())
-        raise UsageError(
-            f"{name}: its columns have different lengths ({described}). Return one value per row."
-        )
-    number = next(iter(lengths.values()), 1)
-    return [
-        {key: value[row] if key in lengths else value for key, value in columns.items()}
-        for row in range(number)
-    ]
-
-
-def _plain(value: Any) -> Any:
-    """Return tensors and arrays, at any depth, as lists and numbers."""
-    if hasattr(value, "tolist"):  # a tensor, or an array of NumPy
-        if isinstance(value, torch.Tensor):
-            value = value.detach().cpu()
-            value = value.float() if value.dtype == torch.bfloat16 else value
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, tuple):
-        return tuple(map(_plain, value))
-    return list(map(_plain, value)) if isinstance(value, list) else value
+        """Discard an incomplete file, or say how many of its rows are kept."""
+        if kept := self.sink.abandon():
+            logger.info("%d rows are kept; the same command continues after them", kept)

@@ -22,6 +22,8 @@ COMMANDS = {  # each of those that are no steps is a module of plcli.commands
     **STEPS,
     "compare": "show how runs differ, and which is better on the same test rows",
     "runs": "list runs, show one, name the best, remove or prune them",
+    "serve": "answer predictions of a run or a model over HTTP",
+    "export": "write a model for ONNX, OpenVINO or bfloat16, and check that it predicts the same",
 }
 ALLOW_IMPORT = "allow-import"
 ALLOW_WRITE = "allow-write"
@@ -65,6 +67,24 @@ OPTIONS = {
         "keep": "columns of the input file to write beside the predictions, one or more, or all; "
         "repeatable",
         "with-truth": "also write what the label column of the input file has, as truth",
+    },
+    "serve": {
+        "host": "the address to listen on (default: 127.0.0.1); others need a token",
+        "port": "the port (default: 8080); 0 chooses a free one",
+        "token": "what requests must present as `Authorization: Bearer TOKEN`; better given by the "
+        "environment variable PLCLI_TOKEN, which other users of the machine do not see",
+        "threads": "number of threads that predict (default: the number of cores; 1 with a GPU)",
+        "batch_size": "number of rows of similar length in a pass (default: 8; 32 with a GPU)",
+        "max_rows": "maximum number of rows in a request (default: 256)",
+        "max_tokens": "maximum number of tokens that are predicted together (default: 100000)",
+        "max_waiting": "maximum number of waiting rows, beyond which requests get 503 "
+        "(default: 1024)",
+    },
+    "export": {
+        "to": "onnx, openvino, openvino-int8 or torch-bf16",
+        "output": "the folder to write (default: RUN/export/FORMAT)",
+        "rows": "a file of rows to compare (default: the first 1000 validation rows of the run)",
+        "max_disagreement": "share of rows that may be predicted differently (default: 0.01)",
     },
 }
 
@@ -169,7 +189,7 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
             f"--{ALLOW_WRITE}",
             *(f"--{option}" for option in ("quiet", *options, *SHORT_FORMS, *SECTIONS)),
         ]
-        others = [command for command in OPTIONS if key in OPTIONS[command]]
+        others = [command for command in STEPS if key in OPTIONS[command]]
         if others:
             raise UsageError(
                 f"{name}: is an option of plcli {' and '.join(others)}, not of {parsed.command}. "

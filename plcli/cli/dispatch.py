@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from plcli import __version__
 from plcli.cli import fragments, logs, processes, replaced, short_forms
-from plcli.cli.arguments import parse
+from plcli.cli.arguments import Arguments, parse
 from plcli.cli.plan import Plan, plan_fit, plan_use
 from plcli.config import allowlist, checks, classes, own_modules
+from plcli.config.files import Fragment
 from plcli.errors import UsageError, listed
 from plcli.runs import atomic_files
 from plcli.training.signals import GRACE, signals
@@ -40,7 +41,34 @@ def run(command: str, words: Sequence[str]) -> int:
     return 0
 
 
+def planned(arguments: Arguments, entered: list[Fragment]) -> Plan:
+    """Return the checked plan of a command that uses weights.
+
+    Args:
+        arguments: the command line.
+        entered: its config files.
+
+    Raises:
+        PlcliError: if there is no such run, or a config is not valid.
+    """
+    plan = plan_use(arguments, entered)
+    _complete(plan)
+    return plan
+
+
 def _execute(plan: Plan) -> None:
+    _complete(plan)
+    from plcli.cli.lightning_cli import PlCLI
+
+    signals.grace = _grace(plan.arguments.options.get("grace"))
+    signals.take()
+    with atomic_files.disk_errors_explained():
+        PlCLI(plan)
+    signals.check()
+
+
+def _complete(plan: Plan) -> None:
+    """Complete a plan, and check it against the classes that it names."""
     short_forms.expand(plan)
     replaced.leave_out(plan)
     if plan.merged.get("model") is None:
@@ -48,17 +76,12 @@ def _execute(plan: Plan) -> None:
             "no model given. Use --config FILE (such as configs/bert.yaml) or --model CLASS."
         )
     from plcli.cli import loggers, precision
-    from plcli.cli.lightning_cli import PlCLI, fixed_classes
+    from plcli.cli.lightning_cli import fixed_classes
 
     precision.resolve(plan)
     loggers.write_into_run_folder(plan)
     _check_bound(plan)
     _check(plan, fixed_classes())
-    signals.grace = _grace(plan.arguments.options.get("grace"))
-    signals.take()
-    with atomic_files.disk_errors_explained():
-        PlCLI(plan)
-    signals.check()
 
 
 def _grace(given: str | None) -> float:

@@ -152,6 +152,19 @@ def _print_keys_of_a_fit(console: Console) -> None:
     )
 
 
+def own_command(console: Console, name: str) -> None:
+    """Print the options of a command that is no step of the Trainer."""
+    console.print(f"plcli {name}: {COMMANDS[name]}.\n")
+    console.print(f"usage: plcli {name} RUN_OR_MODEL [--option value ...]\n", markup=False)
+    console.print("[bold]options[/bold]")
+    shared = {
+        "--allow-import PACKAGE": "allow a config to name classes of this package; repeatable",
+        "--KEY VALUE": "a config key, as for `plcli predict`, such as --trainer.accelerator cpu",
+    }
+    own = {f"--{option}": text for option, text in OPTIONS[name].items()}
+    _print_table(console, own | shared)
+
+
 def _print_table(console: Console, entries: Mapping[str, str]) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, style="cyan")

@@ -241,8 +241,9 @@ class PlCLI(LightningCLI):
         if weights := (model.get("init_args") or _namespace()).get("pretrained"):
             tasks.check(getattr(self._class("model"), "auto_class", ""), weights)
         if "tokenizer" in names and data.init_args.tokenizer is None:
-            data.init_args.tokenizer = model.init_args.get("pretrained") or _tokenizer_of(
-                model.init_args.get("init_from")
+            before = model.init_args.get("init_from")
+            data.init_args.tokenizer = model.init_args.get("pretrained") or (
+                before and str(artefact_folder(before))
             )
         if "seed" in names and data.init_args.seed is None:
             data.init_args.seed = self._seed()
@@ -335,8 +336,7 @@ class PlCLI(LightningCLI):
         found: dict[str, Any] = {}
         if values.get("data") is not None:
             if self.command == "predict":
-                given = values.data.get("init_args") or _namespace()
-                predict.take_input(self.plan.arguments, given, values.data.class_path)
+                self.take_input(values.data)
             self.datamodule = self._make("data")
             data = data_contract(self.datamodule)
             predict.give_texts(self.plan.arguments, data, self.values.data.class_path)
@@ -359,6 +359,11 @@ class PlCLI(LightningCLI):
         self._configure_optimizers(made)
         self._pass_objects()
         self._load_weights()
+
+    def take_input(self, data: Namespace) -> None:
+        """Set the rows to predict in the data section."""
+        given = data.get("init_args") or _namespace()
+        predict.take_input(self.plan.arguments, given, data.class_path)
 
     def _configure_optimizers(self, made: Namespace) -> None:
         """Give the model the optimizer of the config, if there is one.
@@ -486,13 +491,9 @@ class PlCLI(LightningCLI):
         data = self.values.get("data") or _namespace()
         source = (data.get("init_args") or _namespace()).get("predict")
         further = predict.further_columns(self.plan.arguments, datamodule)
-        sink = predict.output_of(self.plan.arguments, self.plan.run, source)
+        key = predict.key_of(self.plan, self.resolved, datamodule)
+        sink = predict.output_of(self.plan.arguments, self.plan.run, source, key=key)
         predict.predict(self.trainer, model, datamodule, sink=sink, further=further)
-
-
-def _tokenizer_of(run: str | None) -> str | None:
-    """Return the folder with the tokenizer of a run."""
-    return None if run is None else str(artefact_folder(run))
 
 
 def _namespace(**sections: Any) -> Namespace:

@@ -19,7 +19,15 @@ from plcli.errors import ModelError, UsageError, shown
 from plcli.runs import atomic_files, lock
 from plcli.runs.artefact import Artefact
 from plcli.runs.artefact import load as load_artefact
-from plcli.runs.folder import ROOT, Run, absolute, flat, newest_finished, open_run
+from plcli.runs.folder import (
+    ROOT,
+    Run,
+    absolute,
+    check_local,
+    flat,
+    newest_finished,
+    open_run,
+)
 from plcli.runs.lock import RunLock
 from plcli.runs.predictions import check_output
 
@@ -119,6 +127,7 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
     if resume not in (None, *RESUME):
         known = f"{', '.join(RESUME[:-1])} or {RESUME[-1]}"
         raise UsageError(f"--resume: got '{resume}', expected {known}.")
+    check_local("--run", arguments.options.get("run", ""))
     held = None
     shows = arguments.show_config is not None  # and nothing is written
     named = arguments.options.get("run") or os.environ.get(RUN_VARIABLE)

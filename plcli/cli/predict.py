@@ -1,20 +1,28 @@
 """plcli predict: selects the rows to predict and the destination of the predictions."""
 
+import hashlib
+import json
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
+from plcli import __version__
 from plcli.callbacks.predictions import PredictionWriter
 from plcli.cli import standard_input, streams
 from plcli.cli.arguments import Arguments
+from plcli.cli.plan import Plan
 from plcli.config.contracts import DataContract, data_contract
+from plcli.data.samplers import ORDERED_ROWS
+from plcli.data.split_data import SplitData
 from plcli.errors import UsageError
+from plcli.runs import atomic_files
 from plcli.runs.folder import Run
-from plcli.runs.predictions import Lines, Sink, free_file
+from plcli.runs.predictions import Lines, Sink, free_files, is_of_another
 
 logger = logging.getLogger(__name__)
 
@@ -108,28 +116,73 @@ def predict(
     *,
     sink: Sink | Lines,
     further: Any = None,
-) -> None:
-    """Predict, and write or print the rows in the order of the input."""
+) -> int:
+    """Predict, write or print the rows in the order of the input, and return their number."""
     id_name = data_contract(datamodule).id_name
-    writer = PredictionWriter(sink, id_name=id_name, further=further)
+    chunk = ORDERED_ROWS if isinstance(datamodule, SplitData) else None
+    writer = PredictionWriter(sink, chunk=chunk, id_name=id_name, further=further)
+    if sink.rows:
+        assert isinstance(datamodule, SplitData)
+        logger.info("continuing after %d rows that were written before", sink.rows)
+        datamodule.first_predicted = sink.rows
+        if sink.rows >= len(datamodule.split("predict")):  # killed before it was renamed
+            sink.close()
+            return sink.rows
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set while it runs
     callbacks.append(writer)
-    trainer.predict(model, datamodule=datamodule, return_predictions=False)
+    try:
+        trainer.predict(model, datamodule=datamodule, return_predictions=False)
+    finally:
+        callbacks.remove(writer)
     if isinstance(sink, Sink):
         logger.info("%d rows written to %s", writer.count, sink.path)
+    return writer.count
 
 
-def output_of(arguments: Arguments, run: Run | None, source: Any) -> Sink | Lines:
+def key_of(plan: Plan, config: Mapping[str, Any], data: Any) -> str | None:
+    """Return what identifies the rows of a prediction, so that it can continue after a kill.
+
+    Args:
+        plan: the plan.
+        config: the resolved config.
+        data: the data module.
+
+    Returns:
+        A hash of the weights, the config and the rows; None if a prediction always starts over:
+        with a data module of the user's own, texts, or a limit on the number of batches.
+    """
+    trainer = config.get("trainer") or {}
+    limits = {trainer.get("limit_predict_batches"), trainer.get("fast_dev_run") or None}
+    if not isinstance(data, SplitData) or plan.arguments.texts or limits - {None, 1.0}:
+        return None
+    weights: Any = plan.pretrained
+    if plan.checkpoint is not None:
+        weights = atomic_files.sha256(plan.checkpoint)
+    elif plan.artefact is not None:
+        weights = plan.artefact.card["sha256"]
+    sections = {name: config.get(name) for name in ("model", "data", "seed_everything")}
+    rows = data.rows("predict").fingerprint
+    own = plan.arguments
+    written = [own.keep, own.with_truth, escapes_formulas(own)]
+    precision = trainer.get("precision")
+    parts = [__version__, weights, sections, precision, rows, data.sizes, written]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def output_of(
+    arguments: Arguments, run: Run | None, source: Any, *, key: str | None
+) -> Sink | Lines:
     """Return the destination of the predictions.
 
     Args:
         arguments: the command line. With --output it is that file, for texts standard output.
         run: the run, whose predictions/ folder is used otherwise.
         source: the source of the rows, which names the file in that folder.
+        key: identifies the rows; see `key_of`.
     """
     output, escape = arguments.options.get("output"), escapes_formulas(arguments)
     if output is not None:
-        return Sink(Path(output), escape_formulas=escape)
+        return Sink(Path(output), key=key, escape_formulas=escape)
     if arguments.texts:
         if streams.is_closed("stdout"):
             raise UsageError("standard output is closed. Name a file with --output.")
@@ -137,8 +190,10 @@ def output_of(arguments: Arguments, run: Run | None, source: Any) -> Sink | Line
     given = source.partition("?")[0] if isinstance(source, str) else ""  # `?sig=` of an address
     named = Path(given).stem.replace("*", "all")
     folder = Path() if run is None else run.folder  # a checkpoint of plain Lightning has no run
-    path = free_file(folder / "predictions", named or "predictions")
-    return Sink(path, escape_formulas=escape)
+    for path in free_files(folder / "predictions", named or "predictions"):
+        if not is_of_another(path, key):
+            break
+    return Sink(path, key=key, escape_formulas=escape)
 
 
 def escapes_formulas(arguments: Arguments) -> bool:

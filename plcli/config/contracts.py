@@ -112,6 +112,12 @@ class DataContract(Protocol):
     def predict_values(self, texts: Sequence[str], *, source: str) -> None:
         """Use texts or JSON objects from the command line as the rows to predict."""
 
+    def with_rows(self, split: str, values: Sequence[Mapping[str, Any]], *, source: str) -> Any:
+        """Return a data module like it with these rows as a split, for predictions in Python."""
+
+    def with_source(self, split: str, source: Any) -> Any:
+        """Return a data module like it that reads a split from another source."""
+
     def further_columns(self, names: Sequence[str] | None, *, truth: bool) -> Any:
         """Return further columns of the rows to predict, all if names is None, and the truth.
 
@@ -200,6 +206,8 @@ DATA_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {
     "fingerprints": (_method(), dict),
     "row_digests": (_method(), dict),
     "predict_values": (_method([], source=""), lambda texts, source: None),
+    "with_rows": (_method("predict", [], source=""), lambda split, values, source: None),
+    "with_source": (_method("predict", ""), lambda split, source: None),
     "further_columns": (_method([], truth=True), lambda names, truth: None),
     "first_batch": (_method("train"), lambda split: None),
     "use_whole_batches": (_method(), lambda: None),

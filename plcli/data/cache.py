@@ -60,6 +60,20 @@ class ArrowFile:
         return written or atomic_files.sha256(self.path)
 
 
+class ArrowMemory:
+    """A table in memory, where an ArrowFile is expected.
+
+    Attributes:
+        table: the rows.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def release(self) -> None:
+        """Do nothing, as no pages of a file are read."""
+
+
 def build_once(target: Path, write: Callable[[Path], None]) -> Path:
     """Write a cache file, unless there is one that is whole and trusted.
 

@@ -16,6 +16,7 @@ import torch
 FEW_STEPS = 100  # per epoch: short trainings learn less from batches that are not fully random
 WINDOW = 50
 RANDOM_PIECES = 4
+ORDERED_ROWS = 16_384  # rows that are sorted by length together for evaluation and prediction
 Lengths = Sequence[int] | npt.NDArray[np.int32]
 
 
@@ -141,6 +142,7 @@ class LengthOrderedBatches(torch.utils.data.SequentialSampler):  # Lightning lea
         batch_size: number of rows per batch.
         tokens_per_batch: maximum number of tokens per batch with padding, instead of batch_size.
         window: number of rows that are sorted together.
+        first: the first row, a multiple of window; earlier ones are left out.
         rank: the rank of this process.
         world_size: the number of processes. Their numbers of batches differ by at most one, and
             each has a batch, as metrics are reduced over all processes.
@@ -154,13 +156,14 @@ class LengthOrderedBatches(torch.utils.data.SequentialSampler):  # Lightning lea
         *,
         batch_size: int | None = None,
         tokens_per_batch: int | None = None,
-        window: int = 16_384,
+        window: int = ORDERED_ROWS,
+        first: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.lengths = np.asarray(lengths)
         self.batch_size, self.tokens_per_batch, self.window = batch_size, tokens_per_batch, window
-        self.rank, self.world_size = rank, world_size
+        self.first, self.rank, self.world_size = first, rank, world_size
 
     def __len__(self) -> int:
         return len(range(self.rank, sum(1 for _ in self._batches()), self.world_size))
@@ -172,7 +175,7 @@ class LengthOrderedBatches(torch.utils.data.SequentialSampler):  # Lightning lea
 
     def _batches(self) -> Iterator[npt.NDArray[np.int64]]:
         most = max(1, len(self.lengths) // self.world_size)  # so that every rank has a batch
-        for start in range(0, len(self.lengths), self.window):
+        for start in range(self.first, len(self.lengths), self.window):
             part = self.lengths[start : start + self.window]
             order = start + np.argsort(-part, kind="stable")
             first = 0

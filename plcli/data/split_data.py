@@ -5,6 +5,7 @@ whose items are whole batches) and `facts()` (the constructor arguments of the m
 the data). Facts flow only from the training split to the model.
 """
 
+import copy
 import shutil
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +22,11 @@ from torch.utils.data import DataLoader, Dataset
 from plcli.data import leakage, rows
 from plcli.data.cache import temporary_folder
 from plcli.data.cells import Kind
-from plcli.data.cutting import stratified_cut
 from plcli.data.further_columns import FurtherColumns, Wanted
 from plcli.data.rows import Rows
 from plcli.data.samplers import LengthOrderedBatches, ShuffledBatches
 from plcli.data.sources import Decimal, Documents, Format, Quoting, Reading
+from plcli.data.validation_cut import stratified_cut
 from plcli.errors import DataError, UsageError
 
 Source = str | list[str]
@@ -107,6 +108,7 @@ class SplitData(LightningDataModule):
     # samplers distribute rows among ranks, so that Lightning does not wrap them
     distributes_rows: ClassVar[bool] = True
     whole_batches = False
+    first_predicted = 0  # the row at which a prediction continues, a multiple of ORDERED_ROWS
 
     def __init__(
         self,
@@ -147,7 +149,7 @@ class SplitData(LightningDataModule):
             "tokens_per_batch": tokens_per_batch,
         }
         self.validation_fraction, self.seed = validation_fraction, seed
-        self._typed: Rows | None = None
+        self._in_memory: dict[str, Rows] = {}  # by split; they go before its source
         self._rows: dict[str, Rows] = {}
         self._splits: dict[str, Split] = {}
 
@@ -190,9 +192,7 @@ class SplitData(LightningDataModule):
 
     def has(self, split: str) -> bool:
         """Whether the config names a split, or it can be split off."""
-        if split == "predict" and self._typed is not None:
-            return True
-        return self.sources[split] is not None or (
+        return (split in self._in_memory or self.sources[split] is not None) or (
             split == "validation"
             and self.sources["train"] is not None
             and self.validation_fraction > 0
@@ -207,8 +207,8 @@ class SplitData(LightningDataModule):
             UsageError: if the config does not name the split.
             DataError: if the source is not valid.
         """
-        if split == "predict" and self._typed is not None:
-            return self._typed
+        if split in self._in_memory:
+            return self._in_memory[split]
         if split == "validation" and self.sources[split] is None and self.has(split):
             return self.rows("train")
         source = self.sources[split]
@@ -250,8 +250,46 @@ class SplitData(LightningDataModule):
         """Predict texts of the command line, plain or JSON objects, instead of a file."""
         self.id = None
         self._splits.pop("predict", None)
-        values = rows.from_texts(texts, self.inputs)
-        self._typed = rows.from_values(values, self._all_columns("predict"), source=source)
+        self._read(rows.from_texts(texts, self.inputs), "predict", source)
+
+    def with_rows(
+        self, split: str, values: Sequence[Mapping[str, Any]], *, source: str
+    ) -> "SplitData":
+        """Return a data module with these rows in memory instead of the source of a split.
+
+        It shares the tokenizer with this one, and nothing that changes, so that several can be used
+        at the same time.
+
+        Args:
+            split: predict or test.
+            values: the rows. Without a value for the id column in each, rows are numbered.
+            source: what the rows are, for messages.
+
+        Raises:
+            DataError: if a column is missing, or a cell is not of its kind.
+        """
+        other = self.without_rows()
+        if self.id is not None and not all(self.id in row for row in values):
+            other.id = None
+        other._read(values, split, source)
+        return other
+
+    def with_source(self, split: str, source: Source) -> "SplitData":
+        """Return a data module like this one with another source of a split."""
+        other = self.without_rows()
+        other.sources = {**self.sources, split: source}
+        return other
+
+    def without_rows(self) -> "SplitData":
+        """Return a copy that has read no rows of predict and test yet."""
+        other = copy.copy(self)
+        other._in_memory, other._rows, other._splits = {}, {}, {}
+        vars(other).pop("_temporary_cache", None)
+        return other
+
+    def _read(self, values: Sequence[Mapping[str, Any]], split: str, source: str) -> None:
+        columns = self._all_columns(split)
+        self._in_memory[split] = rows.from_values(values, columns, source=source)
 
     @cached_property
     def _cut(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -424,15 +462,15 @@ class SplitData(LightningDataModule):
 
     def predict_dataloader(self) -> Any:
         """Return batches of the rows to predict, sorted by length."""
-        return self._ordered("predict")
+        return self._ordered("predict", first=self.first_predicted)
 
-    def _ordered(self, name: str) -> Any:
+    def _ordered(self, name: str, *, first: int = 0) -> Any:
         split = self.split(name)
         rank, world_size = self._share(split, name)
-        return self._loader(
-            split,
-            LengthOrderedBatches(split.lengths, **self.sizes, rank=rank, world_size=world_size),
+        batches = LengthOrderedBatches(
+            split.lengths, **self.sizes, first=first, rank=rank, world_size=world_size
         )
+        return self._loader(split, batches)
 
     def _loader(self, split: Split, batches: Any) -> Any:
         return DataLoader(

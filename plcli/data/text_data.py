@@ -283,6 +283,14 @@ class TextData(SplitData):
     def _encoded(self) -> dict[tuple[str, str], Encoded]:
         return {}
 
+    def without_rows(self) -> SplitData:
+        """Return a copy with the same tokenizer, that has encoded no rows yet."""
+        _ = self.loaded_tokenizer  # loaded before the copy, so that both have the same one
+        other = super().without_rows()
+        for name in ("_encoded", "_blocks"):
+            vars(other).pop(name, None)
+        return other
+
     def encoded(self, split: str) -> Encoded:
         """Return the tokenised rows of the source of a split."""
         rows = self.rows(split)
@@ -293,6 +301,7 @@ class TextData(SplitData):
                 self.loaded_tokenizer,
                 encoder=self.encoder(split),
                 cache=self.cache(split),
+                in_memory=rows.file is None,
             )
         return self._encoded[split, rows.fingerprint]
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import torch
 
 from plcli.data.arrow import array
-from plcli.data.cache import ArrowFile, build_once, cache_folder
+from plcli.data.cache import ArrowFile, ArrowMemory, build_once, cache_folder
 from plcli.data.encoders.encoder import Encoder
 from plcli.data.encoders.text import TextEncoder
 from plcli.data.progress import Progress
@@ -38,7 +38,7 @@ class Encoded:
     """The memory-mapped entries of the source of a split.
 
     Args:
-        file: the cache file.
+        file: the cache file, or a table in memory.
         tokenizer: a tokenizer of transformers.
         rows: the number of rows.
 
@@ -53,7 +53,7 @@ class Encoded:
             XLNet, whose [CLS] is at the end, classifies the last token of a batch.
     """
 
-    def __init__(self, file: ArrowFile, *, tokenizer: Any, rows: int) -> None:
+    def __init__(self, file: ArrowFile | ArrowMemory, *, tokenizer: Any, rows: int) -> None:
         self._file, self._num_read, table = file, 0, file.table
         self._ragged = {
             field.name: _Ragged(table.column(field.name))
@@ -207,6 +207,7 @@ def encode(
     max_length: int | None = None,
     encoder: Encoder | None = None,
     cache: Path | None = None,
+    in_memory: bool = False,
 ) -> Encoded:
     """Tokenise columns, or open the cache file.
 
@@ -217,10 +218,14 @@ def encode(
         max_length: maximum number of tokens per row of the default encoder.
         encoder: by default a TextEncoder.
         cache: the cache folder; None is `cache_folder()`.
+        in_memory: whether to write no cache file.
     """
     if encoder is None:
         assert max_length is not None
         encoder = TextEncoder(tokenizer, max_length=max_length, pairs=len(columns) == 2)
+    if in_memory:
+        table = pa.Table.from_batches(_encoded(rows, columns, encoder), schema=_schema(encoder))
+        return Encoded(ArrowMemory(table), tokenizer=tokenizer, rows=len(rows))
     key = [VERSION, rows.fingerprint, list(columns), tokenizer_key(tokenizer), encoder.key]
     target = (
         (cache or cache_folder())
@@ -232,20 +237,29 @@ def encode(
 
 
 def _write(path: Path, rows: Rows, columns: Sequence[str], encoder: Encoder) -> None:
-    schema = pa.schema(list(encoder.columns.items()))
     if len(rows) >= WORTH_A_LINE:
         logger.info("encoding %s: %d rows", rows.source, len(rows))
-    start = 0
+    schema = _schema(encoder)
     progress = Progress(logger, f"encoding {rows.source}", len(rows))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for cells in rows.parts(columns):
-            values: dict[str, Any] = dict(encoder(cells, _Places(rows.source, start)))
-            if "row" in values:
-                values["row"] = np.asarray(values["row"], np.int32) + start
-            arrays = [array(values[field.name], field.type) for field in schema]
-            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-            start += len(cells[0])
-            progress.add(len(cells[0]))
+        for batch in _encoded(rows, columns, encoder):
+            writer.write_batch(batch)
+            progress.add(batch.num_rows)
+
+
+def _schema(encoder: Encoder) -> pa.Schema:
+    return pa.schema(list(encoder.columns.items()))
+
+
+def _encoded(rows: Rows, columns: Sequence[str], encoder: Encoder) -> Iterator[pa.RecordBatch]:
+    schema, start = _schema(encoder), 0
+    for cells in rows.parts(columns):
+        values: dict[str, Any] = dict(encoder(cells, _Places(rows.source, start)))
+        if "row" in values:
+            values["row"] = np.asarray(values["row"], np.int32) + start
+        arrays = [array(values[field.name], field.type) for field in schema]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+        start += len(cells[0])
 
 
 class _Places:

@@ -42,20 +42,11 @@ def environment(
         command: the command line, without secrets.
         processes: the number of processes and nodes, and who started them.
     """
-    import torch
-
     return {
         "plcli": __version__,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
-        "python": sys.version.split()[0],
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "machine": {
-            "system": platform.platform(),
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-        },
+        **machine(),
         "processes": dict(processes),
         "git": {
             "commit": _git("rev-parse", "HEAD"),
@@ -64,6 +55,22 @@ def environment(
         "seed": seed,
         "data": dict(fingerprints),
         "rows": dict(rows),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return the versions of packages, and the machine."""
+    import torch
+
+    return {
+        "python": sys.version.split()[0],
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
     }
 
 

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from plcli.errors import ModelError, UsageError
 from plcli.runs import artefact
 
 ROOT = Path("runs")
+ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}")  # not C:/ of Windows
 # keys that may differ when a run is resumed, as they change neither weights nor results; classes
 # mark such arguments of their own (plcli.config.marks)
 NO_MATTER = {
@@ -75,12 +77,31 @@ class Run:
         return path
 
 
+def check_local(option: str, path: str) -> None:
+    """Check that a path is not an address, such as s3://bucket/x, of which a folder would be made.
+
+    Args:
+        option: the option that names it, for messages.
+        path: the path; a Path has a single slash left.
+
+    Raises:
+        UsageError: if it is one.
+    """
+    if found := ADDRESS.match(path):
+        shown = f"{found[1]}://{path[found.end() :]}"
+        raise UsageError(
+            f"{option} {shown}: is not a path on this machine. Use a local one, and copy it there "
+            "or back with the tool of that storage."
+        )
+
+
 def open_run(folder: str) -> Run:
     """Return the run of a run folder or of its model/ folder.
 
     Raises:
         UsageError: if the folder is neither.
     """
+    check_local("--run", folder)
     path = Path(folder)
     if artefact.exists(path):
         inside_a_run = path.name == "model" and (path.parent / "config.yaml").exists()

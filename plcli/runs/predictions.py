@@ -1,6 +1,7 @@
 """Writes prediction rows to a csv, jsonl or parquet file, or as JSON lines to a stream.
 
-Rows are written as they arrive. The file is whole or absent.
+Rows are written as they arrive. The file is whole or absent. With a key, what a killed process has
+written stays in FILE.partial, and is continued.
 """
 
 import contextlib
@@ -18,9 +19,16 @@ import pyarrow.parquet
 
 from plcli.errors import MachineError, UsageError
 from plcli.runs import atomic_files, process
+from plcli.runs.folder import check_local
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a partial file is not locked
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
+PARTIAL = ".partial"  # the ending of a file that is continued
 ENDINGS = (".csv", ".jsonl", ".parquet")
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # first characters of what a spreadsheet computes
 PARQUET_ROWS = 8192
@@ -35,6 +43,7 @@ def check_output(path: Path) -> None:
     Raises:
         UsageError: if its extension is not known, or it exists or is being written.
     """
+    check_local("--output", str(path))
     if path.suffix not in ENDINGS:
         raise UsageError(
             f"--output {path}: the extension '{path.suffix}' is not one of {', '.join(ENDINGS)}."
@@ -52,7 +61,7 @@ def is_being_written(path: Path) -> bool:
 
     What a dead process has left of such a file is removed.
     """
-    living = False
+    living = _is_locked(_partial(path))
     with contextlib.suppress(OSError):  # no such folder
         for each in list(path.parent.iterdir()):
             if not each.name.startswith(_prefix(path)):
@@ -66,9 +75,60 @@ def is_being_written(path: Path) -> bool:
 
 def free_file(folder: Path, stem: str, suffix: str = ".csv") -> Path:
     """Return STEM.csv, or the first of STEM-2.csv, ... that no process has written or writes."""
+    return next(free_files(folder, stem, suffix))
+
+
+def free_files(folder: Path, stem: str, suffix: str = ".csv") -> Iterator[Path]:
+    """Yield STEM.csv, STEM-2.csv, ... that no process has written or writes."""
     names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
     paths = (folder / f"{name}{suffix}" for name in names)
-    return next(path for path in paths if not path.exists() and not is_being_written(path))
+    yield from (path for path in paths if not path.exists() and not is_being_written(path))
+
+
+def is_of_another(path: Path, key: str | None) -> bool:
+    """Whether an interrupted prediction with another key has left a part of this file."""
+    state = _read_state(path)
+    return bool(state) and state.get("key") != key
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}{PARTIAL}")
+
+
+def _state(path: Path) -> Path:
+    return path.with_name(f"{path.name}{PARTIAL}.json")
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """Return how far an interrupted prediction has come; empty if nothing of it can be used."""
+    try:
+        state = json.loads(_state(path).read_text(encoding="utf-8"))
+        size = _partial(path).stat().st_size
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) and size >= int(state.get("bytes", 0)) else {}
+
+
+def _is_locked(partial: Path) -> bool:
+    """Whether a living process writes a partial file."""
+    try:
+        with open(partial, "rb") as file:
+            return not _lock(file)
+    except OSError:
+        return False
+
+
+def _lock(file: IO[Any]) -> bool:
+    """Lock an open file until it is closed; return whether no other process has locked it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
 def _prefix(path: Path) -> str:
@@ -83,28 +143,54 @@ class Sink:
             the same folder, whose name tells others which file it will be. A parquet file is
             converted from JSON lines in `close`: only then are the types of all columns known, as
             lists may be empty in many rows.
+        key: identifies the rows that are written. With one, the temporary file is FILE.partial. If
+            the process is killed it stays, with FILE.partial.json, which says how many of its rows
+            are whole, and the next sink with the same key continues after them.
         escape_formulas: whether text cells of a csv file that a spreadsheet would compute begin
             with a quote.
 
+    Attributes:
+        rows: number of rows that an earlier sink has written.
+
     Raises:
-        UsageError: if the extension is not one of these, or the file exists.
+        UsageError: if the extension is not one of these, the file exists or is being written, or
+            its partial file has another key.
         MachineError: if the folder cannot be written.
     """
 
-    def __init__(self, path: Path, *, escape_formulas: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, key: str | None = None, escape_formulas: bool = False
+    ) -> None:
         check_output(path)
-        self.path, self._escape = path, escape_formulas
+        self.path, self._key, self._escape = path, key, escape_formulas
+        state = _read_state(path)
+        if is_of_another(path, key):
+            raise UsageError(
+                f"--output {path}: {_partial(path).name} has {state.get('rows')} rows of an "
+                "interrupted prediction of other rows, or with other weights or settings. Remove "
+                "it, or name another file."
+            )
+        flags = os.O_EXCL if key is None else os.O_APPEND
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary = path.parent / process.temporary_name(_prefix(path))
-            handle = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            name = path.parent / process.temporary_name(_prefix(path))
+            self._temporary = name if key is None else _partial(path)
+            handle = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | flags, 0o666)
         except OSError as error:
             raise MachineError(
                 f"--output {path}: cannot be written ({error.strerror}). "
                 "Name a file in another folder."
             ) from None
         self._file: IO[str] = os.fdopen(handle, "w", encoding="utf-8", newline="")
-        self._csv: csv.DictWriter[str] | None = None
+        if key is not None and not _lock(self._file):
+            self._file.close()
+            raise UsageError(
+                f"--output {path}: is being written by another process. Name another file."
+            )
+        os.ftruncate(handle, int(state.get("bytes", 0)))
+        self.rows = self._kept = int(state.get("rows", 0))
+        columns = state.get("columns")
+        self._csv = csv.DictWriter(self._file, columns) if columns else None
 
     def write(self, row: Mapping[str, Any], further: Mapping[str, Any] = NOTHING) -> None:
         """Write one row.
@@ -132,6 +218,21 @@ class Sink:
                 }
             self._file.write(json.dumps(whole, ensure_ascii=False) + "\n")
 
+    def keep(self, rows: int) -> None:
+        """Flush the first rows to disk, so that they need not be predicted again."""
+        if self._key is None:
+            return
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        state = {
+            "key": self._key,
+            "rows": rows,
+            "bytes": os.fstat(self._file.fileno()).st_size,
+            "columns": None if self._csv is None else list(self._csv.fieldnames),
+        }
+        atomic_files.write_text(_state(self.path), json.dumps(state))
+        self._kept = rows
+
     def _write_parquet(self) -> None:
         """Convert the JSON lines to a parquet file."""
         lines = self._temporary
@@ -155,20 +256,25 @@ class Sink:
 
         It is given the next free name if another process has taken its own by now.
         """
-        self._file.close()
+        self._file.flush()
         if self.path.suffix == ".parquet":
             self._write_parquet()
         atomic_files.sync_file(self._temporary)
         wanted = self.path
         while not _name(self._temporary, self.path):
             self.path = free_file(wanted.parent, wanted.stem, wanted.suffix)
+        self._file.close()  # which also unlocks it
+        if self._key is not None:
+            _state(wanted).unlink(missing_ok=True)
         if self.path != wanted:
             logger.warning("warning: %s: another process has written it meanwhile", wanted)
 
-    def abandon(self) -> None:
-        """Remove the temporary file."""
+    def abandon(self) -> int:
+        """Remove the temporary file unless rows of it are kept, and return their number."""
         self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        if not self._kept:
+            self._temporary.unlink(missing_ok=True)
+        return self._kept
 
 
 def _name(temporary: Path, path: Path) -> bool:
@@ -189,6 +295,8 @@ def _name(temporary: Path, path: Path) -> bool:
 class Lines:
     """Prints prediction rows as JSON lines."""
 
+    rows = 0
+
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
 
@@ -203,8 +311,12 @@ class Lines:
         """Flush the stream."""
         self.stream.flush()
 
-    def abandon(self) -> None:
+    def keep(self, rows: int) -> None:
+        """Do nothing; printed rows are not continued."""
+
+    def abandon(self) -> int:
         """Do nothing; printed rows cannot be removed."""
+        return 0
 
 
 def flatten(row: Mapping[str, Any]) -> dict[str, Any]:

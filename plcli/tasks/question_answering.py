@@ -13,12 +13,12 @@ from torchmetrics.text import SQuAD
 
 from plcli.config.marks import FACT, FREE
 from plcli.data.cells import Kind
-from plcli.data.cutting import stratified_cut
 from plcli.data.encoders.contexts import ContextEncoder, Fate
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
+from plcli.data.validation_cut import stratified_cut
 from plcli.errors import UsageError
 from plcli.metrics import answer_scores
 from plcli.metrics.answers import answered

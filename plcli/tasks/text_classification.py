@@ -1,7 +1,6 @@
 """Text classification: single-label, multi-label, regression.
 
-A row is a text, a pair of texts, or several columns joined by a template. A long text is truncated,
-or split into windows whose logits are pooled.
+A row is a text, a pair, or columns joined by a template; long texts are cut, or read in windows.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,13 +20,13 @@ from torchmetrics import MetricCollection
 from plcli.config.marks import FACT, FREE, USE
 from plcli.data import labels, templates
 from plcli.data.cells import Kind, normalized
-from plcli.data.cutting import put_back
 from plcli.data.encoders.encoder import Encoder
 from plcli.data.encoders.text import TextEncoder, check_windows
 from plcli.data.rows import Rows
 from plcli.data.split_data import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
+from plcli.data.validation_cut import put_back
 from plcli.errors import UsageError
 from plcli.metrics import classification, regression
 from plcli.metrics.numeric import Numbers

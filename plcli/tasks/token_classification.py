@@ -15,14 +15,14 @@ from torchmetrics import MetricCollection
 from plcli.config.marks import FACT, instead_of
 from plcli.data import labels
 from plcli.data.cells import Kind
-from plcli.data.cutting import put_back
 from plcli.data.encoders.words import WordEncoder, Words, found_spans, words_of
 from plcli.data.rows import Rows
-from plcli.data.split_data import Batch
+from plcli.data.split_data import Batch, SplitData
 from plcli.data.tagging import Span, Tagging, is_iob1, of_labels, of_tags, tags_of
 from plcli.data.tagging import read as read_spans
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
+from plcli.data.validation_cut import put_back
 from plcli.errors import DataError, UsageError, listed
 from plcli.metrics import spans
 from plcli.metrics.row_scores import RowCollector, RowColumns
@@ -292,6 +292,12 @@ class TokenClassificationData(TextData):
             column=self.target,
             iob1=split != "predict" and self.words is not None and self._is_iob1(split),
         )
+
+    def without_rows(self) -> SplitData:
+        """Return a copy that has checked no rows yet."""
+        other = super().without_rows()
+        vars(other).update(_schemes={}, _checked=set())
+        return other
 
     def _is_iob1(self, split: str) -> bool:
         """Whether the tags of a split's source follow the scheme IOB1; they are converted."""

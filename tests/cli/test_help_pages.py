@@ -51,7 +51,7 @@ def test_a_help_page_names_every_option(plcli: Command, command: str, option: st
 
 @pytest.mark.parametrize("command", STEPS)
 @pytest.mark.parametrize("name", ["-c, --config FILE", "--print_config", "--trainer.KEY"])
-def test_a_help_page_names_what_all_commands_share(plcli: Command, command: str, name: str) -> None:
+def test_a_help_page_names_what_all_steps_share(plcli: Command, command: str, name: str) -> None:
     assert name in plcli(command, "--help").out
 
 

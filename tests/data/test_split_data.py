@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plcli.data.cutting import put_back, stratified_cut
+from plcli.data.validation_cut import put_back, stratified_cut
 from plcli.errors import UsageError
 from plcli.tasks.linear_regression import TableData
 from plcli.tasks.text_classification import TextClassificationData

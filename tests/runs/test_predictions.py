@@ -147,3 +147,46 @@ def test_a_file_has_the_permissions_of_the_umask(name: str, umask: int, mode: in
         assert written(name, ROWS).stat().st_mode & 0o777 == mode
     finally:
         os.umask(before)
+
+
+# a prediction that is interrupted
+
+
+def interrupted(path: str = "rows.csv", key: str = "a") -> None:
+    """Write two rows, keep them, write one more, and end as a killed process does."""
+    sink = Sink(Path(path), key=key)
+    for row in ROWS[:2]:
+        sink.write(row)
+    sink.keep(2)
+    sink.write(ROWS[0])
+    sink._file.close()
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
+def test_a_sink_continues_after_the_rows_that_are_kept(name: str) -> None:
+    interrupted(name)
+    sink = Sink(Path(name), key="a")
+    assert sink.rows == 2
+    sink.write(ROWS[1])
+    sink.close()
+    written(f"whole-{name}", [*ROWS[:2], ROWS[1]])
+    assert Path(name).read_bytes() == Path(f"whole-{name}").read_bytes()
+
+
+def test_rows_of_another_key_are_not_continued() -> None:
+    interrupted()
+    with pytest.raises(UsageError, match=r"rows.csv.partial has 2 rows of an interrupted"):
+        Sink(Path("rows.csv"), key="b")
+
+
+def test_kept_rows_stay_when_the_rest_is_abandoned() -> None:
+    interrupted()
+    assert [Sink(Path("rows.csv"), key="a").abandon() for _ in range(2)] == [2, 2]
+
+
+def test_a_file_that_is_shorter_than_its_state_says_starts_over() -> None:
+    interrupted()
+    Path("rows.csv.partial").write_text("id")
+    sink = Sink(Path("rows.csv"), key="a")
+    sink.close()
+    assert sink.rows == 0

@@ -1,4 +1,4 @@
-"""Cuts validation rows off the training rows."""
+"""Which rows are split off for validation."""
 
 from collections.abc import Collection, Sequence
 from typing import Any

@@ -1,0 +1,153 @@
+"""plcli export: writes a model for another engine, and proves that it predicts the same."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from plcli.cli import logs, own_options
+from plcli.errors import DataError, ModelError, UsageError, did_you_mean, listed
+from plcli.runs import artefact, atomic_files, environment, parity
+from plcli.runs.folder import check_local
+
+if TYPE_CHECKING:
+    from plcli.cli.loaded import Model
+
+logger = logging.getLogger(__name__)
+
+FORMATS = ("onnx", "openvino", "openvino-int8", "torch-bf16")
+MOST_ROWS = 1000  # compared, the first of the validation rows
+SAMPLE = 16  # rows whose batch is traced and measured
+NOT_ALONG = ("sha256", "files", "data_fingerprints", "model", "data", "facts")  # of plcli.json
+PARITY = "parity.json"
+
+
+def run(words: Sequence[str]) -> int:
+    """Export, compare, and return the exit code."""
+    given = own_options.parse("export", words)
+    if given is None:
+        return 0
+    to = given.options.get("to", "")
+    if to not in FORMATS:
+        raise UsageError(
+            f"--to: got '{to}', expected one of {listed(FORMATS)}.{did_you_mean(to, FORMATS)}"
+        )
+    allowed = given.share("max_disagreement", default=0.01)
+    folder = _folder(given.options.get("output"), given.model, to)
+    logs.set_up()
+    from plcli.cli.loaded import load
+    from plcli.models import exporting
+
+    model = load(given.model, options=given.keys, allow_import=given.allowed)
+    exporting.check(getattr(model.module, "model", None), name=given.model)
+    rows = _rows(model, given.options.get("rows"))
+    with atomic_files.disk_errors_explained():
+        folder.mkdir(parents=True)
+        found = _export(model, rows, to=to, folder=folder)
+        atomic_files.write_text(folder / PARITY, artefact.to_json(found))
+    _show(Console(), found, folder)
+    if found["agreement"] < 1 - allowed:
+        raise ModelError(
+            f"{folder}: predicts {len(rows) - round(found['agreement'] * len(rows))} of "
+            f"{len(rows)} rows differently, such as those with the ids "
+            f"{listed(map(str, found['disagreeing']), most=8)}, which is more than "
+            f"--max_disagreement {allowed:g}. Use another --to; {PARITY} has the details."
+        )
+    return 0
+
+
+def _folder(output: str | None, name: str, to: str) -> Path:
+    """Return the folder to write, which must not exist.
+
+    Raises:
+        UsageError: if it exists.
+    """
+    check_local("--output", output or "")
+    folder = Path(output) if output else Path(name) / "export" / to
+    if folder.exists():
+        raise UsageError(f"--output {folder}: already exists. Remove it or name another folder.")
+    if output is None and not Path(name).is_dir():
+        raise UsageError("--output: is needed for a model that is not in a folder here.")
+    return folder
+
+
+def _rows(model: "Model", source: str | None) -> list[dict[str, Any]]:
+    """Return the rows to compare: with labels if they are from the validation split.
+
+    Raises:
+        DataError: if there are fewer than two.
+    """
+    split = "validation" if source is None else "predict"
+    rows = model.rows(split, source=source, most=MOST_ROWS)
+    if len(rows) < 2:
+        raise DataError(
+            f"{source or 'the validation split'}: has {len(rows)} row, but two or more are needed "
+            "to compare. Give a file with --rows FILE."
+        )
+    return rows
+
+
+def _export(model: "Model", rows: list[dict[str, Any]], *, to: str, folder: Path) -> dict[str, Any]:
+    """Write the model, and return the content of parity.json."""
+    from plcli.models import exporting, padding
+
+    original, has_labels = model.network, set(model.targets) <= rows[0].keys()
+    with exporting.recorded(original) as calls:
+        before = model.predict(rows[:SAMPLE])
+    inputs = max(calls, key=lambda call: len(call["input_ids"]))
+    if min(inputs["input_ids"].shape) < 2:
+        raise DataError("the rows to compare are too few or too short. Give others with --rows.")
+    if padding.matters(original, inputs):
+        logger.warning(
+            "warning: what it predicts depends on the padding of a batch; give the exported "
+            "network rows of one length at a time"
+        )
+    before = model.predict(rows)
+    scores = {"before": model.evaluate(rows)} if has_labels and model.targets else {}
+    logger.info("exporting to %s", to)
+    exporting.write(original, to=to, folder=folder, inputs=inputs)
+    model.save_tokenizer(folder)
+    card = {key: value for key, value in model.card.items() if key not in NOT_ALONG}
+    atomic_files.write_text(folder / "card.json", artefact.to_json(card))
+    logger.info("comparing %d rows", len(rows))
+    exact = exporting.opened(folder, to=to, original=original, exact=True)
+    with model.with_network(exact):
+        after = model.predict(rows)
+        if scores:
+            scores["after"] = model.evaluate(rows)
+    fast = exporting.opened(folder, to=to, original=original, exact=False)
+    return {
+        "to": to,
+        **parity.compare(before, after),
+        "metrics": {name: _plain(values) for name, values in scores.items()},
+        "milliseconds": {
+            "torch": exporting.latency(original, inputs),
+            to: exporting.latency(fast, inputs),
+        },
+        "tokens": int(inputs["input_ids"].shape[-1]),
+        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        **environment.machine(),
+    }
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers that are known; an exported network has no loss."""
+    numbers = {name: value for name, value in values.items() if isinstance(value, float)}
+    return {name: value for name, value in numbers.items() if name != "loss"}
+
+
+def _show(console: Console, found: Mapping[str, Any], folder: Path) -> None:
+    low, high = found["interval"]
+    lines = [
+        f"{folder}: {found['agreement']:.1%} of {found['rows']} rows agree (95 % interval "
+        f"{low:.1%} to {high:.1%}), largest difference {found['largest_difference']:.2g}"
+    ]
+    times, before = found["milliseconds"][found["to"]], found["milliseconds"]["torch"]
+    for rows in times:
+        named = "1 row" if rows == "1" else f"{rows} rows"
+        lines.append(
+            f"{named}: {before[rows]['p50']} ms with torch, {times[rows]['p50']} ms exported"
+        )
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

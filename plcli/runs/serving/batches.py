@@ -1,0 +1,156 @@
+"""Joins the rows of requests to batches, and predicts them in threads."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+from plcli.errors import PlcliError
+from plcli.runs.serving.numbers import Numbers
+
+logger = logging.getLogger(__name__)
+Row = str | Mapping[str, Any]
+Predict = Callable[[Sequence[Row]], list[dict[str, Any]]]
+
+
+class QueueFullError(Exception):
+    """Raised for rows that would have to wait behind too many others."""
+
+
+@dataclass
+class _Request:
+    rows: Sequence[Row]
+    have_ids: bool
+    answer: "Future[list[dict[str, Any]]]" = field(default_factory=Future)
+
+
+class Batches:
+    """A queue of requests, and the threads that predict them.
+
+    A thread takes all waiting requests, up to a number of rows, so that batches grow with the load
+    and a single request never waits for others. `predict` sorts the rows by length.
+
+    Args:
+        predict: predicts rows; called by several threads at the same time.
+        threads: number of threads.
+        most_rows: number of rows that a thread takes at once; a larger request is taken alone.
+        most_waiting: number of rows that may wait.
+        prepare: called at the start of each thread.
+        numbers: what is counted.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        *,
+        threads: int,
+        most_rows: int,
+        most_waiting: int,
+        prepare: Callable[[], None],
+        numbers: Numbers,
+    ) -> None:
+        self._predict, self._prepare, self._numbers = predict, prepare, numbers
+        self._most_rows, self._most_waiting = most_rows, most_waiting
+        self._waiting: deque[_Request] = deque()
+        self._num_waiting = 0
+        self._changed = threading.Condition()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"inference-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(
+        self, rows: Sequence[Row], *, have_ids: bool = False
+    ) -> "Future[list[dict[str, Any]]]":
+        """Queue the rows of a request, and return the future of their predictions.
+
+        Args:
+            rows: the rows.
+            have_ids: whether all have an id of their own; others are numbered, so that the two
+                kinds are not predicted together.
+
+        Raises:
+            QueueFullError: if too many rows are waiting, or the queue is closed.
+        """
+        request = _Request(rows, have_ids)
+        with self._changed:
+            if self._closed or (
+                self._waiting and self._num_waiting + len(rows) > self._most_waiting
+            ):
+                raise QueueFullError
+            self._waiting.append(request)
+            self._count(len(rows))
+            self._changed.notify()
+        return request.answer
+
+    def close(self) -> None:
+        """Predict what is waiting, and end the threads."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _count(self, rows: int) -> None:
+        self._num_waiting += rows
+        self._numbers.waiting_rows = self._num_waiting
+
+    def _run(self) -> None:
+        self._prepare()
+        while taken := self._take():
+            alive = [each for each in taken if each.answer.set_running_or_notify_cancel()]
+            if alive:
+                self._answer(alive)
+
+    def _take(self) -> list[_Request]:
+        """Return the oldest requests; none once the queue is closed and empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            taken: list[_Request] = []
+            rows = 0
+            while self._waiting:
+                rows += len(self._waiting[0].rows)
+                is_other = taken and taken[0].have_ids != self._waiting[0].have_ids
+                if is_other or (taken and rows > self._most_rows):
+                    break
+                taken.append(self._waiting.popleft())
+                self._count(-len(taken[-1].rows))
+            return taken
+
+    def _answer(self, requests: list[_Request]) -> None:
+        """Predict the rows of requests; if a row is not valid, each request by itself."""
+        start = perf_counter()
+        rows = [row for request in requests for row in request.rows]
+        try:
+            predicted = self._predict(rows)
+        except PlcliError as error:
+            if len(requests) == 1:
+                requests[0].answer.set_exception(error)
+                return
+            for request in requests:
+                self._answer([request])
+            return
+        except Exception as error:
+            logger.exception("a batch of %d rows could not be predicted", len(rows))
+            for request in requests:
+                request.answer.set_exception(error)
+            return
+        self._numbers.add_batch(len(rows), seconds=perf_counter() - start)
+        first = 0
+        for request in requests:
+            last = first + len(request.rows)
+            given = predicted[first:last]
+            request.answer.set_result([_numbered(row, -first) for row in given])
+            first = last
+
+
+def _numbered(row: dict[str, Any], shift: int) -> dict[str, Any]:
+    """Return a row whose number is that within its request; ids that are texts are kept."""
+    return {**row, "id": row["id"] + shift} if isinstance(row.get("id"), int) else row
