@@ -92,7 +92,7 @@ class TextClassifier(TransformerModule):
     thresholds: dict[str, float] | None = field(default=None, metadata=FACT)
     target_mean: float | None = field(default=None, metadata=FACT)
     target_std: float | None = field(default=None, metadata=FACT)
-    sigmoid: bool = field(default=False, metadata=FACT)
+    sigmoid: bool | None = field(default=None, metadata=FACT)
 
     def __post_init__(self) -> None:
         """Check the label names, and build the network."""

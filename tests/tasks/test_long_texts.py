@@ -36,7 +36,11 @@ def long_rows() -> list[dict[str, Any]]:
     """Messages of several lengths: with much, little or nothing to be said before they begin."""
     fillers = [f"{FILLER} {FILLER}", FILLER, ""]
     return [
-        {"message": f"{fillers[index % 3]} {row['message']}", "intent": row["intent"]}
+        {
+            "message": f"{fillers[index % 3]} {row['message']}",
+            "sender": f"customer {index}",
+            "intent": row["intent"],
+        }
         for index, row in enumerate(message_rows())
     ]
 
@@ -287,13 +291,13 @@ def test_windows_without_a_fast_tokenizer_are_refused(tmp_path: Path) -> None:
 # templates
 
 
-TEMPLATE = "subject: {intent} [SEP] {message}"
+TEMPLATE = "subject: {sender} [SEP] {message}"
 
 
 def test_a_template_makes_one_text_of_its_columns(tmp_path: Path) -> None:
     opened = data(tmp_path, text=TEMPLATE)
     tokenizer, row = opened.loaded_tokenizer, long_rows()[0]
-    theirs = tokenizer(f"subject: {row['intent']} [SEP] {row['message']}")["input_ids"]
+    theirs = tokenizer(f"subject: {row['sender']} [SEP] {row['message']}")["input_ids"]
     assert opened.encoded("train").numbers("input_ids", 0).tolist() == theirs
 
 
@@ -304,13 +308,13 @@ def test_the_separator_of_a_template_is_that_of_the_tokenizer(tmp_path: Path) ->
 
 
 def test_a_fitted_tokenizer_knows_the_words_of_the_template(tmp_path: Path) -> None:
-    plain = data(tmp_path, text="{intent} {message}").loaded_tokenizer
-    named = data(tmp_path, text="topics {intent} {message}").loaded_tokenizer
+    plain = data(tmp_path, text="{sender} {message}").loaded_tokenizer
+    named = data(tmp_path, text="topics {sender} {message}").loaded_tokenizer
     assert ["topics" in tokenizer.vocab for tokenizer in (plain, named)] == [False, True]
 
 
 def test_the_columns_of_a_template_are_the_inputs(tmp_path: Path) -> None:
-    assert data(tmp_path, text=TEMPLATE).inputs == ["intent", "message"]
+    assert data(tmp_path, text=TEMPLATE).inputs == ["sender", "message"]
 
 
 def test_templates_and_windows_go_together(tmp_path: Path) -> None:
