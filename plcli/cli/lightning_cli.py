@@ -394,7 +394,7 @@ class PlCLI(LightningCLI):
         model.use_seed(self._seed())
         if model.offers("use_tokenizer") and data.loaded_tokenizer is not None:
             model.use_tokenizer(data.loaded_tokenizer)
-        if self.command == "fit":
+        if self.command == "fit" and not trainer_setup.predates(self.plan, "unpadded"):
             kind = self.trainer.strategy.root_device.type
             if model.use_device(kind):
                 data.use_whole_batches()

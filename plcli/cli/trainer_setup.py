@@ -30,6 +30,7 @@ from plcli.cli.plan import Plan
 from plcli.cli.processes import Launched
 from plcli.config.classes import import_class, parameters
 from plcli.config.contracts import data_contract
+from plcli.config.files import load_yaml
 from plcli.errors import UsageError
 from plcli.runs import metric_names
 from plcli.training.csv_logger import MetricsCsv
@@ -322,6 +323,17 @@ class Chosen:
             self.metrics_csv.is_alone = not users
             users.append(self.metrics_csv)
         return users or False
+
+
+def predates(plan: Plan, key: str) -> bool:
+    """Whether a run that is resumed began before there was a key of its model.
+
+    What the key's default changes would then change in the middle of the run.
+    """
+    if plan.checkpoint is None or plan.run is None or not plan.run.config.exists():
+        return False
+    model = load_yaml(plan.run.config).get("model") or {}
+    return key not in (model.get("init_args") or {})
 
 
 def flag_in(message: str, given: Settings) -> str:
