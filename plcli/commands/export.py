@@ -1,5 +1,6 @@
 """plcli export: writes a model for another engine, and proves that it predicts the same."""
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,12 @@ def run(words: Sequence[str]) -> int:
     rows = _rows(model, given.options.get("rows"))
     with atomic_files.disk_errors_explained():
         folder.mkdir(parents=True)
-        found = _export(model, rows, to=to, folder=folder)
+        try:
+            found = _export(model, rows, to=to, folder=folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only if nothing was written
+            raise
         atomic_files.write_text(folder / PARITY, artefact.to_json(found))
     _show(Console(), found, folder)
     if found["agreement"] < 1 - allowed:
@@ -97,7 +103,8 @@ def _export(model: "Model", rows: list[dict[str, Any]], *, to: str, folder: Path
     with exporting.recorded(original) as calls:
         before = model.predict(rows[:SAMPLE])
     inputs = max(calls, key=lambda call: len(call["input_ids"]))
-    if min(inputs["input_ids"].shape) < 2:
+    rows_and_tokens = inputs["input_ids"].shape[0], inputs["input_ids"].shape[-1]
+    if min(rows_and_tokens) < 2:
         raise DataError("the rows to compare are too few or too short. Give others with --rows.")
     if padding.matters(original, inputs):
         logger.warning(
