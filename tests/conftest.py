@@ -56,6 +56,12 @@ Resolved = Callable[..., dict[str, Any]]  # what the fixture resolved is
 
 
 @pytest.fixture(autouse=True)
+def _on_a_machine_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be said of bf16, whatever the machine is."""
+    monkeypatch.setattr("plcli.training.hardware.time_of_bf16", lambda: 1.0)
+
+
+@pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PLCLI_CACHE", str(tmp_path / "cache"))

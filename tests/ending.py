@@ -66,9 +66,9 @@ class WithoutLoss(SimpleLinearModel):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the loss alone."""
-        self.log("val_loss", torch.tensor(self.value))
+        self.log("val_loss", torch.tensor(self.value), batch_size=1)
         if self.monitored is not None:
-            self.log(self.monitored, torch.tensor(0.5))
+            self.log(self.monitored, torch.tensor(0.5), batch_size=1)
 
     def on_validation_epoch_end(self) -> None:
         """Log no metrics."""
@@ -94,8 +94,8 @@ class MetricWithoutANumber(WithoutLoss):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log both."""
-        self.log("val_loss", torch.tensor(1.0))
-        self.log("val_score", torch.tensor(float("nan")))
+        self.log("val_loss", torch.tensor(1.0), batch_size=1)
+        self.log("val_score", torch.tensor(float("nan")), batch_size=1)
 
 
 class Renames(Callback):

@@ -52,18 +52,20 @@ class NoisyData(LightningDataModule):
     Args:
         num_workers: processes that prepare batches.
         slow: seconds that a row takes.
-        poison: a row whose target is no number.
+        poison: a training row whose target is no number.
     """
 
     def __init__(self, num_workers: int = 0, slow: float = 0.0, poison: int | None = None) -> None:
         super().__init__()
         self.num_workers, self.rows = num_workers, NoisyRows(slow)
+        self.validated = self.rows
         if poison is not None:
+            self.validated = NoisyRows(slow)
             self.rows.targets[poison] = float("nan")
 
-    def _loader(self, *, shuffle: bool) -> Any:
+    def _loader(self, rows: NoisyRows, *, shuffle: bool) -> Any:
         return DataLoader(
-            self.rows,
+            rows,
             batch_size=BATCH,
             shuffle=shuffle,
             num_workers=self.num_workers,
@@ -73,11 +75,11 @@ class NoisyData(LightningDataModule):
 
     def train_dataloader(self) -> Any:
         """Shuffled rows."""
-        return self._loader(shuffle=True)
+        return self._loader(self.rows, shuffle=True)
 
     def val_dataloader(self) -> Any:
         """All rows."""
-        return self._loader(shuffle=False)
+        return self._loader(self.validated, shuffle=False)
 
 
 class NoisyModel(LightningModule):

@@ -40,8 +40,8 @@ OPTIONS = {
         "resume": "auto (a finished run is not an error), never, must, or allow-changes (of "
         "config or data); default: resume an unfinished run",
         "ckpt_path": "a checkpoint to start from, for example of plain Lightning",
-        "grace": "seconds after SIGTERM, SIGHUP, SIGUSR1 or Ctrl-C until a training that hangs is "
-        "ended (default: 30)",
+        "grace": "seconds after SIGTERM or SIGHUP until a training that hangs is ended (default: "
+        "30)",
         "confirm": "what plcli advises against: bf16-true",
         "baseline": "tfidf: also score a linear model on TF-IDF (classification and regression)",
     },

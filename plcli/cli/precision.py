@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from plcli.cli import processes
 from plcli.cli.plan import Plan
 from plcli.config import yaml_core
 from plcli.config.files import load_yaml
@@ -27,6 +28,11 @@ def resolve(plan: Plan) -> None:
     fitting = plan.arguments.command == "fit"
     given = _given(plan)
     if given == "auto":
+        if processes.is_one_of_several():
+            raise UsageError(
+                "trainer.precision: auto is measured by one process, but a launcher has started "
+                "several. Name a precision, such as bf16-mixed or 32-true."
+            )
         _replace(plan, _saved(plan) or _chosen(plan))
     elif given == ADVISED_AGAINST and fitting:
         if plan.arguments.options.get("confirm") != ADVISED_AGAINST:

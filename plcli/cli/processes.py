@@ -77,6 +77,8 @@ def launched(environ: Environ | None = None) -> Launched | None:
     found = (
         _torchrun(environ) or _slurm(environ) or _lsf(environ) or _mpi(environ) or _plain(environ)
     )
+    if found is not None and found.world_size == 1 and found.launcher != "torchrun":
+        return None  # one process of a job or a pod, which may start others on its devices itself
     if found is not None and found.world_size % found.num_nodes:
         raise UsageError(
             f"{found}, which is not the same number on each. Start as many on every node."

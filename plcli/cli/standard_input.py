@@ -70,7 +70,7 @@ def rows(found: Sequence[str], columns: Sequence[str], wanted: str | None) -> li
     """
     kind = wanted or _kind(found, columns)
     logger.info(
-        "%s: reading %s%s", SOURCE, FORMATS[kind], "" if wanted else " (--input-format says it)"
+        "%s: reading %s%s", SOURCE, FORMATS[kind], "" if wanted else " (--input-format changes it)"
     )
     if kind == "text":
         return list(_texts(found, columns, is_sure=wanted is not None))
@@ -98,7 +98,8 @@ def _kind(found: Sequence[str], columns: Sequence[str]) -> str:
             f"{SOURCE}: looks like a JSON array. Write one object per line, as "
             "`jq -c '.[]'` does, or give --input-format text."
         )
-    if full[0].startswith("{"):
+    looks_broken = full[1:2] and isinstance(_json(full[1]), dict)
+    if full[0].startswith("{") and (isinstance(_json(full[0]), dict) or looks_broken):
         return "jsonl"
     header = _cells(full[0])
     return "csv" if columns and set(columns) <= set(header) else "text"

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jsonargparse import Namespace
-
 from plcli.cli.arguments import Arguments
 from plcli.cli.fragments import entered
 from plcli.config import yaml_core
@@ -118,7 +116,7 @@ def _networks(auto_class: str, config: Any) -> list[str]:
     return [cls.__name__ for cls in (found if isinstance(found, tuple) else (found,))]
 
 
-def facts(name: str, *, model: Mapping[str, Any], data: Namespace) -> dict[str, Any]:
+def facts(name: str, *, model: Mapping[str, Any], data: Any) -> dict[str, Any]:
     """Return the facts that the config of pretrained weights gives, and leave out training rows.
 
     Args:

@@ -112,11 +112,18 @@ def _confined(label: str, cls: type, entry: Namespace, where: Places) -> dict[st
             if name in NAMES:
                 _check_name(f"{label}.{name}", str(value), where)
             elif not _is_default(cls, name, value):
-                found[name] = placed = _placed(f"{label}.{name}", str(value), where)
+                found[name] = placed = _placed(f"{label}.{name}", _beside_ours(str(value)), where)
                 if placed != str(value):
-                    logger.info("%s.%s: %s is in the run folder", label, name, value)
+                    named = Path(placed).name if _beside_ours(str(value)) != str(value) else value
+                    logger.info("%s.%s: %s is in the run folder", label, name, named)
                     part[name] = placed
     return found
+
+
+def _beside_ours(text: str) -> str:
+    """Return another name for a relative folder that plcli has in the run folder itself."""
+    first, slash, rest = text.removeprefix("./").partition("/")
+    return f"model_{first}{slash}{rest}" if first in OWN else text
 
 
 def _arguments_that_write(cls: type) -> set[str]:

@@ -31,6 +31,8 @@ NOT_SECRET = re.compile(  # special tokens, sizes, and columns of words
     r"^((pad|eos|bos|unk|sep|cls|mask|image|audio|decoder_start|forced_[eb]os)_token(_id)?|"
     r"(max|min|num|number_of)_.*|tokens|pass|.*_pass)$"
 )
+NUMBERS = re.compile(r"(passw(or)?d|passphrase|pwd|pin|secret|key)s?$")  # may be numbers
+SPECIAL_TOKEN = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")  # such as </s> and [SEP]
 RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w.+/=-]{16,}")
 GOT = re.compile(
     r"([\w.-]+)(: got |=)('[^']*'|\"[^\"]*\"|[^\s,]+)"
@@ -54,6 +56,12 @@ def _hide_value(key: str, value: Any) -> Any:
         return hide(value) if isinstance(value, int) else _hide_random(value)
     if not is_secret(key) or value in (None, "") or isinstance(value, bool):
         return hide(value)
+    if key.lower().endswith("tokens"):  # special tokens, or a list of secrets
+        return _hide_random(value)
+    if isinstance(value, (int, float)) and not NUMBERS.search(key.lower()):
+        return value  # a size, such as prompt_token
+    if isinstance(value, str) and SPECIAL_TOKEN.fullmatch(value):
+        return value
     if isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value):
         return [HIDDEN] * len(value)
     return HIDDEN if isinstance(value, (str, int, float)) else hide(value)

@@ -89,10 +89,10 @@ def build_once(target: Path, write: Callable[[Path], None]) -> Path:
     Raises:
         MachineError: if the folder is not writable.
     """
-    path = _trusted_name(target)
-    if _is_whole(path):
-        return path
     try:
+        path = _trusted_name(target)
+        if _is_whole(path):
+            return path
         target.parent.mkdir(parents=True, exist_ok=True)
         mode = target.parent.stat().st_mode & 0o666  # a folder's is that of the umask
         with FileLock(f"{path}.lock", mode=mode):
@@ -166,6 +166,11 @@ def _trusted_name(target: Path) -> Path:
             target,
             "has written it" if not _is_own(target) else "can change it",
             TRUST,
+        )
+    elif not _is_trusted(own):
+        raise MachineError(
+            f"{own}: is not used either, because another user has written it. Set PLCLI_CACHE to "
+            "a folder of your own."
         )
     return own
 

@@ -73,7 +73,7 @@ def layout(attention_mask: torch.Tensor) -> Layout:
     """Return the layout of a batch.
 
     Args:
-        attention_mask: 1 for tokens and 0 for padding on either side, int64 [rows, longest].
+        attention_mask: 1 for tokens and 0 for padding after them, int64 [rows, longest].
     """
     rows, longest = attention_mask.shape
     device = attention_mask.device
@@ -191,7 +191,7 @@ class Unpadded:
             and kwargs.get("inputs_embeds") is None
             and kwargs.get("position_ids") is None
             and not bool(attention_mask.all())
-            and bool(attention_mask.any(1).all())
+            and bool(attention_mask[:, 0].all())  # heads read the first place, also of padding
         )
         if not usable:
             return self.original(input_ids=input_ids, attention_mask=attention_mask, **kwargs)

@@ -34,8 +34,9 @@ UNSAFE = {  # extensions of files that can run code when they are loaded
     *(".pth", ".py", ".pyc", ".pyd", ".so", ".h5", ".keras", ".mar", ".nemo"),
 }
 READ_BY_LIBRARIES = {  # extensions of files from which they take settings, words or weights
-    *(".json", ".jinja", ".model", ".safetensors", ".spm", ".tiktoken", ".txt", ".vocab"),
+    *(".json", ".jinja", ".model", ".safetensors", ".spm", ".tiktoken", ".vocab"),
 }
+READ_TEXTS = ("vocab.txt", "merges.txt")
 CARD_SUM = "card_sha256"  # of the other values of the card; an adapter's base has its own
 OWN_FOLDERS = ("predictions",)  # what plcli itself writes into a model folder that is used alone
 WEIGHTS = "model.safetensors"
@@ -130,7 +131,8 @@ def _check_unlisted(folder: Path, listed: set[str]) -> None:
         name = path.relative_to(folder)
         if name.parts[0] in OWN_FOLDERS or name.name.startswith("."):
             continue
-        if path.is_file() and path.suffix in READ_BY_LIBRARIES and str(name) not in listed:
+        is_read = path.suffix in READ_BY_LIBRARIES or path.name in READ_TEXTS
+        if path.is_file() and is_read and str(name) not in listed:
             raise ModelError(
                 f"{folder}: contains {name}, which is not a file of this model (it is not in "
                 f"{CARD}). Remove it, or copy the folder again."

@@ -165,7 +165,10 @@ def claim_free(root: Path, name: str, *, command: str) -> RunLock:
             raise MachineError(
                 f"{folder}: cannot be created ({error.strerror}). Name another folder with --run."
             ) from None
-        lock = RunLock(folder, command=command)
+        try:
+            lock = RunLock(folder, command=command)
+        except MachineError:  # another process has taken it for one that was left
+            continue
         lock._made = made
         return lock
 

@@ -118,7 +118,9 @@ class Signals:
             if not got:
                 break
             number = got[0]
-        ended = bool(got) and over.wait(self.grace)
+        # who asks for a checkpoint or presses Ctrl-C can wait, or send another signal
+        patient = number not in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+        ended = bool(got) and over.wait(None if patient else self.grace)
         while got and not ended and self.saving:
             ended = over.wait(1)
         if got and not ended and os.getpid() == process:

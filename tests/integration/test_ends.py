@@ -17,6 +17,7 @@ from tests.conftest import (
     Command,
     FinishedRun,
     message,
+    signed,
     write_config,
     write_linear_config,
     write_rows,
@@ -97,6 +98,7 @@ def test_sigterm_in_predict_is_not_swallowed(linear_run: FinishedRun) -> None:
                 "plcli.tasks.linear_regression.SimpleLinearModel", "tests.ending.Swallows"
             )
         )
+    signed(run / "model")
     stop = send_once(signal.SIGTERM, "<predicts>", after=0.1)
     words = ("--run", run, "--input", config.parent / "table.csv", "--output", "out.csv", *TRUSTED)
     ended = fork("predict", *words, folder=Path.cwd(), meddle=stop)

@@ -41,6 +41,8 @@ def _note(event: str, arguments: tuple[Any, ...]) -> None:
     elif watching and event == "pickle.find_class":
         WATCHED.append((event, ".".join(map(str, arguments))))
     elif watching and event == "open" and arguments[2] & WRITING:
+        if isinstance(arguments[0], int):
+            return  # a file that was opened before
         WATCHED.append((event, str(arguments[0])))
 
 
@@ -91,6 +93,7 @@ def assert_harmless(result: Result, *codes: int) -> None:
 def written_outside() -> list[str]:
     """Return the files that a command has opened for writing and that are not its own."""
     own = (Path("here"), Path(os.environ["PLCLI_CACHE"]), Path("predictions"), Path(os.devnull))
+    own = (*own, Path("run/.lock"))
     opened = [Path(name).absolute() for event, name in WATCHED if event == "open"]
     return [
         str(path)
@@ -340,7 +343,6 @@ OUTSIDE: dict[str, dict[str, Any]] = {
     },
     "a profiler of calls": {"profiler": ("AdvancedProfiler", {"dirpath": "../out"})},
     "a profiler of torch": {"profiler": ("PyTorchProfiler", {"dirpath": "{out}"})},
-    "plcli's checkpoints": {"callbacks": ("ModelCheckpoint", {"dirpath": "checkpoints"})},
     "plcli's model": {"callbacks": ("OnExceptionCheckpoint", {"dirpath": "model"})},
     "plcli's metrics.csv": {"logger": ("CSVLogger", {"save_dir": ".", "name": "", "version": ""})},
 }

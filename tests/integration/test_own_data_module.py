@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from tests.conftest import Command, FinishedRun, Result, message, write_config
+from tests.conftest import Command, FinishedRun, Result, message, signed, write_config
 from tests.tiny import bert_tokenizer
 
 TINY = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 15}
@@ -91,6 +91,7 @@ def test_facts_that_no_data_tell_are_refused(
     values = json.loads(card.read_text(encoding="utf-8"))
     values["facts"][name] = 3 if name == "batch_size" else "y"
     card.write_text(json.dumps(values), encoding="utf-8")
+    signed(folder / "model")
     result = plcli("predict", "--run", folder)
     assert (
         result.code,

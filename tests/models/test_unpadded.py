@@ -115,10 +115,12 @@ def test_second_texts_keep_their_token_types() -> None:
     assert_same(made, given)
 
 
-def test_padding_on_the_left_is_left_out_likewise() -> None:
-    config = {"num_key_value_heads": 2, "head_dim": 16, "pad_token_id": 0}
-    made = network("eurobert", "TokenClassification", **config)  # whose positions are relative
-    assert_same(made, batch(made, left=True, labels=(12, 25)))
+def test_padding_on_the_left_is_kept() -> None:
+    made = network("bert")
+    given = batch(made, left=True)
+    padded = gradient(made, given)
+    assert unpadded.install(made) is None
+    assert torch.equal(gradient(made, given), padded)
 
 
 def test_gradient_checkpointing_recomputes_with_the_batchs_own_layout() -> None:

@@ -544,8 +544,9 @@ def test_one_document_cannot_be_cut_for_validation(plcli: Command, tmp_path: Pat
     result = plcli("fit", *words, "--data.train", "prose.txt", "--data.documents", "file")
     assert (result.code, message(result)) == (
         3,
-        "plcli: prose.txt: no row can be split off for validation: there is only one, or one of "
-        "each label. Give data.validation a file, or add rows.\n",
+        "plcli: prose.txt: no row can be split off for validation: there is only one, or each "
+        "has a label of its own. Give data.validation a file, or add rows; or name the label "
+        "column, if it is another one.\n",
     )
 
 

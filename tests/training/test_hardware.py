@@ -65,7 +65,8 @@ def test_more_devices_than_the_machine_has_are_told(
     result = plcli("fit", "-c", linear_config, *words)
     assert (result.code, message(result)) == (
         5,
-        "plcli: trainer.devices: got 4, but this machine only has 1.\n",
+        "plcli: trainer.devices: got 4, but this machine only has 1. Use that number or "
+        "fewer, or auto.\n",
     )
 
 
@@ -159,7 +160,7 @@ def test_there_are_no_more_threads_than_cores(
 @pytest.mark.parametrize("key", ["threads", "interop_threads"])
 def test_no_threads_at_all_are_refused(plcli: Command, linear_config: Path, key: str) -> None:
     result = plcli("fit", "-c", linear_config, f"--{key}", 0)
-    assert (result.code, result.err) == (2, f"plcli: {key}: got 0, expected 1 or more.\n")
+    assert (result.code, message(result)) == (2, f"plcli: {key}: got 0, expected 1 or more.\n")
 
 
 def test_threads_side_by_side_are_set_in_a_new_process(linear_config: Path) -> None:
