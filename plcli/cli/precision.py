@@ -6,7 +6,7 @@ from typing import Any
 from plcli.cli import processes
 from plcli.cli.plan import Plan
 from plcli.config import yaml_core
-from plcli.config.files import load_yaml
+from plcli.config.files import Fragment, load_yaml
 from plcli.errors import UsageError
 from plcli.training import hardware
 
@@ -64,16 +64,19 @@ def _replace(plan: Plan, chosen: str) -> None:
 
 
 def _given(plan: Plan) -> Any:
-    layers: list[Any] = [
-        (fragment.values.get("trainer") or {}).get("precision")
-        for fragment in (*plan.base, *plan.fragments)
-    ]
+    layers: list[Any] = [_of(fragment, "precision") for fragment in (*plan.base, *plan.fragments)]
     layers += [
         yaml_core.parse_value(value)
         for key, value in plan.arguments.overrides
         if key == "trainer.precision"
     ]
     return next((value for value in reversed(layers) if value is not None), None)
+
+
+def _of(fragment: Fragment, key: str) -> Any:
+    """Return a key of the trainer in a fragment, whose section is not checked yet."""
+    trainer = fragment.values.get("trainer")
+    return trainer.get(key) if isinstance(trainer, dict) else None
 
 
 def _saved(plan: Plan) -> str | None:
@@ -101,9 +104,7 @@ def _chosen(plan: Plan) -> str:
 
 
 def _on_gpu(plan: Plan) -> bool:
-    wanted = [
-        (fragment.values.get("trainer") or {}).get("accelerator") for fragment in plan.fragments
-    ]
+    wanted = [_of(fragment, "accelerator") for fragment in plan.fragments]
     wanted += [value for key, value in plan.arguments.overrides if key == "trainer.accelerator"]
     last = next((value for value in reversed(wanted) if value is not None), "auto")
     return last != "cpu" and hardware.has_gpu()

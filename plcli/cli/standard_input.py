@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from plcli.errors import DataError, UsageError, did_you_mean, listed
 
 logger = logging.getLogger(__name__)
 
+OBJECT = re.compile(r'\{\s*("|\}|$)')  # how an object begins; {name} is a text
 FORMATS = {"text": "one text per line", "jsonl": "JSON lines", "csv": "csv with a header"}
 SOURCE = "standard input"
 HOW = "Give --input-format text, jsonl or csv to say what it is."
@@ -98,8 +100,7 @@ def _kind(found: Sequence[str], columns: Sequence[str]) -> str:
             f"{SOURCE}: looks like a JSON array. Write one object per line, as "
             "`jq -c '.[]'` does, or give --input-format text."
         )
-    looks_broken = full[1:2] and isinstance(_json(full[1]), dict)
-    if full[0].startswith("{") and (isinstance(_json(full[0]), dict) or looks_broken):
+    if OBJECT.match(full[0]):
         return "jsonl"
     header = _cells(full[0])
     return "csv" if columns and set(columns) <= set(header) else "text"

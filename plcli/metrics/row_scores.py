@@ -57,7 +57,7 @@ class RowCollector:
         """
         index, columns = self.take(world_size=world_size)
         if late:
-            columns = {**columns, **{name: each.cpu().numpy() for name, each in late.items()}}
+            columns = {**columns, **{name: _array(each) for name, each in late.items()}}
             if any(len(column) != len(index) for column in columns.values()):
                 index = np.zeros(0, np.int64)  # they are not of rows
         made = scoring(self) if columns else None
@@ -66,7 +66,7 @@ class RowCollector:
 
     def take(self, *, world_size: int) -> tuple[npt.NDArray[np.int64], Columns]:
         """Return the rows of all processes in the order of their numbers, and forget them."""
-        found = {name: torch.cat(parts).cpu().numpy() for name, parts in self._columns.items()}
+        found = {name: _array(torch.cat(parts)) for name, parts in self._columns.items()}
         index = np.concatenate(self._index) if self._index else np.zeros(0, np.int64)
         counts = None if self.token_counts is None else self.token_counts.cpu()
         self.__init__()  # type: ignore[misc]  # empty again
@@ -80,3 +80,10 @@ class RowCollector:
         order = np.argsort(index, kind="stable")
         self.token_counts = counts
         return index[order], {name: column[order] for name, column in found.items()}
+
+
+def _array(column: torch.Tensor) -> npt.NDArray[Any]:
+    """Return a column as an array; numpy has no bfloat16."""
+    column = column.cpu()
+    found: npt.NDArray[Any] = (column.float() if column.dtype == torch.bfloat16 else column).numpy()
+    return found

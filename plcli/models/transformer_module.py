@@ -66,8 +66,7 @@ class TransformerModule(LightningModule):
     Args:
         pretrained: a hub id, a folder, or package:NAME/FOLDER for those of an installed package.
         architecture: instead of pretrained: a model_type and sizes, to train from random weights.
-        init_from: instead of pretrained: a run or its model/ folder whose weights to start from;
-            the rows of the head are matched by label name.
+        init_from: instead of pretrained: a run to start from; its head is matched by label name.
         lora: trains low-rank updates instead of the network.
         freeze: the number of lowest layers to freeze together with the embeddings; or embeddings;
             or all for everything except the head.
@@ -371,7 +370,8 @@ class TransformerModule(LightningModule):
         loss.reset()
         self.results[split] = values
         self.evaluated_rows.pop(split, None)
-        if found := self._collectors[split].finish(self.scoring, late, self.trainer.world_size):
+        ranks = getattr(self._trainer, "world_size", 1)
+        if found := self._collectors[split].finish(self.scoring, late, ranks):
             self.evaluated_rows[split] = found
         if split == "val" and self.schedule == "plateau":
             optimization.observe(self, float(values[self.monitor[0].removeprefix("val_")]))

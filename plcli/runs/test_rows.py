@@ -1,7 +1,6 @@
 """The files of a run that keep its test rows: test_rows.parquet, and one for each other source."""
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +29,14 @@ def write(folder: Path, table: Any, *, fingerprint: str | None) -> Path:
         kept = pa.parquet.read_schema(path).metadata or {}
         if fingerprint.encode() not in b" ".join(kept.values()):
             path = folder / f"test_rows-{fingerprint[:8]}.parquet"
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=atomic_files.PREFIX)
+    handle, temporary = atomic_files.new_file(folder)
     os.close(handle)
     try:
         pa.parquet.write_table(table, temporary)
-        atomic_files.sync_file(Path(temporary))
-        os.chmod(temporary, 0o644)
+        atomic_files.sync_file(temporary)
         os.replace(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     atomic_files.sync_folder(folder)
     return path
 

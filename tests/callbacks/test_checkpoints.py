@@ -178,7 +178,7 @@ def test_a_config_may_ask_for_the_largest(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_validation_metrics_of_the_run_are_those_of_the_best_epoch(run: Path) -> None:
-    assert card(run)["metrics"]["validation"] == {"rmse": 1.0}
+    assert card(run)["metrics"]["validation"]["rmse"] == 1.0
 
 
 def test_best_ckpt_is_of_the_best_epoch(run: Path) -> None:

@@ -343,7 +343,6 @@ OUTSIDE: dict[str, dict[str, Any]] = {
     },
     "a profiler of calls": {"profiler": ("AdvancedProfiler", {"dirpath": "../out"})},
     "a profiler of torch": {"profiler": ("PyTorchProfiler", {"dirpath": "{out}"})},
-    "plcli's model": {"callbacks": ("OnExceptionCheckpoint", {"dirpath": "model"})},
     "plcli's metrics.csv": {"logger": ("CSVLogger", {"save_dir": ".", "name": "", "version": ""})},
 }
 KINDS = {"callbacks": CALLBACKS, "logger": LOGGERS, "profiler": PROFILERS}

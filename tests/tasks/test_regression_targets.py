@@ -78,7 +78,7 @@ def test_a_checkpoint_predicts_the_same_years_as_the_model(years: Path) -> None:
 def test_weights_in_half_precision_are_saved_whole(tmp_path: Path) -> None:
     parts = sections(tmp_path)
     parts["trainer"] |= {"precision": "bf16-true", "max_epochs": 2, "check_val_every_n_epoch": 2}
-    run = fit(tmp_path, **parts)
+    run = fit(tmp_path, "--confirm", "bf16-true", **parts)
     found = predictions(run)
     assert found == pytest.approx(predictions(run, "--ckpt_path", "best"), abs=0.2)
 
