@@ -8,7 +8,7 @@ from lightning.pytorch import Callback
 
 from plcli.errors import UsageError
 from plcli.runs.predictions import Lines, Sink, flatten
-from plcli.training.prediction_rows import numbered, rows_of
+from plcli.training.prediction_rows import numbered, places_of, rows_of
 from plcli.training.signals import signals
 
 logger = logging.getLogger(__name__)
@@ -63,13 +63,9 @@ class PredictionWriter(Callback):
         rows = rows_of(outputs, name=self._name)
         if trainer.num_predict_batches and len(trainer.num_predict_batches) > 1:
             rows = [{"dataloader": dataloader_idx, **row} for row in rows]
-        indices = (
-            batch["index"]
-            if isinstance(batch, Mapping) and "index" in batch
-            else range(self._seen, self._seen + len(rows))
-        )
+        places = places_of(batch, first=self._seen, count=len(rows))
         self._seen += len(rows)
-        self._waiting.update(zip(indices, rows, strict=True))
+        self._waiting.update(zip(places, rows, strict=True))
         while self._next in self._waiting:
             self._write(self._next)
             self._next += 1

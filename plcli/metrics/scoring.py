@@ -92,8 +92,8 @@ class Scoring:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SingleLabel(Scoring):
-    """Classes: the columns truth and prediction, label ids, and loss.
+class Labelled(Scoring):
+    """Labels of rows.
 
     Attributes:
         labels: the label names in order.
@@ -104,6 +104,11 @@ class SingleLabel(Scoring):
     labels: list[str]
     frequencies: list[float] | None = None
     temperature: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleLabel(Labelled):
+    """Classes: the columns truth and prediction, label ids, and loss."""
 
     def tables(self, columns: Columns) -> list[Table]:
         """Return the confusion matrix and, if it was kept, the loss."""
@@ -185,18 +190,8 @@ class SingleLabel(Scoring):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiLabel(Scoring):
-    """Several labels a row: the columns truth and prediction, bits [rows, labels / 8], and loss.
-
-    Attributes:
-        labels: the label names in order.
-        frequencies: the fraction of the training rows with each label, if it is known.
-        temperature: what the column logits, if there is one, is divided by; None for nothing.
-    """
-
-    labels: list[str]
-    frequencies: list[float] | None = None
-    temperature: float | None = None
+class MultiLabel(Labelled):
+    """Several labels a row: the columns truth and prediction, bits [rows, labels / 8], and loss."""
 
     def flags(self, bits: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """Return 0 or 1 for each label, [rows, labels], of bits."""

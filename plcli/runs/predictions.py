@@ -24,7 +24,7 @@ from plcli.runs.folder import check_local
 try:
     import fcntl
 except ImportError:  # Windows, where a partial file is not locked
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # a module elsewhere
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ takes a few tens of milliseconds more for each call.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from plcli.training.prediction_rows import Row, numbered, rows_of
+from plcli.training.prediction_rows import Row, numbered, places_of, rows_of
 
 Result = TypeVar("Result")
 HOOKS = (  # of a module, called by the Trainer's loop
@@ -136,7 +136,6 @@ class _Collector(Callback):
 
 def _add(found: dict[int, Row], outputs: Any, batch: Any, *, name: str) -> None:
     rows = rows_of(outputs, name=name)
-    has_index = isinstance(batch, Mapping) and "index" in batch
-    indices = batch["index"] if has_index else range(len(found), len(found) + len(rows))
-    for index, row in zip(indices, rows, strict=True):
+    places = places_of(batch, first=len(found), count=len(rows))
+    for index, row in zip(places, rows, strict=True):
         found[index] = numbered(row, index)

@@ -1,6 +1,6 @@
 """The rows of what a `predict_step` returns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,20 @@ Row = Mapping[str, Any]
 def numbered(row: Row, index: int) -> Row:
     """Return a row with an id: its own, or its index in the input."""
     return row if "id" in row else {"id": index, **row}
+
+
+def places_of(batch: Any, *, first: int, count: int) -> Sequence[int]:
+    """Return the indices in the input of a batch's rows: those that it names, or the next ones.
+
+    Args:
+        batch: the batch, which may have them as `index`.
+        first: the number of rows before it.
+        count: the number of its rows.
+    """
+    if isinstance(batch, Mapping) and "index" in batch:
+        named: Sequence[int] = batch["index"]
+        return named
+    return range(first, first + count)
 
 
 def rows_of(outputs: Any, *, name: str) -> list[Row]:

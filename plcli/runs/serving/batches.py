@@ -137,7 +137,7 @@ class Batches:
             for request in requests:
                 self._answer([request])
             return
-        except Exception as error:
+        except Exception as error:  # of any library; the server goes on, and the requests fail
             logger.exception("a batch of %d rows could not be predicted", len(rows))
             for request in requests:
                 request.answer.set_exception(error)
