@@ -1,6 +1,6 @@
 """The command lines of commands that are no steps of the Trainer, such as `plcli serve`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -67,30 +67,14 @@ def parse(command: str, words: Sequence[str]) -> OwnOptions | None:
         help_pages.own_command(Console(), command)
         return None
     parsed, known = OwnOptions(), OPTIONS[command]
-    remaining = list(reversed(words))
-    while remaining:
-        word = remaining.pop()
-        if not word.startswith("-"):
-            if parsed.model:
-                raise UsageError(
-                    f"unexpected argument '{word}'. `plcli {command}` takes one run or model."
-                )
-            parsed.model = word
-            continue
-        name, equals, value = word.partition("=")
-        key = name[2:] if name.startswith("--") else name
-        key = key.replace("-", "_") if key.replace("-", "_") in known else key
-        if key not in (*known, ALLOW_IMPORT) and key.split(".")[0] not in SECTIONS:
-            options = [f"--{option}" for option in (*known, ALLOW_IMPORT)]
+    for key, value in split(command, words, options=(*known, ALLOW_IMPORT), sections=SECTIONS):
+        if not key and parsed.model:
             raise UsageError(
-                f"unknown option {name}.{did_you_mean(name, options)} `plcli {command} --help` "
-                "lists the options."
+                f"unexpected argument '{value}'. `plcli {command}` takes one run or model."
             )
-        if not equals:
-            if not remaining:
-                raise UsageError(f"{name} needs a value.")
-            value = remaining.pop()
-        if key == ALLOW_IMPORT:
+        if not key:
+            parsed.model = value
+        elif key == ALLOW_IMPORT:
             parsed.allowed.append(value)
         elif key in known:
             parsed.options[key] = value
@@ -102,3 +86,47 @@ def parse(command: str, words: Sequence[str]) -> OwnOptions | None:
             f"{COMMANDS[command]}."
         )
     return parsed
+
+
+def split(
+    command: str,
+    words: Sequence[str],
+    *,
+    options: Collection[str],
+    flags: Collection[str] = (),
+    sections: Collection[str] = (),
+) -> Iterator[tuple[str, str]]:
+    """Yield the options of a command line with their values, and other words with an empty name.
+
+    Args:
+        command: the name of the command.
+        words: the command line behind it.
+        options: the options with a value, without dashes.
+        flags: those without a value.
+        sections: sections of a config, whose keys are options as well.
+
+    Raises:
+        UsageError: for an unknown option, one without its value, or a flag with one.
+    """
+    names = (*options, *flags)
+    remaining = list(reversed(words))
+    while remaining:
+        word = remaining.pop()
+        if not word.startswith("-"):
+            yield "", word
+            continue
+        name, equals, value = word.partition("=")
+        key = name.removeprefix("--")
+        key = key.replace("-", "_") if key.replace("-", "_") in names else key
+        if key not in names and key.split(".")[0] not in sections:
+            raise UsageError(
+                f"unknown option {name}.{did_you_mean(name, [f'--{each}' for each in names])} "
+                f"`plcli {command} --help` lists the options."
+            )
+        if key in flags and equals:
+            raise UsageError(f"{name} takes no value; got '{value}'.")
+        if key not in flags and not equals:
+            if not remaining:
+                raise UsageError(f"{name} needs a value.")
+            value = remaining.pop()
+        yield key, value

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from plcli.cli.arguments import COMMANDS
-from plcli.errors import UsageError, did_you_mean
+from plcli.cli.own_options import split
 
 
 @dataclass
@@ -46,28 +46,12 @@ def parse(
     if "-h" in words or "--help" in words:
         _help(Console(), command, usage=usage, options={**options, **flags})
         return None
-    parsed, remaining = RunOptions(), list(reversed(words))
-    while remaining:
-        word = remaining.pop()
-        if not word.startswith("-"):
-            parsed.words.append(word)
-            continue
-        name, equals, value = word.partition("=")
-        key = name.removeprefix("--")
-        if key not in options and key not in flags:
-            known = [f"--{each}" for each in (*options, *flags)]
-            raise UsageError(
-                f"unknown option {name}.{did_you_mean(name, known)} `plcli {command} --help` "
-                "lists the options."
-            )
-        if key in flags:
-            if equals:
-                raise UsageError(f"--{key} takes no value; got '{value}'.")
-        elif not equals:
-            if not remaining:
-                raise UsageError(f"--{key} needs a value.")
-            value = remaining.pop()
-        parsed.options[key] = value
+    parsed = RunOptions()
+    for key, value in split(command, words, options=options, flags=flags):
+        if key:
+            parsed.options[key] = value
+        else:
+            parsed.words.append(value)
     return parsed
 
 
