@@ -267,6 +267,7 @@ class Chosen:
             "enable_progress_bar": self.terminal,
             "enable_model_summary": False,
             "log_every_n_steps": 10,  # so that small data also gets a curve
+            "num_sanity_val_steps": 1,  # a second batch shows nothing more, and delays the start
         }
         chosen = {key: value for key, value in defaults.items() if given[key] is None}
         chosen["callbacks"] = self.callbacks

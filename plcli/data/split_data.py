@@ -31,6 +31,7 @@ from plcli.errors import DataError, UsageError
 
 Source = str | list[str]
 Batch = dict[str, Any]
+CHECKED_ROWS = 16  # of a batch for checks
 STAGE_SPLITS = {
     "fit": (
         "train",
@@ -334,9 +335,9 @@ class SplitData(LightningDataModule):
         return self._splits[name]
 
     def first_batch(self, split: str) -> Batch:
-        """Return a batch of the first rows of a split, for checks."""
+        """Return a small batch of the first rows of a split, for checks."""
         opened = self.split(split)
-        return opened[range(min(len(opened), self.sizes["batch_size"] or 1))]
+        return opened[range(min(len(opened), self.sizes["batch_size"] or 1, CHECKED_ROWS))]
 
     def ids(self, split: str, indices: npt.NDArray[np.int64]) -> list[Any]:
         """Return the ids of rows: the id column, or the row numbers without one."""

@@ -187,3 +187,22 @@ def test_what_needs_the_classes_imports_hardly_more_than_the_libraries() -> None
     found, theirs = imported(*SLOW), imported_by_the_libraries()
     assert len(found) <= 1.1 * len(theirs)
     assert (found - theirs) & ONLY_A_FIT == set()
+
+
+def test_a_fit_has_imported_hardly_more_than_the_libraries_at_its_first_step(
+    text_config: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys, torch\n"
+        "def step(*args, **kwargs):\n    print(*sys.modules)\n    sys.exit()\n"
+        "torch.optim.AdamW.step = step\n"
+        "from plcli.__main__ import main\nmain(sys.argv[1:])"
+    )
+    words = ["fit", "-c", str(text_config), "--run", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+    )
+    found = set(done.stdout.splitlines()[-1].split())
+    theirs = imported_by_the_libraries()
+    assert {"transformers.trainer", "peft", "bitsandbytes", "sklearn", "datasets"} & found == set()
+    assert len(found - theirs) <= 0.25 * len(theirs)
