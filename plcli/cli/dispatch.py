@@ -75,10 +75,11 @@ def _complete(plan: Plan) -> None:
         raise UsageError(
             "no model given. Use --config FILE (such as configs/bert.yaml) or --model CLASS."
         )
-    from plcli.cli import loggers, precision
+    from plcli.cli import chosen_rate, loggers, precision
     from plcli.cli.lightning_cli import fixed_classes
 
     precision.resolve(plan)
+    chosen_rate.resolve(plan)
     loggers.write_into_run_folder(plan)
     _check_bound(plan)
     _check(plan, fixed_classes())

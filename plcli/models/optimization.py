@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from plcli.errors import UsageError
+from plcli.models import rates
 from plcli.models.layers import Parts
 
 logger = logging.getLogger(__name__)
@@ -20,14 +21,14 @@ Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt", "plateau"]
 
 
 class AdamW(dict[str, Any]):
-    """The default optimizer, AdamW with a learning rate of 2e-5, in the form of a config.
+    """The default optimizer, AdamW with a learning rate that is chosen, in the form of a config.
 
     This form lets a config override a single key. Otherwise jsonargparse would read the default
     from the source of the constructor, which a dataclass does not have.
     """
 
     def __init__(self) -> None:
-        super().__init__(class_path="torch.optim.AdamW", init_args={"lr": 2e-5})
+        super().__init__(class_path="torch.optim.AdamW", init_args={"lr": rates.CHOSEN})
 
     def __call__(self, parameters: Any) -> torch.optim.Optimizer:
         """Make the optimizer."""
@@ -159,6 +160,40 @@ def _factor(name: Schedule, step: int, *, warmup: int, total: float) -> float:
     return 1.0
 
 
+def configure(module: Any) -> dict[str, Any]:
+    """Return the optimizer and the schedule of a TransformerModule, as Lightning wants them.
+
+    Raises:
+        UsageError: if the schedule follows a validation that there is not.
+    """
+    steps = module.trainer.estimated_stepping_batches
+    optimizer = make_optimizer(
+        module.optimizer,
+        module.model,
+        parts=module.parts if module.head_lr or module.layer_decay else None,
+        head_lr=module.head_lr,
+        layer_decay=module.layer_decay,
+        complete=partial(rates.complete, module=module, steps=steps),
+    )
+    if module.schedule == "plateau" and not module.trainer.enable_validation:
+        raise UsageError(
+            "model.schedule: plateau follows the validation metric, but there is no "
+            "validation. Choose another schedule."
+        )
+    scheduler = schedule(
+        module.schedule,
+        optimizer,
+        warmup=module.warmup,
+        total=steps,
+        plateau=module.plateau,
+        mode=module.monitor[1],
+    )
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},
+    }
+
+
 def make_optimizer(
     make: Callable[[Any], Optimizer],
     model: torch.nn.Module,
@@ -166,6 +201,7 @@ def make_optimizer(
     parts: Parts | None,
     head_lr: float | None,
     layer_decay: float | None,
+    complete: Callable[[Optimizer], None] = lambda optimizer: None,
 ) -> Optimizer:
     """Make the optimizer of a network's trainable parameters.
 
@@ -179,6 +215,7 @@ def make_optimizer(
         parts: the parts of the network by depth; None treats the network as one part.
         head_lr: the learning rate of the head; None uses that of the optimizer.
         layer_decay: the factor of the learning rate from each layer to the one below it.
+        complete: sets the learning rate of an optimizer that has none.
 
     Raises:
         UsageError: if the optimizer refuses its arguments, there is no trainable head, or the
@@ -191,6 +228,7 @@ def make_optimizer(
         raise UsageError(
             f"model.optimizer: {error}. Change its arguments, or use another."
         ) from error
+    complete(optimizer)
     if parts is not None:
         if head_lr and all(group["part"] != "head" for group in optimizer.param_groups):
             raise UsageError(

@@ -70,8 +70,8 @@ class TransformerModule(LightningModule):
         lora: trains low-rank updates instead of the network.
         freeze: the number of lowest layers to freeze together with the embeddings; or embeddings;
             or all for everything except the head.
-        optimizer: by default AdamW at 2e-5 (Devlin et al. 2019, appendix A.3); biases and norms
-            have no weight decay.
+        optimizer: by default AdamW; without lr, the rate is chosen by the size of the network and
+            the number of steps; biases and norms have no weight decay.
         head_lr: the learning rate of the head and of newly initialized parameters; by default that
             of the optimizer.
         layer_decay: the factor of the learning rate from each layer to the one below it.
@@ -391,30 +391,7 @@ class TransformerModule(LightningModule):
 
         Biases and norms have no weight decay.
         """
-        optimizer = optimization.make_optimizer(
-            self.optimizer,
-            self.model,
-            parts=self.parts if self.head_lr or self.layer_decay else None,
-            head_lr=self.head_lr,
-            layer_decay=self.layer_decay,
-        )
-        if self.schedule == "plateau" and not self.trainer.enable_validation:
-            raise UsageError(
-                "model.schedule: plateau follows the validation metric, but there is no "
-                "validation. Choose another schedule."
-            )
-        scheduler = optimization.schedule(
-            self.schedule,
-            optimizer,
-            warmup=self.warmup,
-            total=self.trainer.estimated_stepping_batches,
-            plateau=self.plateau,
-            mode=self.monitor[1],
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},
-        }
+        return optimization.configure(self)
 
     def configure_gradient_clipping(
         self,

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 NAME = "plcli_unpadded"  # of the attention function, among those of transformers
 LAYOUT = "unpadded_layout"  # the argument that carries the layout
+POSITIONS = "embed_positions"  # of encoders that count positions themselves, as in BART
 GROUPS = 4  # of rows; each costs kernels, but pads only to its own longest row
 LENGTHS = (3, 11, 6, 14, 9, 4, 12, 7)  # tokens of the rows that are compared
 TOLERANCE = 1e-4  # of outputs, relative to their largest value
@@ -203,21 +204,49 @@ class Unpadded:
         pooler = getattr(self.base, "pooler", None)
         if pooler is not None:
             self.base.pooler = None
+        counts = getattr(self.base, POSITIONS, None)
+        if counts is None:
+            kwargs["position_ids"] = (found.positions + self.offset)[None]
+        else:
+            counts.forward = _Positions(counts.forward, found.positions, longest)
         try:
             out = self.original(
                 input_ids=input_ids.reshape(-1)[found.source][None],
                 attention_mask=None,
-                position_ids=(found.positions + self.offset)[None],
                 **kwargs,
                 **{LAYOUT: found},
             )
         finally:
             if pooler is not None:
                 self.base.pooler = pooler
+            if counts is not None:
+                del counts.forward
         out.last_hidden_state = out.last_hidden_state[0][found.back].view(rows, longest, -1)
         if pooler is not None:
             out["pooler_output"] = _pooled(self.base, pooler, out.last_hidden_state)
         return out
+
+
+class _Positions:
+    """The position embeddings of an encoder that counts positions itself, such as BART's.
+
+    Args:
+        original: returns the embeddings of all places of rows, given the rows or their shape.
+        positions: int64 [tokens], the position of each token in its row.
+        longest: number of tokens of the longest row.
+    """
+
+    def __init__(self, original: Any, positions: torch.Tensor, longest: int) -> None:
+        self.original, self.positions, self.longest = original, positions, longest
+
+    def __call__(self, rows: Any) -> torch.Tensor:
+        """Return the embeddings of the tokens of a batch without padding, [1, tokens, hidden]."""
+        if isinstance(rows, torch.Tensor):
+            one = rows[:1, :1].expand(1, self.longest)
+        else:
+            one = torch.Size((1, self.longest))
+        found: torch.Tensor = self.original(one)
+        return found.reshape(self.longest, -1)[self.positions][None]
 
 
 def _pooled(base: Any, pooler: Any, hidden: torch.Tensor) -> torch.Tensor:
@@ -270,7 +299,7 @@ def install(model: Any) -> str | None:
 
     base = getattr(model, getattr(model, "base_model_prefix", ""), model)
     if getattr(model.config, "is_encoder_decoder", False):
-        return "it has a decoder"
+        base = model.get_encoder()
     if getattr(model.config, "_attn_implementation", None) != "sdpa":
         return "its attention cannot be replaced"
     if any(getattr(part, "is_causal", False) for part in base.modules()):

@@ -108,6 +108,32 @@ def test_labels_of_tokens_have_the_gradient_of_the_padded_batch(task: str) -> No
     assert_same(made, batch(made, labels=(12, 25)))
 
 
+SEQ2SEQ = {
+    "d_model": 32,
+    **{f"{part}_layers": 2 for part in ("encoder", "decoder")},
+    **{f"{part}_attention_heads": 2 for part in ("encoder", "decoder")},
+    **{f"{part}_ffn_dim": 64 for part in ("encoder", "decoder")},
+    "max_position_embeddings": 64,
+    "decoder_start_token_id": 2,
+    "pad_token_id": 1,
+}
+
+
+@pytest.mark.parametrize("model_type", ["bart", "mbart", "marian", "pegasus", "blenderbot"])
+def test_the_encoder_of_a_seq2seq_model_has_the_gradient_of_the_padded_batch(
+    model_type: str,
+) -> None:
+    made = network(model_type, "Seq2SeqLM", **SEQ2SEQ)
+    given = batch(made, labels=(12, 25))
+    given["labels"] = torch.where(given["labels"] >= 0, given["labels"] + 5, -100)
+    assert_same(made, given)
+
+
+def test_the_encoder_of_t5_keeps_its_padding() -> None:
+    made = network("t5", "Seq2SeqLM", d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2)
+    assert unpadded.install(made) is not None
+
+
 def test_second_texts_keep_their_token_types() -> None:
     made = network("bert")
     given = batch(made)
