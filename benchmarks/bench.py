@@ -115,7 +115,8 @@ class Bench:
 
     def run(self, words: list[str], **settings: object) -> dict[str, Any]:
         """Run one contestant in a process of its own and return its result."""
-        settings = {"data": self.options.data, "threads": self.options.threads, **settings}
+        same = {key: getattr(self.options, key) for key in ("data", "threads", "batch")}
+        settings = {**same, **settings}
         command = [sys.executable, str(HERE / words[0]), *words[1:]]
         command += [word for key, value in settings.items() for word in (f"--{key}", str(value))]
         environment = os.environ | {"OMP_NUM_THREADS": str(self.options.threads)}
@@ -282,6 +283,8 @@ def main() -> None:
         help="by default fp32, and bf16 where the CPU has instructions for it",
     )
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--results", type=Path, default=HERE, help="the folder of results.*")
     parser.add_argument("--train_rows", type=int, default=3200)
     parser.add_argument("--accuracy_rows", type=int, default=4000)
     parser.add_argument("--short_rows", type=int, default=1600)
@@ -298,7 +301,8 @@ def main() -> None:
     if options.precisions is None:
         half = any(flag in found["has"] for flag in WITH_BF16)
         options.precisions = ["fp32", "bf16"] if half else ["fp32"]
-    path = HERE / "results.json"
+    options.results.mkdir(parents=True, exist_ok=True)
+    path = options.results / "results.json"
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for part in options.parts:
         name = Path(options.data).name if options.data != "package" else "the shipped tickets"
@@ -306,11 +310,12 @@ def main() -> None:
         results[part] = {
             "date": date.today().isoformat(),
             "data": name,
+            "batch": options.batch,
             **found,
             **measured,
         }
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    report.write(results, HERE)
+    report.write(results, options.results)
 
 
 if __name__ == "__main__":

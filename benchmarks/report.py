@@ -96,7 +96,13 @@ def _reaching(found: Mapping[str, Any]) -> list[str]:
     """Return what each contestant needed until the target, for each number of rows."""
     about = f"{found['epochs']} epochs at most, {found['evaluations']} evaluations each"
     lines = _head(f"Training until a validation accuracy of {found['target']}", found, about)
-    columns = ("seconds, a seed each", "median", "CPU seconds", "steps", "plcli is so many times")
+    columns = (
+        "seconds, a seed each",
+        "median",
+        "CPU seconds",
+        "steps",
+        "plcli is so many times as fast",
+    )
     lines += _row("rows", "", *columns) + _row("---:", "---", *["---:"] * len(columns))
     for rows, runs in found["sizes"].items():
         for name, each in runs.items():
@@ -131,7 +137,7 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 def _head(title: str, found: Mapping[str, Any], about: str) -> list[str]:
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    where = [found["data"], about] if about else []
+    where = [found["data"], about, f"batches of {found.get('batch', 32)}"] if about else []
     has = f" with {', '.join(found['has'])}" if "has" in found else ""
     processor = f"{found['processor']}{has}, {found['threads']} threads"
     said = [*where, processor, versions, found["date"]]
