@@ -9,6 +9,7 @@ import inspect
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -123,4 +124,5 @@ def kernel(device: torch.device) -> Kernel | None:
 
     if not set(inspect.signature(varlen_attn).parameters) >= NEEDED:
         return None
-    return Kernel(varlen_attn, torch.cuda.get_device_capability(device))
+    function: Any = varlen_attn  # it returns a pair only if it is asked to
+    return Kernel(function, torch.cuda.get_device_capability(device))
