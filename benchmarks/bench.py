@@ -19,35 +19,66 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import common
 import report
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+PLCLI = ["train_plcli.py"]
+BARE = ["train_bare_loop.py", "--batches"]
+TRAINER = ["train_hf_trainer.py", "--padding"]
+RANDOM_UNPADDED = [*PLCLI, "--window", "1", "--unpadded", "true"]
+IN_PIECES = [*PLCLI, "--window", "1", "--pieces", "4", "--unpadded", "false"]
+HALF = ("--precision", "bf16")
+# A name that ends with ", bf16" is compared with "plcli, bf16", any other one with "plcli".
 TRAIN = {
-    "plcli": ["train_plcli.py"],
-    "bare loop, the same batches": ["train_bare_loop.py", "--batches", "same"],
-    "bare loop, random batches": ["train_bare_loop.py", "--batches", "random"],
-    "plcli, random batches in 4 pieces": ["train_plcli.py", "--window", "1", "--pieces", "4"],
-    "Trainer, grouped by length": ["train_hf_trainer.py", "--padding", "grouped"],
-    "Trainer, dynamic padding": ["train_hf_trainer.py", "--padding", "dynamic"],
-    "Trainer, padded to 128": ["train_hf_trainer.py", "--padding", "max_length"],
+    "plcli": PLCLI,
+    "plcli, random batches without padding": RANDOM_UNPADDED,
+    "plcli, random batches in 4 pieces": IN_PIECES,
+    "bare loop, the same batches padded": [*BARE, "same"],
+    "bare loop, random batches": [*BARE, "random"],
+    "Trainer, grouped by length": [*TRAINER, "grouped"],
+    "Trainer, dynamic padding": [*TRAINER, "dynamic"],
+    "Trainer, padded to 128": [*TRAINER, "max_length"],
     "Lightning by hand, dynamic padding": ["train_raw_lightning.py"],
+    "plcli, precision auto": [*PLCLI, "--precision", "auto"],
 }
+TRAIN_IN_BF16 = {
+    "plcli, bf16": [*PLCLI, *HALF],
+    "plcli, random batches without padding, bf16": [*RANDOM_UNPADDED, *HALF],
+    "bare loop, random batches, bf16": [*BARE, "random", *HALF],
+    "Trainer, grouped by length, bf16": [*TRAINER, "grouped", *HALF],
+    "Trainer, dynamic padding, bf16": [*TRAINER, "dynamic", *HALF],
+}
+SHORT = [
+    *("plcli", "plcli, random batches in 4 pieces", "Trainer, grouped by length"),
+    *("plcli, precision auto", "plcli, bf16", "Trainer, grouped by length, bf16"),
+]
 # Batches at random are alike, so that their speed does not depend on the number of rows.
 FEWER_ROWS = 960
 WITH_FEWER_ROWS = {
-    "bare loop, random batches",
+    "plcli, random batches without padding",
     "plcli, random batches in 4 pieces",
+    "bare loop, random batches",
     "Trainer, dynamic padding",
     "Trainer, padded to 128",
     "Lightning by hand, dynamic padding",
+    "plcli, random batches without padding, bf16",
+    "bare loop, random batches, bf16",
+    "Trainer, dynamic padding, bf16",
 }
-ONE_TURN = WITH_FEWER_ROWS - {"Trainer, dynamic padding"}  # far from the others
-ACCURACY = {
-    "plcli": ["train_plcli.py"],
-    "bare loop, random batches": ["train_bare_loop.py", "--batches", "random"],
+ONE_TURN = {  # far from the others
+    "plcli, random batches in 4 pieces",
+    "bare loop, random batches",
+    "Trainer, padded to 128",
+    "Lightning by hand, dynamic padding",
+    "bare loop, random batches, bf16",
+    "Trainer, dynamic padding, bf16",
 }
-REACHING = {name: TRAIN[name] for name in ("plcli", "Trainer, grouped by length")}
+ACCURACY = {"plcli": PLCLI, "bare loop, random batches": [*BARE, "random"]}
+REACHING = ["plcli", "Trainer, grouped by length"]
+FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # what of them a CPU has decides its speed
+WITH_BF16 = ("amx_bf16", "avx512_bf16")
 PREDICT = {
     "plcli": ["predict.py", "--tool", "plcli"],
     "bare loop, sorted": ["predict.py", "--tool", "bare"],
@@ -84,15 +115,18 @@ class Bench:
 
     def run(self, words: list[str], **settings: object) -> dict[str, Any]:
         """Run one contestant in a process of its own and return its result."""
-        settings = {"data": self.options.data, "threads": self.options.threads, **settings}
+        same = {key: getattr(self.options, key) for key in ("data", "threads", "batch")}
+        settings = {**same, **settings}
         command = [sys.executable, str(HERE / words[0]), *words[1:]]
         command += [word for key, value in settings.items() for word in (f"--{key}", str(value))]
         environment = os.environ | {"OMP_NUM_THREADS": str(self.options.threads)}
+        before = common.now()
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=HERE)
+        process = {f"process_{key}": value - before[key] for key, value in common.now().items()}
         lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
         if not lines:
             sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        result: dict[str, Any] = json.loads(lines[-1].removeprefix("RESULT "))
+        result = {**json.loads(lines[-1].removeprefix("RESULT ")), **process}
         print(" ".join(command[1:]), result, flush=True)
         return result
 
@@ -115,14 +149,31 @@ class Bench:
                     found[name].append(self.run(words, seed=seed, rows=own, **settings))
         return found
 
+    def contestants(self) -> dict[str, list[str]]:
+        """Return those that train, in the precisions that are asked for."""
+        found = dict(TRAIN) if "fp32" in self.options.precisions else {}
+        return found | (TRAIN_IN_BF16 if "bf16" in self.options.precisions else {})
+
     def training(self) -> dict[str, Any]:
-        """Samples per second of one epoch, and test accuracy of those that saw all its rows."""
-        rows = self.options.train_rows
+        """Samples per second of one long epoch, and test accuracy of those that saw all rows."""
+        rows, contestants = self.options.train_rows, self.contestants()
         runs = self.turns(
-            *(TRAIN, self.options.repetitions), rows=rows, fewer=WITH_FEWER_ROWS, once=ONE_TURN
+            *(contestants, self.options.repetitions),
+            rows=rows,
+            fewer=WITH_FEWER_ROWS,
+            once=ONE_TURN,
         )
-        shown = [name for name in TRAIN if name not in WITH_FEWER_ROWS]
+        shown = [name for name in contestants if name not in WITH_FEWER_ROWS]
         return {"rows": rows, "accuracy_of": shown, "runs": runs}
+
+    def short(self) -> dict[str, Any]:
+        """Samples per second of short epochs, each of which ends with plcli's saves."""
+        rows, epochs = self.options.short_rows, 2
+        contestants = {
+            name: self.contestants()[name] for name in SHORT if name in self.contestants()
+        }
+        runs = self.turns(contestants, self.options.repetitions, rows=rows, epochs=epochs)
+        return {"rows": rows, "epochs": epochs, "runs": runs}
 
     def accuracy(self) -> dict[str, Any]:
         """Test accuracy beside that of plain random batches."""
@@ -131,10 +182,22 @@ class Bench:
         return {"rows": rows, "epochs": epochs, "runs": runs}
 
     def reaching(self) -> dict[str, Any]:
-        """Seconds until a validation accuracy is reached."""
-        rows, epochs, target = self.options.reaching_rows, 2, self.options.target
-        runs = self.turns(REACHING, 3, rows=rows, epochs=epochs, evaluations=3)
-        return {"rows": rows, "epochs": epochs, "target": target, "runs": runs}
+        """Steps, CPU seconds and wall seconds until a validation accuracy is reached."""
+        target, epochs = self.options.target, self.options.reaching_epochs
+        names = [*REACHING, *(f"{name}, bf16" for name in REACHING)]
+        contestants = {
+            name: self.contestants()[name] for name in names if name in self.contestants()
+        }
+        often = {"epochs": epochs, "until": target, "evaluations": self.options.evaluations}
+        return {
+            "epochs": epochs,
+            "evaluations": self.options.evaluations,
+            "target": target,
+            "sizes": {
+                str(rows): self.turns(contestants, self.options.seeds, rows=rows, **often)
+                for rows in _numbers(self.options.reaching_rows)
+            },
+        }
 
     def predicting(self) -> dict[str, Any]:
         """Rows per second from a file to a file."""
@@ -165,7 +228,7 @@ class Bench:
     def growth(self) -> dict[str, Any]:
         """Seconds and peak memory for ten and a hundred times the rows."""
         shutil.rmtree(Path(tempfile.gettempdir()) / "bench_growth", ignore_errors=True)
-        sizes = [int(size) for size in self.options.growth_rows.split(",")]
+        sizes = _numbers(self.options.growth_rows)
         words = {tool: ["grow.py", "--tool", tool] for tool in ("prepare", *GROWTH)}
         for size in sizes:
             self.run(words["prepare"], rows=size)
@@ -175,18 +238,26 @@ class Bench:
         }
 
 
+def _numbers(words: str) -> list[int]:
+    return [int(word) for word in words.split(",")]
+
+
 def machine(threads: int) -> dict[str, Any]:
     """Return what the figures were measured on and with."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
     packages = ("torch", "lightning", "transformers", "tokenizers", "datasets")
     return {
-        "processor": model or platform.machine(),
+        "processor": _of_cpu("model name") or platform.machine(),
+        "has": [flag for flag in FLAGS if flag in _of_cpu("flags").split()],
         "cores": os.cpu_count(),
         "threads": threads,
         "versions": {name: version(name) for name in packages},
     }
+
+
+def _of_cpu(key: str) -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next((line.split(": ")[1] for line in lines if line.startswith(key)), "")
 
 
 def main() -> None:
@@ -194,8 +265,8 @@ def main() -> None:
     parts: dict[str, Callable[[Bench], dict[str, Any]]] = {
         method.__name__: method
         for method in (
-            *(Bench.training, Bench.accuracy, Bench.reaching, Bench.predicting),
-            *(Bench.encoding, Bench.start, Bench.growth),
+            *(Bench.training, Bench.short, Bench.accuracy, Bench.reaching),
+            *(Bench.predicting, Bench.encoding, Bench.start, Bench.growth),
         )
     }
     parser = argparse.ArgumentParser(description=__doc__)
@@ -204,17 +275,34 @@ def main() -> None:
     )
     parser.add_argument("--parts", nargs="+", choices=list(parts), default=list(parts))
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--seeds", type=int, default=5, help="of the part accuracy")
+    parser.add_argument("--seeds", type=int, default=5, help="of the parts accuracy and reaching")
+    parser.add_argument(
+        "--precisions",
+        nargs="+",
+        choices=["fp32", "bf16"],
+        help="by default fp32, and bf16 where the CPU has instructions for it",
+    )
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--results", type=Path, default=HERE, help="the folder of results.*")
     parser.add_argument("--train_rows", type=int, default=3200)
     parser.add_argument("--accuracy_rows", type=int, default=4000)
-    parser.add_argument("--reaching_rows", type=int, default=1600)
+    parser.add_argument("--short_rows", type=int, default=1600)
+    parser.add_argument("--reaching_rows", default="800,1600,2400,4000")
+    parser.add_argument("--reaching_epochs", type=int, default=3)
+    parser.add_argument("--evaluations", type=int, default=3, help="an epoch, of the part reaching")
     parser.add_argument("--target", type=float, default=0.75, help="of the part reaching")
     parser.add_argument("--predict_rows", type=int, default=2000)
     parser.add_argument("--encode_rows", type=int, default=200_000)
     parser.add_argument("--growth_rows", default="10000,100000,1000000")
     options = parser.parse_args()
-    path = HERE / "results.json"
+    found = machine(options.threads)
+    print(f"{found['processor']} with {', '.join(found['has'])}, {options.threads} threads")
+    if options.precisions is None:
+        half = any(flag in found["has"] for flag in WITH_BF16)
+        options.precisions = ["fp32", "bf16"] if half else ["fp32"]
+    options.results.mkdir(parents=True, exist_ok=True)
+    path = options.results / "results.json"
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for part in options.parts:
         name = Path(options.data).name if options.data != "package" else "the shipped tickets"
@@ -222,11 +310,12 @@ def main() -> None:
         results[part] = {
             "date": date.today().isoformat(),
             "data": name,
-            **machine(options.threads),
+            "batch": options.batch,
+            **found,
             **measured,
         }
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    report.write(results, HERE)
+    report.write(results, options.results)
 
 
 if __name__ == "__main__":

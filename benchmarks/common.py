@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ def arguments(**choices: list[str]) -> argparse.Namespace:
     parser.add_argument("--window", type=int, help="of plcli's batches; its default without it")
     parser.add_argument("--pieces", type=int, help="of plcli's batches; its default without it")
     parser.add_argument("--evaluations", type=int, default=1, help="validations an epoch")
+    parser.add_argument("--until", type=float, help="stop at this validation accuracy")
+    parser.add_argument("--precision", choices=["fp32", "bf16", "auto"], default="fp32")
     for name, values in choices.items():
         parser.add_argument(f"--{name}", choices=values, default=values[0])
     options = parser.parse_args()
@@ -71,7 +74,70 @@ def label_ids(*splits: list[str]) -> tuple[list[str], list[list[int]]]:
     return names, [[names.index(name) for name in split] for split in splits]
 
 
-def report(**values: Any) -> None:
-    """Print the result."""
+class Clock:
+    """The wall and CPU seconds of training, by which all contestants are measured.
+
+    It runs from the first step to the end of training; the start of epochs and saves count,
+    evaluations do not. CPU seconds are those of this process and of its ended children.
+    """
+
+    def __init__(self) -> None:
+        self.total = {"seconds": 0.0, "cpu_seconds": 0.0}
+        self.since: dict[str, float] | None = None
+        self.curve: list[dict[str, float]] = []
+        self.started = 0.0
+
+    def start(self) -> None:
+        """Begin; again after a pause."""
+        self.since = now()
+        self.started = self.started or self.since["seconds"]
+
+    def stop(self) -> None:
+        """End, or pause for an evaluation."""
+        if self.since is not None:
+            there = now()
+            self.total = {key: self.total[key] + there[key] - self.since[key] for key in there}
+            self.since = None
+
+    def evaluated(self, *, step: int, accuracy: float, until: float | None) -> bool:
+        """Note an evaluation; return whether training may stop.
+
+        Args:
+            step: optimizer steps until then.
+            accuracy: on the validation split.
+            until: the accuracy that is waited for.
+        """
+        whole = now()["seconds"] - self.started
+        self.curve.append(
+            {"step": step, "accuracy": accuracy, "whole_seconds": whole, **self.total}
+        )
+        return until is not None and accuracy >= until
+
+
+def now() -> dict[str, float]:
+    """Return wall and CPU seconds so far."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(one.ru_utime + one.ru_stime for one in used)
+    return {"seconds": time.perf_counter(), "cpu_seconds": cpu}
+
+
+def report(*, clock: Clock, samples: int, **values: Any) -> None:
+    """Print the result of a training.
+
+    Args:
+        clock: the clock, stopped.
+        samples: the rows that were trained on, each time.
+        values: other figures.
+    """
+    done(
+        samples_per_second=samples / clock.total["seconds"],
+        cpu_seconds_per_1000=clock.total["cpu_seconds"] / samples * 1000,
+        curve=clock.curve,
+        **values,
+    )
+
+
+def done(**values: Any) -> None:
+    """Print a result."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print("RESULT " + json.dumps({**values, "peak_mb": peak}), flush=True)

@@ -52,4 +52,4 @@ else:
     for first in range(0, len(texts), 8192):
         backend.encode_batch_fast(texts[first : first + 8192])
 seconds = time.perf_counter() - start
-common.report(rows_per_second=len(texts) / seconds, seconds=seconds)
+common.done(rows_per_second=len(texts) / seconds, seconds=seconds)

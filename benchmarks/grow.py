@@ -80,4 +80,4 @@ else:
     output.unlink(missing_ok=True)
     words = ["predict", "--run", str(run), "--input", str(source), "--output", str(output)]
     assert main([*words, "--data.batch_size", "256"]) == 0
-common.report(seconds=time.perf_counter() - start)
+common.done(seconds=time.perf_counter() - start)

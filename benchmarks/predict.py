@@ -91,7 +91,7 @@ def plcli() -> list[str]:
 
 if options.tool == "model":  # in a process of its own: a fit leaves its mark on what follows it
     make_model()
-    common.report()
+    common.done()
     raise SystemExit
 start: list[float] = []
 if options.tool == "bare":
@@ -101,4 +101,4 @@ elif options.tool == "plcli":
 else:
     found = pipeline(32 if options.tool == "pipeline32" else 1)
 seconds = time.perf_counter() - start[0]
-common.report(rows_per_second=len(texts) / seconds, rows=len(found))
+common.done(rows_per_second=len(texts) / seconds, rows=len(found))

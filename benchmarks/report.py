@@ -7,7 +7,8 @@ from typing import Any
 
 Runs = Mapping[str, Sequence[Mapping[str, Any]]]
 RATES = {  # part: (title, key, unit)
-    "training": ("Training", "samples_per_second", "samples/s"),
+    "training": ("Training, a long epoch", "samples_per_second", "samples/s"),
+    "short": ("Training, short epochs", "samples_per_second", "samples/s"),
     "predicting": ("Predicting, file to file", "rows_per_second", "rows/s"),
     "encoding": ("Encoding", "rows_per_second", "rows/s"),
 }
@@ -30,10 +31,13 @@ def median(runs: Iterable[Mapping[str, Any]], key: str) -> float:
     return statistics.median(run[key] for run in runs)
 
 
-def ratio(runs: Runs, name: str, key: str) -> float:
-    """Return how many times as fast plcli was: the median over the turns."""
-    pairs = zip(runs["plcli"], runs[name], strict=False)  # a slow one has fewer turns
-    return statistics.median(ours[key] / theirs[key] for ours, theirs in pairs)
+def ratio(runs: Runs, name: str, key: str) -> float | None:
+    """Return how many times as fast plcli was in that precision: the median over the turns."""
+    ours = runs.get("plcli, bf16" if name.endswith(", bf16") else "plcli")
+    if ours is None:
+        return None
+    pairs = zip(ours, runs[name], strict=False)  # a slow one has fewer turns
+    return statistics.median(one[key] / other[key] for one, other in pairs)
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -42,18 +46,22 @@ def markdown(results: Mapping[str, Any]) -> str:
     for part, (title, key, unit) in RATES.items():
         if part in results:
             found, runs = results[part], results[part]["runs"]
-            with_accuracy = part == "training"
-            lines += _head(title, found, f"{found['rows']:,} rows")
-            lines += _row("", unit, "plcli is so many times as fast", *["accuracy"] * with_accuracy)
-            lines += _row("---", *["---:"] * (2 + with_accuracy))
+            trained = key == "samples_per_second"
+            more = ["CPU seconds per 1,000", "accuracy"] if trained else []
+            about = f"{found['rows']:,} rows"
+            about += f", {found['epochs']} epochs" if "epochs" in found else ""
+            lines += _head(title, found, about)
+            lines += _row("", unit, "plcli is so many times as fast", *more)
+            lines += _row("---", *["---:"] * (2 + len(more)))
             for name in runs:
-                accuracy = []
-                if with_accuracy:
-                    shown = name in found["accuracy_of"]
-                    accuracy = [f"{median(runs[name], 'accuracy'):.3f}" if shown else ""]
-                rate = median(runs[name], key)
-                said = f"{name} ({len(runs[name])} runs)"
-                lines += _row(said, f"{rate:,.0f}", f"{ratio(runs, name, key):.2f}", *accuracy)
+                cells = [f"{median(runs[name], key):,.0f}", _number(ratio(runs, name, key))]
+                if trained:
+                    measured = "cpu_seconds_per_1000" in runs[name][0]
+                    cpu = median(runs[name], "cpu_seconds_per_1000") if measured else None
+                    shown = name in found.get("accuracy_of", runs)
+                    accuracy = median(runs[name], "accuracy") if shown else None
+                    cells += [_number(cpu, 1), _number(accuracy, 3)]
+                lines += _row(f"{name} ({len(runs[name])} runs)", *cells)
     if "accuracy" in results:
         found = results["accuracy"]
         about = f"{found['rows']:,} rows, {found['epochs']} epochs"
@@ -67,17 +75,7 @@ def markdown(results: Mapping[str, Any]) -> str:
             mean, deviation = statistics.mean(values), statistics.stdev(values)
             lines += _row(f"{name}, {len(values)} seeds", f"{mean:.4f}", spread, f"{deviation:.4f}")
     if "reaching" in results:
-        found = results["reaching"]
-        lines += _head(
-            f"Seconds to a validation accuracy of {found['target']}",
-            found,
-            f"{found['rows']:,} rows, {found['epochs']} epochs at most, 3 evaluations each",
-        )
-        lines += _row("", "seconds, a seed each") + _row("---", "---:")
-        for name, runs in found["runs"].items():
-            times = [reached(run["curve"], found["target"]) for run in runs]
-            said = ", ".join("not reached" if time is None else f"{time:.0f}" for time in times)
-            lines += _row(name, said)
+        lines += _reaching(results["reaching"])
     if "start" in results:
         lines += _head("Start-up", results["start"], "")
         lines += _row("", "CPU seconds") + _row("---", "---:")
@@ -94,15 +92,55 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n".join(lines).lstrip() + "\n"
 
 
-def reached(curve: Sequence[Mapping[str, float]], target: float) -> float | None:
-    """Return the seconds of the first evaluation at or above the target; None if there is none."""
-    return next((point["seconds"] for point in curve if point["accuracy"] >= target), None)
+def _reaching(found: Mapping[str, Any]) -> list[str]:
+    """Return what each contestant needed until the target, for each number of rows."""
+    about = f"{found['epochs']} epochs at most, {found['evaluations']} evaluations each"
+    lines = _head(f"Training until a validation accuracy of {found['target']}", found, about)
+    columns = (
+        "seconds, a seed each",
+        "median",
+        "CPU seconds",
+        "steps",
+        "plcli is so many times as fast",
+    )
+    lines += _row("rows", "", *columns) + _row("---:", "---", *["---:"] * len(columns))
+    for rows, runs in found["sizes"].items():
+        for name, each in runs.items():
+            points = [reached(run["curve"], found["target"]) for run in each]
+            seconds = [
+                "not reached" if point is None else f"{point['seconds']:.0f}" for point in points
+            ]
+            medians = [middle(points, key) for key in ("seconds", "cpu_seconds", "step")]
+            ours = runs.get("plcli, bf16" if name.endswith(", bf16") else "plcli", [])
+            base = middle([reached(run["curve"], found["target"]) for run in ours], "seconds")
+            times = medians[0] / base if medians[0] and base else None
+            shown = [_number(value, 0) for value in medians]
+            lines += _row(f"{int(rows):,}", name, ", ".join(seconds), *shown, _number(times))
+    return lines
+
+
+def reached(curve: Sequence[Mapping[str, float]], target: float) -> Mapping[str, float] | None:
+    """Return the first evaluation at or above the target; None if there is none."""
+    return next((point for point in curve if point["accuracy"] >= target), None)
+
+
+def middle(points: Sequence[Mapping[str, float] | None], key: str) -> float | None:
+    """Return the median of a figure over seeds; None if half of them did not get there."""
+    values = [point.get(key, 0.0) if point else float("inf") for point in points]
+    found = statistics.median(values) if values else 0.0
+    return found if 0 < found < float("inf") else None
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"
 
 
 def _head(title: str, found: Mapping[str, Any], about: str) -> list[str]:
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    where = [found["data"], about] if about else []
-    said = [*where, f"{found['processor']}, {found['threads']} threads", versions, found["date"]]
+    where = [found["data"], about, f"batches of {found.get('batch', 32)}"] if about else []
+    has = f" with {', '.join(found['has'])}" if "has" in found else ""
+    processor = f"{found['processor']}{has}, {found['threads']} threads"
+    said = [*where, processor, versions, found["date"]]
     return ["", f"**{title}** ({'; '.join(said)})", ""]
 
 

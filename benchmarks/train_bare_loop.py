@@ -1,6 +1,6 @@
 """Contestant: a bare PyTorch loop, the limit: on random batches, or on those that plcli makes."""
 
-import time
+import contextlib
 
 import common
 
@@ -58,7 +58,9 @@ lengths = np.array([len(row) for row in encoded])
 batches = ShuffledBatches(
     lengths, batch_size=options.batch, window=window, pieces=num_pieces, seed=options.seed
 )
-start = time.perf_counter()
+half = torch.autocast("cpu", torch.bfloat16) if options.precision == "bf16" else None
+clock = common.Clock()
+clock.start()
 for epoch in range(options.epochs):
     batches.set_epoch(epoch)
     for rows in batches:
@@ -67,14 +69,16 @@ for epoch in range(options.epochs):
         pieces = np.array_split(by_length, min(batches.pieces, len(batch)))
         loss = torch.zeros(())
         for piece in pieces:
-            outputs = model(**padded([encoded[i] for i in piece]), labels=labels[piece])
+            inputs = padded([encoded[i] for i in piece])
+            with half or contextlib.nullcontext():
+                outputs = model(**inputs, labels=labels[piece])
             loss = loss + outputs.loss * (len(piece) / len(batch))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
-seconds = time.perf_counter() - start
+clock.stop()
 model.eval()
 right = 0
 rows = encode(test[0])
@@ -84,6 +88,4 @@ with torch.inference_mode():
         right += int(
             (logits.argmax(-1) == torch.tensor(test_ids[first : first + options.batch])).sum()
         )
-common.report(
-    samples_per_second=len(train[0]) * options.epochs / seconds, accuracy=right / len(rows)
-)
+common.report(clock=clock, samples=len(train[0]) * options.epochs, accuracy=right / len(rows))

@@ -1,7 +1,5 @@
 """Contestant: a LightningModule as one writes it by hand: dynamic padding, AdamW, a logged loss."""
 
-import time
-
 import common
 
 options = common.arguments()
@@ -28,6 +26,12 @@ class Classifier(LightningModule):
         self.model = AutoModelForSequenceClassification.from_pretrained(
             common.minilm(), num_labels=len(names)
         ).train()
+
+    def on_train_start(self):  # type: ignore[no-untyped-def]
+        clock.start()
+
+    def on_fit_end(self):  # type: ignore[no-untyped-def]
+        clock.stop()
 
     def training_step(self, batch, index):  # type: ignore[no-untyped-def]
         loss = self.model(**batch).loss
@@ -62,10 +66,12 @@ def loader(texts: list[str], ids: list[int], shuffle: bool) -> DataLoader:  # ty
     return DataLoader(rows, batch_size=options.batch, shuffle=shuffle, collate_fn=collate)  # type: ignore[arg-type]
 
 
+clock = common.Clock()
 seed_everything(options.seed)
 model = Classifier()
 trainer = Trainer(
     max_epochs=options.epochs,
+    precision="bf16-mixed" if options.precision == "bf16" else "32-true",
     enable_progress_bar=False,
     enable_model_summary=False,
     enable_checkpointing=False,
@@ -73,11 +79,8 @@ trainer = Trainer(
     gradient_clip_val=1.0,
     default_root_dir="/tmp/raw_lightning",
 )
-batches = loader(train[0], train_ids, shuffle=True)
-start = time.perf_counter()
-trainer.fit(model, batches)
-seconds = time.perf_counter() - start
+trainer.fit(model, loader(train[0], train_ids, shuffle=True))
 accuracy = trainer.test(model, loader(test[0], test_ids, shuffle=False), verbose=False)[0][
     "test_accuracy"
 ]
-common.report(samples_per_second=len(train[0]) * options.epochs / seconds, accuracy=accuracy)
+common.report(clock=clock, samples=len(train[0]) * options.epochs, accuracy=float(accuracy))

@@ -1,9 +1,10 @@
 """Training batches without padding: all tokens in one row, padded inside attention alone.
 
 Linear layers, norms and dropout see the tokens [1, tokens, hidden]. Attention gets the rows back,
-in a few groups of rows of similar length, each padded by itself. The gradient is that of the padded
-batch. The layout travels as an argument of the forward pass, so that gradient checkpointing
-recomputes with the layout of its own batch.
+in a few groups of rows of similar length, each padded by itself; a GPU may have a kernel that needs
+no padding at all (varlen.py). The gradient is that of the padded batch. The layout travels as an
+argument of the forward pass, so that gradient checkpointing recomputes with the layout of its own
+batch.
 
 Encoders that mix tokens outside of attention, or compute positions from padding, would be silently
 wrong: `install` compares the outputs of a small batch with and without padding, and leaves the
@@ -13,12 +14,14 @@ network as it is where they differ.
 import inspect
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from plcli.errors import UsageError
+from plcli.models import varlen
 
 logger = logging.getLogger(__name__)
 
@@ -55,55 +58,73 @@ class Group:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tokens of a padded batch are in one row.
+    """Where the tokens of a padded batch are in one row: shorter rows first.
 
     Attributes:
         source: int64 [tokens], the place of each token in the padded batch, row after row.
         positions: int64 [tokens], the position of each token in its row.
         back: int64 [rows * longest], the token at each place of the padded batch.
-        groups: the rows by length.
+        lengths: int64 [rows], number of tokens of each row, in ascending order.
+        kernel: computes attention without padding; None if the device has no such kernel.
     """
 
     source: torch.Tensor
     positions: torch.Tensor
     back: torch.Tensor
-    groups: tuple[Group, ...]
+    lengths: torch.Tensor
+    kernel: varlen.Kernel | None = None
+
+    @cached_property
+    def ends(self) -> torch.Tensor:
+        """0 and the end of each row in the batch, int32 [rows + 1]."""
+        return torch.nn.functional.pad(self.lengths.cumsum(0), (1, 0)).int()
+
+    @cached_property
+    def longest(self) -> int:
+        """Number of tokens of the longest row."""
+        return int(self.lengths[-1])
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The rows by length."""
+        device, rows = self.lengths.device, len(self.lengths)
+        ascending = self.lengths.tolist()
+        groups, at = [], 0
+        for part in torch.arange(rows).tensor_split(min(GROUPS, rows)):
+            first, last = int(part[0]), int(part[-1]) + 1
+            most, count = ascending[last - 1], sum(ascending[first:last])
+            inside = torch.arange(most, device=device) < self.lengths[first:last, None]
+            flat = inside.reshape(-1).nonzero()[:, 0]
+            back = torch.zeros(inside.numel(), dtype=torch.long, device=device)
+            back[flat] = torch.arange(count, device=device)
+            full = ascending[first] == most
+            groups.append(
+                Group(
+                    *(at, at + count, last - first, most, back, flat),
+                    None if full else inside[:, None, None, :],
+                )
+            )
+            at += count
+        return tuple(groups)
 
 
-def layout(attention_mask: torch.Tensor) -> Layout:
+def layout(attention_mask: torch.Tensor, kernel: varlen.Kernel | None = None) -> Layout:
     """Return the layout of a batch.
 
     Args:
         attention_mask: 1 for tokens and 0 for padding after them, int64 [rows, longest].
+        kernel: computes attention without padding.
     """
     rows, longest = attention_mask.shape
     device = attention_mask.device
     lengths = attention_mask.sum(1)
     order = torch.argsort(lengths, stable=True)
-    ascending = lengths[order].tolist()
-    mask = attention_mask[order].bool()
     places = order[:, None] * longest + torch.arange(longest, device=device)
-    source = places[mask]
-    groups, at = [], 0
-    for part in torch.arange(rows).tensor_split(min(GROUPS, rows)):
-        first, last = int(part[0]), int(part[-1]) + 1
-        most, count = ascending[last - 1], sum(ascending[first:last])
-        inside = torch.arange(most, device=device) < lengths[order[first:last], None]
-        flat = inside.reshape(-1).nonzero()[:, 0]
-        back = torch.zeros(inside.numel(), dtype=torch.long, device=device)
-        back[flat] = torch.arange(count, device=device)
-        full = ascending[first] == most
-        groups.append(
-            Group(
-                *(at, at + count, last - first, most, back, flat),
-                None if full else inside[:, None, None, :],
-            )
-        )
-        at += count
+    source = places[attention_mask[order].bool()]
     back = torch.zeros(rows * longest, dtype=torch.long, device=device)
     back[source] = torch.arange(len(source), device=device)
     positions = (attention_mask.cumsum(1) - 1).reshape(-1)[source]
-    return Layout(source, positions, back, tuple(groups))
+    return Layout(source, positions, back, lengths[order], kernel)
 
 
 def attention(
@@ -141,8 +162,41 @@ def attention(
         return result
     tokens = [each[0].transpose(0, 1) for each in (query, key, value)]
     window = kwargs.get("sliding_window")
+    if _suits(found, tokens, dropout, scaling, window):
+        assert found.kernel is not None
+        out = found.kernel.attend(tokens, found.ends, found.longest, scaling=scaling, window=window)
+    else:
+        out = _in_groups(tokens, found, dropout, scaling, window)
+    return out[None], None
+
+
+def _suits(
+    found: Layout,
+    tokens: list[torch.Tensor],
+    dropout: float,
+    scaling: float | None,
+    window: int | None,
+) -> bool:
+    """Whether the device has a kernel for a layer, whose first outputs were those of the groups."""
+    kernel = found.kernel
+    if kernel is None or not kernel.accepts(tokens, dropout, window):
+        return False
+    if window not in kernel.compared:
+        with torch.no_grad():  # gradient checkpointing counts what is saved for the backward pass
+            ours = kernel.attend(tokens, found.ends, found.longest, scaling=scaling, window=window)
+            kernel.compare(ours, _in_groups(tokens, found, dropout, scaling, window), window)
+    return kernel.compared[window]
+
+
+def _in_groups(
+    tokens: list[torch.Tensor],
+    found: Layout,
+    dropout: float,
+    scaling: float | None,
+    window: int | None,
+) -> torch.Tensor:
     parts = [_grouped(tokens, group, dropout, scaling, window) for group in found.groups]
-    return torch.cat(parts)[None], None
+    return torch.cat(parts)
 
 
 def _grouped(
@@ -180,6 +234,7 @@ class Unpadded:
 
     def __init__(self, base: Any, *, offset: int) -> None:
         self.base, self.offset, self.original = base, offset, base.forward
+        self.kernels: dict[torch.device, varlen.Kernel | None] = {}
         self.__signature__ = inspect.signature(base.forward)
 
     def __call__(self, input_ids: Any = None, attention_mask: Any = None, **kwargs: Any) -> Any:
@@ -196,8 +251,11 @@ class Unpadded:
         )
         if not usable:
             return self.original(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
-        found = layout(attention_mask)
         rows, longest = attention_mask.shape
+        device = attention_mask.device
+        if device not in self.kernels:
+            self.kernels[device] = varlen.kernel(device)
+        found = layout(attention_mask, self.kernels[device])
         kwargs = {name: value for name, value in kwargs.items() if value is not None}
         if "token_type_ids" in kwargs:
             kwargs["token_type_ids"] = kwargs["token_type_ids"].reshape(-1)[found.source][None]

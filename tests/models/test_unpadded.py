@@ -1,5 +1,6 @@
 """Training batches without padding: the same gradient, where a network allows it."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 import transformers
 from torch import nn
 
-from plcli.models import lora, unpadded
+from plcli.models import lora, unpadded, varlen
 from plcli.models.layers import Parts
 from plcli.models.lora import Lora
 from tests.conftest import TINY_BERT, message_rows, write_rows
@@ -200,6 +201,120 @@ def test_a_network_of_several_layers_of_relative_positions_is_caught() -> None:
     original = made.bert.embeddings.forward
     made.bert.embeddings.forward = lambda **given: original(**{**given, "position_ids": None})
     assert str(unpadded.install(made)).startswith("its outputs differ without padding")
+
+
+# with the kernel of a GPU
+
+
+def by_rows(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    ends: torch.Tensor,
+    ends_of_keys: torch.Tensor,
+    longest: int,
+    longest_of_keys: int,
+    *,
+    scale: float | None,
+    window_size: tuple[int, int],
+) -> torch.Tensor:
+    """Stand in for varlen_attn, of which there is none without a GPU."""
+    out = []
+    for start, end in itertools.pairwise(ends.tolist()):
+        row = [each[start:end].transpose(0, 1) for each in (queries, keys, values)]
+        at = torch.arange(end - start)
+        near = at[None] - at[:, None]
+        seen = torch.ones_like(near, dtype=torch.bool)
+        if window_size != (-1, -1):
+            seen = (near >= -window_size[0]) & (near <= window_size[1])
+        attended = nn.functional.scaled_dot_product_attention(*row, attn_mask=seen, scale=scale)
+        out.append(attended.transpose(0, 1))
+    assert longest == longest_of_keys == int(ends.diff().max())
+    return torch.cat(out)
+
+
+SUITABLE: dict[str, Any] = {
+    "capability": (8, 0),
+    "dtype": torch.bfloat16,
+    "dropout": 0.0,
+    "size": 64,
+    "same_heads": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({}, True),
+        ({"capability": (9, 0), "dtype": torch.float16, "size": 32}, True),
+        ({"capability": (7, 5)}, False),
+        ({"dtype": torch.float32}, False),
+        ({"dropout": 0.1}, False),
+        ({"size": 20}, False),
+        ({"size": 256}, False),
+        ({"same_heads": False}, False),
+    ],
+)
+def test_the_kernel_is_for_what_it_computes_exactly(change: dict[str, Any], wanted: bool) -> None:
+    assert varlen.is_suitable(**{**SUITABLE, **change}) is wanted
+
+
+def test_a_cpu_has_no_kernel() -> None:
+    assert varlen.kernel(torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_the_kernel_gets_the_rows_of_the_layout(window: int | None) -> None:
+    mask = batch(network("bert"))["attention_mask"]
+    found = unpadded.layout(mask)
+    assert found.ends.tolist() == [0, *itertools.accumulate(sorted(mask.sum(1).tolist()))]
+    assert found.ends.dtype == torch.int32
+    assert all(group.end in found.ends for group in found.groups)
+    tokens = [torch.randn(len(found.source), 2, 16) for _ in range(3)]
+    kernel = varlen.Kernel(by_rows, (8, 0))
+    ours = kernel.attend(tokens, found.ends, found.longest, scaling=0.3, window=window)
+    wanted = unpadded._in_groups(tokens, found, 0.0, 0.3, window)
+    assert torch.allclose(ours, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dropout", "count"), [(0.0, 5), (0.1, 0)])
+def test_dropout_of_attention_goes_without_the_kernel(dropout: float, count: int) -> None:
+    made = network("bert")
+    made.gradient_checkpointing_enable()
+    for layer in made.bert.encoder.layer:
+        layer.attention.self.dropout.p = dropout
+    given = batch(made)
+    padded = gradient(made, given)
+    assert unpadded.install(made) is None
+    calls: list[torch.Size] = []
+
+    def counted(*args: Any, **kwargs: Any) -> torch.Tensor:
+        calls.append(args[0].shape)
+        assert args[0].dtype == torch.bfloat16
+        return by_rows(*args, **kwargs)
+
+    made.bert.forward.kernels[torch.device("cpu")] = varlen.Kernel(counted, (8, 0))
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = gradient(made, given)
+    assert len(calls) == count  # 2 layers, and again in the backward pass; 1 is compared
+    if not dropout:
+        assert float((ours - padded).norm() / padded.norm()) < 0.05
+
+
+def test_a_kernel_with_other_outputs_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    made = network("bert")
+    given = batch(made)
+    assert unpadded.install(made) is None
+    with torch.autocast("cpu", torch.bfloat16):
+        groups = gradient(made, given)
+        wrong = varlen.Kernel(
+            lambda *tokens, **_: by_rows(*tokens, scale=3.0, window_size=(0, 0)), (8, 0)
+        )
+        made.bert.forward.kernels[torch.device("cpu")] = wrong
+        with caplog.at_level("WARNING"):
+            assert torch.equal(gradient(made, given), groups)
+    assert wrong.compared == {None: False}
+    assert "attention without padding differs from the padded one, by" in caplog.text
 
 
 # in a fit
