@@ -31,6 +31,7 @@ from plcli.cli import (
     logs,
     parser_errors,
     predict,
+    prepared,
     processes,
     resolving,
     scored,
@@ -44,7 +45,7 @@ from plcli.cli.fit import Fit
 from plcli.cli.plan import Plan
 from plcli.config import allowlist, checks, classes, secrets, yaml_core
 from plcli.config.classes import parameters
-from plcli.config.contracts import data_contract, module_contract
+from plcli.config.contracts import data_contract
 from plcli.config.files import load_yaml
 from plcli.config.marks import marked
 from plcli.errors import ModelError, UsageError, below
@@ -357,7 +358,11 @@ class PlCLI(LightningCLI):
                 tokenizer=data_contract(self.datamodule).loaded_tokenizer,
             )
         self._configure_optimizers(made)
-        self._pass_objects()
+        prepared.pass_objects(
+            *(self.plan, self.trainer, self.model, self.datamodule),
+            seed=self._seed(),
+            open_ended=trainer_setup.is_open_ended(values.trainer),
+        )
         self._load_weights()
 
     def take_input(self, data: Namespace) -> None:
@@ -387,17 +392,6 @@ class PlCLI(LightningCLI):
                 if said := user_errors.refused_by_a_library(error):
                     raise UsageError(f"optimizer: {said}") from error
                 raise
-
-    def _pass_objects(self) -> None:
-        """Pass the seed and the tokenizer to the model."""
-        model, data = module_contract(self.model), data_contract(self.datamodule)
-        model.use_seed(self._seed())
-        if model.offers("use_tokenizer") and data.loaded_tokenizer is not None:
-            model.use_tokenizer(data.loaded_tokenizer)
-        if self.command == "fit" and not trainer_setup.predates(self.plan, "unpadded"):
-            kind = self.trainer.strategy.root_device.type
-            if model.use_device(kind):
-                data.use_whole_batches()
 
     def _make(self, section: str) -> Any:
         return instances.make(section, self.values, self._parser(self.command))

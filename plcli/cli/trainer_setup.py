@@ -29,8 +29,9 @@ from plcli.cli import loggers, processes
 from plcli.cli.plan import Plan
 from plcli.cli.processes import Launched
 from plcli.config.classes import import_class, parameters
-from plcli.config.contracts import data_contract
+from plcli.config.contracts import data_contract, module_contract
 from plcli.config.files import load_yaml
+from plcli.config.marks import class_of
 from plcli.errors import UsageError
 from plcli.runs import metric_names
 from plcli.training.csv_logger import MetricsCsv
@@ -49,6 +50,7 @@ LEAST = {  # of what Lightning does not check: it would divide by zero, or climb
     "gradient_clip_val": 0,
     "log_every_n_steps": 0,
 }
+MOST_EPOCHS = 1000  # as Lightning has it for a training without an end
 LENGTHS = ("max_epochs", "max_steps", "limit_train_batches")  # with 0, nothing is trained
 Settings = Mapping[str, Any]
 
@@ -251,7 +253,7 @@ class Chosen:
         command: str,
         launched: Launched | None = None,
     ) -> None:
-        self.launched = launched
+        self.plan, self.launched = plan, launched
         self.run = plan.run if command == "fit" else None
         self.resumes = plan.checkpoint is not None
         self.given, self.made, self.command = given, made, command
@@ -270,6 +272,9 @@ class Chosen:
             "num_sanity_val_steps": 1,  # a second batch shows nothing more, and delays the start
         }
         chosen = {key: value for key, value in defaults.items() if given[key] is None}
+        cls = class_of(self.plan.merged.get("model"))
+        if is_open_ended(given) and module_contract(cls).offers("choose_epochs"):
+            chosen["max_epochs"] = MOST_EPOCHS  # until the length of an epoch is known
         chosen["callbacks"] = self.callbacks
         chosen["logger"] = self._loggers()
         if isinstance(given.profiler, str) and self.run is not None:
@@ -324,6 +329,14 @@ class Chosen:
             self.metrics_csv.is_alone = not users
             users.append(self.metrics_csv)
         return users or False
+
+
+def is_open_ended(given: Namespace) -> bool:
+    """Whether a trainer section gives neither epochs, steps nor a time that end the training."""
+    timed = any("Timer" in str(entry) for entry in _listed(given.get("callbacks")))
+    return (
+        given.max_epochs is None and given.max_steps in (None, -1) and not (given.max_time or timed)
+    )
 
 
 def predates(plan: Plan, key: str) -> bool:

@@ -69,6 +69,9 @@ class ModuleContract(Protocol):
     def use_device(self, kind: str) -> bool:
         """Prepare for training on cpu, cuda, ...; return whether whole batches are fastest."""
 
+    def choose_epochs(self, steps: float) -> int:
+        """Return the number of epochs of a training without an end, given the steps of an epoch."""
+
 
 class DataContract(Protocol):
     """The members that plcli uses of a LightningDataModule.
@@ -192,6 +195,7 @@ MODULE_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {  # check of the f
     "use_tokenizer": (_method(None), lambda tokenizer: None),
     "use_seed": (_method(0), lambda seed: None),
     "use_device": (_method("cpu"), lambda kind: False),
+    "choose_epochs": (_method(1), None),
 }
 DATA_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {
     "task": (_plain(str), None),

@@ -1,9 +1,9 @@
 """The learning rate and the number of epochs, where a config gives none.
 
-Small networks and short trainings need a higher rate than large and long ones. The rule is fitted to
-trainings of a network of 10.7 million parameters outside of its embeddings on seven data sets of 800
-and 4,000 rows (docs/fine-tuning.md has the table), and its slope by size to the rates that are usual
-for BERT: 2e-5 to 5e-5 (Devlin et al. 2019, appendix A.3).
+Small networks and short trainings need a higher rate than large and long ones. The rule is fitted
+to trainings of a network of 10.7 million parameters besides its embeddings on seven data sets of
+800 and 4,000 rows (docs/fine-tuning.md has the table), and its slope by size to the rates that are
+usual for BERT, 2e-5 to 5e-5 (Devlin et al. 2019, appendix A.3).
 """
 
 import logging
@@ -43,15 +43,15 @@ def rate(
     return float(f"{min(max(found, LOWEST), HIGHEST):.1e}")
 
 
-def epochs(*, batches: float) -> int:
+def epochs(*, steps: float) -> int:
     """Return the number of epochs.
 
     Args:
-        batches: number of steps of an epoch.
+        steps: number of steps of an epoch; may be infinite.
     """
-    if not batches or math.isinf(batches):
+    if not steps or math.isinf(steps):
         return FEWEST
-    return min(max(round(WANTED_STEPS / batches), FEWEST), MOST)
+    return min(max(round(WANTED_STEPS / steps), FEWEST), MOST)
 
 
 def size(model: Any) -> int:

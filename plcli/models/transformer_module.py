@@ -44,6 +44,7 @@ from plcli.models import (
     losses,
     optimization,
     padding,
+    rates,
     unpadded,
 )
 from plcli.models.adversarial import Adversarial, Attack
@@ -450,6 +451,10 @@ class TransformerModule(LightningModule):
     def use_device(self, kind: str) -> bool:
         """Prepare for training on cpu, cuda, ...; return whether batches are without padding."""
         return unpadded.prepare(self, kind)
+
+    def choose_epochs(self, steps: float) -> int:
+        """Return the number of epochs of a training for which none is given."""
+        return rates.epochs(steps=steps)
 
     # the artefact
 

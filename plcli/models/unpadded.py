@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 NAME = "plcli_unpadded"  # of the attention function, among those of transformers
 LAYOUT = "unpadded_layout"  # the argument that carries the layout
 POSITIONS = "embed_positions"  # of encoders that count positions themselves, as in BART
+SHORT = (
+    256  # tokens; up to here, plain matrix products in bfloat16 are faster than torch's attention
+)
 GROUPS = 4  # of rows; each costs kernels, but pads only to its own longest row
 LENGTHS = (3, 11, 6, 14, 9, 4, 12, 7)  # tokens of the rows that are compared
 TOLERANCE = 1e-4  # of outputs, relative to their largest value
@@ -218,10 +221,27 @@ def _grouped(
         at = torch.arange(group.longest, device=group.back.device)
         near = ((at[:, None] - at).abs() < window)[None, None]
         mask = near if mask is None else near & mask
-    out = scaled_dot_product_attention(
-        queries, keys, values, attn_mask=mask, dropout_p=dropout, scale=scaling
-    )
+    plain = queries.dtype == torch.bfloat16 and queries.is_cpu and group.longest <= SHORT
+    attend = _plain if plain else scaled_dot_product_attention
+    out = attend(queries, keys, values, attn_mask=mask, dropout_p=dropout, scale=scaling)
     return out.transpose(1, 2).reshape(group.rows * group.longest, heads, size)[group.places]
+
+
+def _plain(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    *,
+    attn_mask: torch.Tensor | None,
+    dropout_p: float,
+    scale: float | None,
+) -> torch.Tensor:
+    """Attention by matrix products, as torch's own is slow backwards for short rows in bfloat16."""
+    scores = (queries * (queries.shape[-1] ** -0.5 if scale is None else scale)) @ keys.mT
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+    weights = torch.dropout(scores.softmax(-1), dropout_p, train=dropout_p > 0)
+    return weights @ values
 
 
 class Unpadded:
@@ -300,11 +320,11 @@ class _Positions:
     def __call__(self, rows: Any) -> torch.Tensor:
         """Return the embeddings of the tokens of a batch without padding, [1, tokens, hidden]."""
         if isinstance(rows, torch.Tensor):
-            one = rows[:1, :1].expand(1, self.longest)
+            found = self.original(rows[:1, :1].expand(1, self.longest))
         else:
-            one = torch.Size((1, self.longest))
-        found: torch.Tensor = self.original(one)
-        return found.reshape(self.longest, -1)[self.positions][None]
+            found = self.original(torch.Size((1, self.longest)))
+        embeddings: torch.Tensor = found.reshape(self.longest, -1)[self.positions][None]
+        return embeddings
 
 
 def _pooled(base: Any, pooler: Any, hidden: torch.Tensor) -> torch.Tensor:

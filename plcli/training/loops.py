@@ -13,7 +13,7 @@ and other counters, so two of its loops are replaced. This depends on internals 
 import copy
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -57,6 +57,7 @@ class ExactFitLoop(_FitLoop):
             trainer, min_steps=before.epoch_loop.min_steps, max_steps=before.epoch_loop.max_steps
         )
         self.orders: list[Order] = []
+        self.choose_epochs: Callable[[float], int] | None = None
         self.seekable = True
         self._resumes_epoch = False
 
@@ -132,6 +133,17 @@ class ExactFitLoop(_FitLoop):
             for _ in range(batch):
                 next(self._data_fetcher)
             self._data_fetcher.fetched = 0  # the epoch loop adds the batches done before
+
+    def setup_data(self) -> None:
+        """Make the loaders; with their length, choose the number of epochs if none is given."""
+        super().setup_data()
+        choose, self.choose_epochs = self.choose_epochs, None
+        if choose is not None:
+            steps = self.max_batches / self.trainer.accumulate_grad_batches
+            self.max_epochs = choose(steps)
+            logger.info(
+                "%d epochs, chosen for %g steps each; --epochs sets others", self.max_epochs, steps
+            )
 
     def _load_combined_loader_states(self) -> None:
         """Make the loaders resumable, before their first batch is loaded."""

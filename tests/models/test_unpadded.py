@@ -177,6 +177,16 @@ def test_frozen_layers_stay_frozen() -> None:
     assert_same(made, batch(made))
 
 
+def test_plain_attention_of_bfloat16_is_that_of_torch() -> None:
+    made = network("bert")
+    given = batch(made)
+    assert unpadded.install(made) is None
+    wanted = gradient(made, given)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gradient(made, given)
+    assert float((found - wanted).norm() / wanted.norm()) < 0.05
+
+
 def test_evaluation_is_padded_as_before() -> None:
     made = network("bert")
     given = batch(made)
