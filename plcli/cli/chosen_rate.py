@@ -9,7 +9,9 @@ from typing import Any
 
 from plcli.cli.plan import Plan
 from plcli.config import yaml_core
+from plcli.config.classes import import_class, parameters
 from plcli.config.marks import class_of
+from plcli.errors import UsageError
 
 RULED = {f"torch.optim.{name}" for name in ("Adam", "AdamW", "NAdam", "RAdam")}
 AUTO = "auto"
@@ -21,7 +23,12 @@ def resolve(plan: Plan) -> None:
     if plan.arguments.command != "fit" or not _chooses(plan):
         return
     path, rate = _given(plan)
-    if rate == AUTO or (rate is None and path in RULED):
+    if path is not None and "." not in path:  # a short name, as the parser takes them
+        path = f"torch.optim.{path}"
+    if rate is None and path is not None and path not in RULED:
+        if (own := _own_rate(path)) is not None:  # else the one of the default optimizer is kept
+            plan.arguments.overrides.append((KEY, own))
+    elif rate in (None, AUTO):
         for fragment in (*plan.base, *plan.fragments):
             _remove_auto(fragment.values)
         plan.arguments.overrides = [
@@ -32,6 +39,23 @@ def resolve(plan: Plan) -> None:
         from plcli.models.rates import CHOSEN
 
         plan.arguments.overrides.append((KEY, str(CHOSEN)))
+
+
+def _own_rate(path: str) -> str | None:
+    """Return the default rate of an optimizer that the rule does not know; None if it has no lr.
+
+    Raises:
+        UsageError: if it has none of its own.
+    """
+    found = parameters(import_class(path, "model.optimizer")).get("lr")
+    if found is None:
+        return None
+    if found.default is found.empty:
+        raise UsageError(
+            f"model.optimizer: {path} needs a learning rate; one is only chosen for Adam and "
+            "its kin. Set it with --lr."
+        )
+    return yaml_core.dump(found.default).removesuffix("...\n").strip()
 
 
 def _chooses(plan: Plan) -> bool:

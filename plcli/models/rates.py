@@ -23,7 +23,7 @@ BY_SIZE, BY_STEPS = -2 / 3, -1 / 4  # exponents
 LOW_RANK = 5.0  # times the rate of the whole network
 RANDOM = 3.0  # likewise, of a network without pretrained weights
 LOWEST, HIGHEST = 1e-5, 1e-3
-WANTED_STEPS, FEWEST, MOST = 600, 3, 10  # steps of a training; epochs
+WANTED_STEPS, FEWEST, MOST = 500, 3, 10  # steps of a training; epochs
 
 
 def rate(
