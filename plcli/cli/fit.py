@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -11,6 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
+from plcli import __version__
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.cli import decided, hints, kept_rows, processes, run_opening, scored, tfidf_baseline
 from plcli.cli.plan import Plan
@@ -19,7 +21,7 @@ from plcli.config import secrets, yaml_core
 from plcli.config.contracts import DataContract, data_contract
 from plcli.config.files import load_yaml
 from plcli.errors import ModelError, UsageError
-from plcli.runs import artefact, atomic_files, environment, results
+from plcli.runs import artefact, atomic_files, environment, model_card, results
 from plcli.runs.folder import Run, differences
 from plcli.training import checkpoint_io
 from plcli.training.batch_order import reseed
@@ -235,7 +237,8 @@ class Fit:
         if chosen:
             written["decisions"] = chosen
         atomic_files.write_text(run.folder / "metrics.json", artefact.to_json(written))
-        artefact.save(run.model, model=self.model, data=self.datamodule, card=card)
+        page = self._model_card({"plcli": __version__, **card}, written["fit"])
+        artefact.save(run.model, model=self.model, data=self.datamodule, card=card, page=page)
         (run.checkpoints / "previous.ckpt").unlink(missing_ok=True)
         if self.checkpoints.keep_at_end == "weights":
             checkpoint_io.strip(run.checkpoints / "last.ckpt")
@@ -254,6 +257,29 @@ class Fit:
             self._suggest("predict", "--input", "FILE")
         elif self.data.has("predict"):
             self._suggest("predict")
+
+    def _model_card(self, card: dict[str, Any], fit: dict[str, Any]) -> str:
+        """Return the text of the model card."""
+        assert self.plan.run is not None
+        arguments = (self.config.get("data") or {}).get("init_args") or {}
+        kinds = self.data.columns("predict") if self.data.offers("columns") else {}
+        row = model_card.example(
+            {name: str(getattr(kind, "value", kind)) for name, kind in kinds.items()},
+            messages=arguments.get("messages"),
+        )
+        sources = {
+            split: Path(str(arguments[split])).name
+            for split in ("train", "validation", "test")
+            if isinstance(arguments.get(split), str)
+        }
+        return model_card.page(
+            card,
+            where=self.plan.run.model,
+            fit=fit,
+            example=row if self.data.offers("predict_values") else {},
+            pretrained=(self.config["model"].get("init_args") or {}).get("pretrained"),
+            sources=sources,
+        )
 
     def _described(self) -> dict[str, Any]:
         """Return which epoch was chosen by which metric, and how long the training took."""

@@ -5,6 +5,7 @@ It can be used without the config, the training data and the network.
     config.json, model.safetensors,   as `save_pretrained` writes them; transformers loads them
     tokenizer files
     plcli.json                        what plcli adds: task, columns, labels, metrics, sha256
+    README.md                         the model card, for people; it may be edited
 
 An adapter has adapter_model.safetensors and adapter_config.json instead of model.safetensors. For
 a module without `save_pretrained`, model.safetensors contains its state dict.
@@ -25,7 +26,7 @@ from plcli.config.allowlist import class_paths
 from plcli.config.contracts import data_contract, module_contract
 from plcli.errors import MachineError, ModelError
 from plcli.packages import not_fetched
-from plcli.runs import atomic_files
+from plcli.runs import atomic_files, model_card
 from plcli.runs.atomic_files import sha256
 
 CARD = "plcli.json"
@@ -212,7 +213,9 @@ def refuse_facts(names: Iterable[str], where: str) -> None:
         )
 
 
-def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> None:
+def save(
+    folder: Path, *, model: Any, data: Any, card: Mapping[str, Any], page: str | None = None
+) -> None:
     """Write an artefact to a temporary folder and rename it, so that it is whole or absent.
 
     Args:
@@ -220,6 +223,7 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
         model: the LightningModule.
         data: the LightningDataModule, or None.
         card: the content of plcli.json.
+        page: the content of README.md, which its readers may change; None for none.
 
     Raises:
         MachineError: if it cannot be written.
@@ -229,6 +233,7 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
         try:
             _write_weights(temporary, model)
             data_contract(data).save_pretrained(temporary)
+            (temporary / model_card.FILE).unlink(missing_ok=True)  # a library's own
             content = {
                 "plcli": __version__,
                 **card,
@@ -241,6 +246,8 @@ def save(folder: Path, *, model: Any, data: Any, card: Mapping[str, Any]) -> Non
             }
             content[CARD_SUM] = _card_sum(json.loads(to_json(content)))
             (temporary / CARD).write_text(to_json(content), encoding="utf-8")
+            if page is not None:
+                (temporary / model_card.FILE).write_text(page, encoding="utf-8")
             atomic_files.set_permissions(temporary)
             for path in temporary.rglob("*"):
                 (atomic_files.sync_folder if path.is_dir() else atomic_files.sync_file)(path)
