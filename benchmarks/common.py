@@ -14,6 +14,7 @@ from typing import Any
 MAX_LENGTH = 128
 LEARNING_RATE = 1e-4
 WARMUP = 0.1
+TEXT, LABEL = "text", "label"  # the columns of what `write` writes
 
 
 def minilm() -> str:
@@ -66,6 +67,13 @@ def read(data: str, split: str, rows: int | None = None) -> tuple[list[str], lis
     if rows is not None and rows < len(values):
         values = random.Random(7).sample(values, rows)
     return [value[where["text"]] for value in values], [value[where["label"]] for value in values]
+
+
+def write(path: Path, texts: list[str], labels: list[str]) -> None:
+    """Write rows of a text and a label."""
+    pairs = zip(texts, labels, strict=True)
+    lines = [json.dumps({TEXT: text, LABEL: label}) + "\n" for text, label in pairs]
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def label_ids(*splits: list[str]) -> tuple[list[str], list[list[int]]]:
