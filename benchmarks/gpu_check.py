@@ -144,7 +144,7 @@ def show(outcomes: list[Outcome], found: dict[str, Any], console: Console) -> No
         said = each.reason
         if "difference" in each.figures:
             said = f"losses within {each.figures['difference']:.1g}"
-        elif each.figures.get("varlen") is not None:
+        elif each.figures.get("without_padding"):
             said = "varlen attention" if each.figures["varlen"] else "in groups"
         numbers = ["" if value is None else f"{value:,.0f}" for value in (rate, peak)]
         status = f"[{COLOURS[each.status]}]{each.status}[/]"

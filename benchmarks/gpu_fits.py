@@ -1,6 +1,7 @@
 """What the parts of scripts/gpu-check share: outcomes, and fits of plcli that are noted."""
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -70,6 +71,12 @@ class Setting:
         """Whether the device computes in bf16 by itself, from compute capability 8.0 on."""
         return not self.on_gpu or torch.cuda.get_device_capability()[0] >= 8
 
+    def free(self) -> None:
+        """Free the GPU of what earlier checks left."""
+        gc.collect()
+        if self.on_gpu and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def need_gpu(self) -> None:
         """Skip a check on a CPU."""
         if not self.on_gpu:
@@ -93,6 +100,7 @@ def run(part: str, checks: Checks, setting: Setting, tell: Callable[[Outcome], N
             reason = f"the part's {setting.seconds:.0f} seconds do not suffice"
             tell(Outcome(part, name, "cut", reason))
             continue
+        setting.free()
         try:
             outcome = Outcome(part, name, "pass", figures=check())
         except Skipped as reason:

@@ -57,6 +57,9 @@ class Notes(Callback):
         self.path, self.kill_at = Path(path), kill_at
         self.rate = None if rate is None else Rate(**rate)  # type: ignore[arg-type]
 
+    def on_train_start(self, trainer, module):  # type: ignore[no-untyped-def]
+        self.four_bits = sum(p.dtype == torch.uint8 for p in module.parameters())
+
     def on_train_batch_end(self, trainer, module, outputs, batch, index):  # type: ignore[no-untyped-def]
         step = trainer.global_step
         if self.rate is not None:
@@ -80,7 +83,7 @@ class Notes(Callback):
                 "scale": None if scaler is None else scaler.get_scale(),
                 "without_padding": hasattr(layout, "kernels"),
                 "varlen": bool(kernels) and any(kernels[0].compared.values()),
-                "four_bits": sum(p.dtype == torch.uint8 for p in module.parameters()),
+                "four_bits": self.four_bits,
             }
         )
 
