@@ -38,6 +38,7 @@ def arguments(**choices: list[str]) -> argparse.Namespace:
     parser.add_argument("--pieces", type=int, help="of plcli's batches; its default without it")
     parser.add_argument("--evaluations", type=int, default=1, help="validations an epoch")
     parser.add_argument("--until", type=float, help="stop at this validation accuracy")
+    parser.add_argument("--lr", default=LEARNING_RATE, help="a number, or own: the tool's choice")
     parser.add_argument("--precision", choices=["fp32", "bf16", "auto"], default="fp32")
     for name, values in choices.items():
         parser.add_argument(f"--{name}", choices=values, default=values[0])

@@ -23,7 +23,7 @@ SIZES = {"model_type": "bert", "hidden_size": 64, "num_hidden_layers": 2}
 SIZES |= {"num_attention_heads": 2, "intermediate_size": 128, "initializer_range": 0.1}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 OPTIMIZER = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 5e-4}}
-LIMIT = 35.0  # seconds of fits in processes of their own
+LIMIT = {"cuda": 32.0, "cpu": 120.0}  # seconds of fits in processes of their own
 IN_FULL, IN_HALF = 1e-3, 0.05  # relative differences of losses over the steps
 
 
@@ -170,10 +170,10 @@ def resume(setting: Setting) -> Checks:
 
     def check(name: str, **model: Any) -> dict[str, Any]:
         whole, killed = (setting.folder / f"{name}-{each}" for each in ("whole", "killed"))
-        codes = _ended([start(whole, None, model), start(killed, 5, model)])
+        codes = _ended([start(whole, None, model), start(killed, 5, model)], LIMIT[setting.device])
         if codes != [0, -9]:
             raise Failed(f"the fits ended with {codes}, expected 0 and -9")
-        codes = _ended([start(killed, 5, model)])
+        codes = _ended([start(killed, 5, model)], LIMIT[setting.device])
         if codes != [0]:
             raise Failed(f"the resumed fit ended with {codes[0]}")
         states = [
@@ -211,9 +211,9 @@ def _fit_alone(folder: Path, **sections: Any) -> None:
     gpu_fits.fit(folder, **sections)
 
 
-def _ended(processes: list[Any]) -> list[int | None]:
+def _ended(processes: list[Any], limit: float) -> list[int | None]:
     """Return the exit codes of processes; those that do not end are killed, and have None."""
-    end, codes = time.monotonic() + LIMIT, []
+    end, codes = time.monotonic() + limit, []
     for process in processes:
         process.join(max(0.0, end - time.monotonic()))
         codes.append(process.exitcode)
