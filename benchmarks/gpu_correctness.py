@@ -18,7 +18,7 @@ import gpu_fits
 import torch
 from gpu_fits import Checks, Failed, Setting, Skipped
 
-STEPS = 8
+STEPS = 6
 SIZES = {"model_type": "bert", "hidden_size": 64, "num_hidden_layers": 2}
 SIZES |= {"num_attention_heads": 2, "intermediate_size": 128, "initializer_range": 0.1}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

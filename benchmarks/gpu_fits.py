@@ -73,8 +73,8 @@ class Setting:
 
     def free(self) -> None:
         """Free the GPU of what earlier checks left."""
-        gc.collect()
         if self.on_gpu and torch.cuda.is_available():
+            gc.collect()
             torch.cuda.empty_cache()
 
     def need_gpu(self) -> None:
