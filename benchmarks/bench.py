@@ -77,6 +77,8 @@ ONE_TURN = {  # far from the others
 }
 ACCURACY = {"plcli": PLCLI, "bare loop, random batches": [*BARE, "random"]}
 REACHING = ["plcli", "Trainer, grouped by length"]
+OWN_RATE = {"plcli, its own rate": [*PLCLI, "--lr", "own"]}
+OWN_RATE_IN_BF16 = {"plcli, its own rate, bf16": [*PLCLI, "--lr", "own", *HALF]}
 FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # what of them a CPU has decides its speed
 WITH_BF16 = ("amx_bf16", "avx512_bf16")
 PREDICT = {
@@ -188,6 +190,8 @@ class Bench:
         contestants = {
             name: self.contestants()[name] for name in names if name in self.contestants()
         }
+        contestants |= OWN_RATE if "fp32" in self.options.precisions else {}
+        contestants |= OWN_RATE_IN_BF16 if "bf16" in self.options.precisions else {}
         often = {"epochs": epochs, "until": target, "evaluations": self.options.evaluations}
         return {
             "epochs": epochs,

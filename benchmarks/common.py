@@ -14,6 +14,7 @@ from typing import Any
 MAX_LENGTH = 128
 LEARNING_RATE = 1e-4
 WARMUP = 0.1
+TEXT, LABEL = "text", "label"  # the columns of what `write` writes
 
 
 def minilm() -> str:
@@ -37,6 +38,7 @@ def arguments(**choices: list[str]) -> argparse.Namespace:
     parser.add_argument("--pieces", type=int, help="of plcli's batches; its default without it")
     parser.add_argument("--evaluations", type=int, default=1, help="validations an epoch")
     parser.add_argument("--until", type=float, help="stop at this validation accuracy")
+    parser.add_argument("--lr", default=LEARNING_RATE, help="a number, or own: the tool's choice")
     parser.add_argument("--precision", choices=["fp32", "bf16", "auto"], default="fp32")
     for name, values in choices.items():
         parser.add_argument(f"--{name}", choices=values, default=values[0])
@@ -66,6 +68,13 @@ def read(data: str, split: str, rows: int | None = None) -> tuple[list[str], lis
     if rows is not None and rows < len(values):
         values = random.Random(7).sample(values, rows)
     return [value[where["text"]] for value in values], [value[where["label"]] for value in values]
+
+
+def write(path: Path, texts: list[str], labels: list[str]) -> None:
+    """Write rows of a text and a label."""
+    pairs = zip(texts, labels, strict=True)
+    lines = [json.dumps({TEXT: text, LABEL: label}) + "\n" for text, label in pairs]
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def label_ids(*splits: list[str]) -> tuple[list[str], list[list[int]]]:

@@ -83,7 +83,7 @@ trainer = Timed(
         num_train_epochs=options.epochs,
         per_device_train_batch_size=options.batch,
         per_device_eval_batch_size=options.batch,
-        learning_rate=common.LEARNING_RATE,
+        **({} if options.lr == "own" else {"learning_rate": float(options.lr)}),
         warmup_steps=common.WARMUP,
         weight_decay=0.01,
         seed=options.seed,

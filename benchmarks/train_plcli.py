@@ -58,7 +58,6 @@ sys.modules["bench_clock"] = sys.modules[__name__]
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "auto": "auto"}
 words = [
     *("fit", "--model", "TextClassifier", "--model.pretrained", common.minilm()),
-    *("--model.optimizer", "torch.optim.AdamW", f"--model.optimizer.lr={common.LEARNING_RATE}"),
     *("--data", "TextClassificationData", "--data.train", str(folder / "train.jsonl")),
     *("--data.validation", str(where["folder"] / "validation.jsonl")),
     *("--data.test", str(where["folder"] / "test.jsonl")),
@@ -73,6 +72,8 @@ words = [
 for name, value in (("bucket_batches", options.window), ("pieces", options.pieces)):
     if value is not None:
         words.append(f"--data.{name}={value}")
+if options.lr != "own":
+    words += ["--model.optimizer", "torch.optim.AdamW", f"--model.optimizer.lr={options.lr}"]
 if options.unpadded != "default":
     words.append(f"--model.unpadded={options.unpadded}")
 code = main(words)
