@@ -151,6 +151,7 @@ def _compare(
                         second=second[0],
                         direction=metric_names.direction(name) or "max",
                         bounded=_is_bounded(name, values[name]),
+                        unit_name="rows" if pairs.groups is None else "groups of rows",
                     )
                 )
             return

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from plcli.data.cells import normalized
 from plcli.errors import DataError, UsageError, did_you_mean, listed
@@ -38,6 +39,18 @@ def counted(names: Sequence[str], counts: npt.NDArray[Any]) -> str:
     shown = [f"{name} {int(count)}" for name, count in zip(names[:SHOWN], counts, strict=False)]
     more = [f"... ({len(names) - SHOWN:,} more labels)"] if len(names) > SHOWN else []
     return ", ".join(shown + more)
+
+
+def of_rows(cells: Any) -> list[list[str]]:
+    """Return the label names of each row, of a column of names or of lists of names."""
+    names: list[Any] = cells.to_pylist()
+    return names if several(cells) else [[name] for name in names]
+
+
+def labelled(cells: Any, *, ignored: str) -> npt.NDArray[np.int64]:
+    """Return the numbers of the rows with another label than the one that marks rows without."""
+    marked = pc.equal(cells, ignored)
+    return np.flatnonzero(~marked.to_numpy(zero_copy_only=False)).astype(np.int64)
 
 
 def check_flags(flags: list[str], labels: list[str] | None, *, regression: bool) -> None:

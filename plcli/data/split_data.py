@@ -8,7 +8,7 @@ the data). Facts flow only from the training split to the model.
 import copy
 import shutil
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,20 +17,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from plcli.data import leakage, rows
+from plcli.data import grouping, leakage, rows
 from plcli.data.cache import temporary_folder
 from plcli.data.cells import Kind
 from plcli.data.further_columns import FurtherColumns, Wanted
 from plcli.data.rows import Rows
 from plcli.data.samplers import LengthOrderedBatches, ShuffledBatches
 from plcli.data.sources import Decimal, Documents, Format, Quoting, Reading
-from plcli.data.validation_cut import stratified_cut
+from plcli.data.split import Batch, Split
+from plcli.data.validation_cut import grouped_cut, stratified_cut
 from plcli.errors import DataError, UsageError
 
 Source = str | list[str]
-Batch = dict[str, Any]
 CHECKED_ROWS = 16  # of a batch for checks
 STAGE_SPLITS = {
     "fit": (
@@ -44,40 +44,6 @@ STAGE_SPLITS = {
 }
 
 
-class Split(Dataset[Batch]):
-    """The rows of a split. An item is a whole batch; its index is a list of positions.
-
-    Args:
-        make_batch: returns the batch of row numbers, with a seed for random draws, or None.
-        lengths: int32 [all rows], the lengths by which batches are sorted.
-        subset: the row numbers of this split; None means all.
-        rows: int64 [all items], the row of each item if items are parts of rows, for messages.
-    """
-
-    def __init__(
-        self,
-        make_batch: Callable[[npt.NDArray[np.int64], int | None], Batch],
-        lengths: npt.NDArray[np.int32],
-        subset: npt.NDArray[np.int64] | None,
-        *,
-        rows: npt.NDArray[np.int64] | None = None,
-    ) -> None:
-        self.make_batch = make_batch
-        self.subset = np.arange(len(lengths)) if subset is None else subset
-        self.row_numbers = self.subset if rows is None else rows[self.subset]
-        self.lengths = lengths[self.subset]
-
-    def __len__(self) -> int:
-        return len(self.subset)
-
-    def __getitem__(self, positions: Sequence[int]) -> Batch:  # a whole batch
-        return self.make_batch(self.subset[list(positions)], None)
-
-    def drawn(self, positions: Sequence[int], seed: int) -> Batch:
-        """Return a whole batch, whose random draws depend on the seed."""
-        return self.make_batch(self.subset[list(positions)], seed)
-
-
 def _identity(batch: Batch) -> Batch:
     return batch
 
@@ -89,6 +55,7 @@ class SplitData(LightningDataModule):
         sources: train, validation, test and predict; None for those not given.
         inputs: the columns that a row to predict must have.
         id: a column of row ids for predictions.
+        group: a column whose equal values mark rows that belong together; None if there is none.
         batch_size: number of rows per batch and device.
         validation_fraction: the fraction of training rows that is split off if no validation rows
             are given.
@@ -121,6 +88,7 @@ class SplitData(LightningDataModule):
         validation_fraction: float,
         num_workers: int,
         seed: int | None,
+        group: str | None = None,
         tokens_per_batch: int | None = None,
         bucket_batches: int | None = 1,
         pieces: int | None = 1,
@@ -140,7 +108,7 @@ class SplitData(LightningDataModule):
                 f"data.validation_fraction: got {validation_fraction}, "
                 "expected 0 or more and below 1."
             )
-        self.sources, self.inputs, self.id = sources, inputs, id
+        self.sources, self.inputs, self.id, self.group = sources, inputs, id, group
         self.num_workers, self.encoding = num_workers, encoding
         self.quoting, self.delimiter = quoting, delimiter
         self.decimal, self.format = decimal, format
@@ -176,10 +144,15 @@ class SplitData(LightningDataModule):
         return np.zeros(len(rows), np.int64)
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the row numbers for training, and those split off for validation."""
-        return stratified_cut(
-            self.strata(rows), fraction=self.validation_fraction, seed=self.seed or 0
-        )
+        """Return the row numbers for training, and those split off for validation.
+
+        Rows of a group stay together.
+        """
+        settings: Any = {"fraction": self.validation_fraction, "seed": self.seed or 0}
+        groups = self.groups("train")
+        if groups is None:
+            return stratified_cut(self.strata(rows), **settings)
+        return grouped_cut(groups, self.strata(rows), **settings)
 
     def input_columns(self, split: str) -> list[str]:
         """Return the input columns of a split; rows to predict must have `inputs`."""
@@ -245,7 +218,25 @@ class SplitData(LightningDataModule):
         return folder
 
     def _all_columns(self, split: str) -> dict[str, Kind]:
-        return ({self.id: Kind.TEXT} if self.id else {}) | self.columns(split)
+        further = [self.id, None if split == "predict" else self.group]
+        return {name: Kind.TEXT for name in further if name} | self.columns(split)
+
+    def groups(self, split: str) -> npt.NDArray[np.int64] | None:
+        """Return the group of each row of the source of a split, int64 [rows].
+
+        Groups are numbered from 0 in the order of the rows. A row with an empty cell is a group of
+        its own.
+
+        Returns:
+            The numbers; None if data.group is not given.
+
+        Raises:
+            UsageError: if the column holds lists.
+        """
+        if self.group is None:
+            return None
+        rows = self.rows(split)
+        return grouping.numbered(rows.table.column(self.group), key="data.group", name=self.group)
 
     def predict_values(self, texts: Sequence[str], *, source: str) -> None:
         """Predict texts of the command line, plain or JSON objects, instead of a file."""

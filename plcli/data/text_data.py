@@ -46,7 +46,8 @@ from plcli.data.encoders.encoder import Encoder
 from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
 from plcli.data.sources import Decimal, Format, Quoting
-from plcli.data.split_data import Batch, Source, Split, SplitData
+from plcli.data.split import Batch, Split
+from plcli.data.split_data import Source, SplitData
 from plcli.data.token_cache import Encoded, encode
 from plcli.errors import DataError, UsageError
 from plcli.pretrained import tokenizers
@@ -68,6 +69,8 @@ class TextData(SplitData):
         test: test rows.
         predict: rows to predict; they need no label column.
         id: a column of row ids for predictions; by default rows are numbered from 0.
+        group: a column with equal values for rows that belong together, such as those of a
+            document: they are split off together, and intervals are of groups instead of rows.
         tokenizer: the name or path of the tokenizer; by default that of model.pretrained.
         wordpieces: vocabulary size of the tokenizer that is fitted on the training rows if there is
             no pretrained one.
@@ -111,6 +114,7 @@ class TextData(SplitData):
     test: Source | None = field(default=None, metadata=OTHER_ROWS)
     predict: Source | None = field(default=None, metadata=OTHER_ROWS)
     id: str | None = field(default=None, metadata=USE)
+    group: str | None = None
     tokenizer: str | None = field(default=None, metadata=PATH)
     wordpieces: int = field(default=8000, metadata=LEARNING)
     max_length: int | None = field(default=None, metadata=FACT)
@@ -152,6 +156,7 @@ class TextData(SplitData):
             },
             inputs=self.inputs,
             id=self.id,
+            group=self.group,
             batch_size=self.batch_size,
             validation_fraction=self.validation_fraction,
             num_workers=self.num_workers,
@@ -374,6 +379,7 @@ class TextData(SplitData):
         targets = None if split == "predict" else self.targets(self.rows(split))
         blocks = self.blocks(split)
         lengths = encoded.row_lengths if blocks is None else blocks.lengths
+        groups = self.groups(split) if split in ("validation", "test") else None
 
         def make(indices: npt.NDArray[np.int64], draws: np.random.RandomState) -> Batch:
             batch = self.collate_drawn(split, encoded, indices, draws)
@@ -382,7 +388,10 @@ class TextData(SplitData):
             elif targets is not None:
                 batch["labels"] = torch.from_numpy(targets[indices])
             if split in ("validation", "test"):
-                batch["index"] = (indices if blocks is None else blocks.rows[indices]).tolist()
+                row_numbers = indices if blocks is None else blocks.rows[indices]
+                batch["index"] = row_numbers.tolist()
+                if groups is not None:
+                    batch["group"] = groups[row_numbers].tolist()
             return batch
 
         def whole(indices: npt.NDArray[np.int64], seed: int | None) -> Batch:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from plcli.metrics.evaluated import EvaluatedRows, KeptRows
 from plcli.metrics.intervals import Difference
@@ -18,11 +19,13 @@ class Pairs:
         first: the columns of the first model.
         second: those of the second one.
         count: the number of rows.
+        groups: the group of each, of the first model; None if each is by itself.
     """
 
     first: Columns
     second: Columns
     count: int
+    groups: npt.NDArray[Any] | None = None
 
 
 def paired(first: KeptRows, second: KeptRows) -> Pairs | None:
@@ -46,7 +49,8 @@ def paired(first: KeptRows, second: KeptRows) -> Pairs | None:
         if not np.array_equal(one.index, two.index):  # blocks, of which a row may have several
             return None
         chosen = others = np.arange(len(one.index))
-    return Pairs(_taken(one, chosen), _taken(two, others), len(chosen))
+    groups = None if one.groups is None else one.groups[chosen]
+    return Pairs(_taken(one, chosen), _taken(two, others), len(chosen), groups)
 
 
 def _taken(rows: EvaluatedRows, chosen: Any) -> Columns:
@@ -61,7 +65,10 @@ def differences(first: KeptRows, second: KeptRows, pairs: Pairs) -> dict[str, Di
         for name in scoring.scores(pairs.first)
         if "." not in name and name in second.rows.scoring.scores(pairs.second)
     ]
-    found = {name: scoring.difference(pairs.first, pairs.second, name) for name in names}
+    found = {
+        name: scoring.difference(pairs.first, pairs.second, name, groups=pairs.groups)
+        for name in names
+    }
     return {name: each for name, each in found.items() if each is not None}
 
 
@@ -73,6 +80,7 @@ def sentence(
     second: str,
     direction: Literal["min", "max"],
     bounded: bool,
+    unit_name: str = "rows",
 ) -> str:
     """Return what can be said of a difference.
 
@@ -83,10 +91,11 @@ def sentence(
         second: that of the second one.
         direction: whether smaller or larger scores are better.
         bounded: whether the score is between 0 and 1, so that it is told in points of a hundred.
+        unit_name: what was resampled: rows, or groups of them.
     """
     test = "McNemar's exact test" if found.method == "mcnemar" else "paired bootstrap"
     p = "" if found.p is None else f", p = {found.p:.2g}"
-    rows = f"{found.n:,} rows"
+    rows = f"{found.n:,} {unit_name}"
 
     def told(value: float, sign: str = "") -> str:
         return f"{100 * value:{sign}.2f}" if bounded else f"{value:{sign}.3g}"

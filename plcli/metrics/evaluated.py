@@ -1,8 +1,8 @@
 """The rows of an evaluation: their intervals and baselines, and the file that keeps them."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,16 +31,28 @@ class EvaluatedRows:
             blocks, of which a row may have several; empty for the queries of retrieval.
         columns: what was kept of them.
         scoring: how the scores follow from the columns.
+        groups: int64 [rows], equal for rows that belong together (data.group); None if no column
+            says it.
+        outputs: what the model gave and what is true of each row as plain values, for tasks whose
+            columns do not say it; only of a test.
     """
 
     index: npt.NDArray[np.int64]
     columns: Columns
     scoring: Scoring
+    groups: npt.NDArray[np.int64] | None = None
+    outputs: Mapping[str, list[Any]] = field(default_factory=dict)
+
+    @property
+    def units(self) -> npt.NDArray[np.int64] | None:
+        """What is resampled: the group or, of blocks, the row of each; None for each by itself."""
+        if self.groups is not None:
+            return self.groups
+        return self.index if len(np.unique(self.index)) < len(self.index) else None
 
     def intervals(self) -> dict[str, Any]:
         """Return the 95 % interval of every score as plain values."""
-        groups = self.index if len(np.unique(self.index)) < len(self.index) else None
-        found = self.scoring.intervals(self.columns, groups=groups)
+        found = self.scoring.intervals(self.columns, groups=self.units)
         return {name: each.plain() for name, each in found.items()}
 
     def baseline(self) -> Baseline | None:
@@ -76,8 +88,8 @@ class EvaluatedRows:
     def table(self, ids: Sequence[Any], *, fingerprint: str | None) -> pa.Table:
         """Return the rows as an Arrow table, for a file that `read` reads.
 
-        It has the columns row and id, and those of the scoring: truth and prediction as names or
-        in their units, the loss, or counts.
+        It has the columns row, id and, with data.group, group, and those of the scoring: truth and
+        prediction as names or in their units, the loss, or counts.
 
         Args:
             ids: the id of each row.
@@ -88,6 +100,8 @@ class EvaluatedRows:
         if not len(self.index):  # queries, which are numbered
             count = len(next(iter(readable.values())))
             columns = {"row": np.arange(count), "id": [str(number) for number in range(count)]}
+        elif self.groups is not None:
+            columns["group"] = self.groups
         for name, values in readable.items():
             if name.startswith("baseline.") or len(values) != len(columns["row"]):
                 continue
@@ -131,14 +145,17 @@ def read(table: pa.Table, *, where: str) -> KeptRows:
         found = {
             name: table.column(name).to_pylist()
             for name in table.column_names
-            if name not in ("row", "id")
+            if name not in ("row", "id", "group")
         }
         columns = scoring.from_readable(found)
         index = table.column("row").to_numpy()
+        grouped = "group" in table.column_names
+        groups = table.column("group").to_numpy() if grouped else None
         ids = table.column("id").to_pylist()
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ModelError(
             f"{where}: is damaged, or of another version of plcli ({error}). Write it again with "
             "`plcli test --run RUN`."
         ) from None
-    return KeptRows(EvaluatedRows(index, columns, scoring), ids, described.get("fingerprint"))
+    rows = EvaluatedRows(index, columns, scoring, groups=groups)
+    return KeptRows(rows, ids, described.get("fingerprint"))

@@ -117,7 +117,7 @@ class Numbers(Scoring):
         return found
 
     def intervals(
-        self, columns: Columns, *, groups: npt.NDArray[np.int64] | None = None
+        self, columns: Columns, *, groups: npt.NDArray[Any] | None = None
     ) -> dict[str, Interval]:
         """Return the interval of every score.
 
@@ -140,10 +140,19 @@ class Numbers(Scoring):
             found[name] = Interval(value, low, high, "fisher", len(truth))
         return found
 
-    def difference(self, first: Columns, second: Columns, name: str) -> Difference | None:
-        """Return the difference of a score on the same rows."""
+    def difference(
+        self,
+        first: Columns,
+        second: Columns,
+        name: str,
+        *,
+        groups: npt.NDArray[Any] | None = None,
+    ) -> Difference | None:
+        """Return the difference of a score on the same rows; of ranks, without groups alone."""
         if name != "spearman":
-            return super().difference(first, second, name)
+            return super().difference(first, second, name, groups=groups)
+        if groups is not None:
+            return None
         truth = _matrix(first["truth"])[:, 0]
         both = [_matrix(each["prediction"])[:, 0] for each in (first, second)]
         one, two = (_correlation(_ranks(truth), _ranks(each)) for each in both)

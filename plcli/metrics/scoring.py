@@ -74,19 +74,29 @@ class Scoring:
             found |= intervals.intervals(table if groups is None else table.grouped(groups))
         return found
 
-    def difference(self, first: Columns, second: Columns, name: str) -> Difference | None:
+    def difference(
+        self,
+        first: Columns,
+        second: Columns,
+        name: str,
+        *,
+        groups: npt.NDArray[Any] | None = None,
+    ) -> Difference | None:
         """Return the difference of a score on the same rows, second minus first.
 
         Args:
             first: the columns of the first model.
             second: those of the second one, with the same rows in the same order.
             name: the score.
+            groups: [rows], equal for rows that belong together; None if each is by itself.
 
         Returns:
             The difference; None if it is not known.
         """
         for one, two in zip(self.tables(first), self.tables(second), strict=True):
             if name in one.values and name in two.values:
+                if groups is not None:
+                    one, two = one.grouped(groups), two.grouped(groups)
                 return intervals.difference(one, two, name)
         return None
 

@@ -148,7 +148,7 @@ class TransformerModule(LightningModule):
         )
         self.results: dict[str, dict[str, Any]] = {}
         self.evaluated_rows: dict[str, EvaluatedRows] = {}
-        self._collectors = {split: RowCollector() for split in ("val", "test")}
+        self._collectors = {"val": RowCollector(), "test": RowCollector(analysed=True)}
         self.model, self.fresh_names = build.build(self)
         self._attack = Attack(self.model, self.adversarial) if self.adversarial else None
         self.check_sizes()
@@ -351,7 +351,7 @@ class TransformerModule(LightningModule):
             self._losses[split].update(self.loss(outputs, batch), weight=count)  # type: ignore[operator]  # a ModuleDict's
         kept = self.update(self._metrics[split], outputs, batch)  # type: ignore[arg-type]  # a ModuleDict's
         if kept:
-            self._collectors[split].add(batch.get("index"), kept)
+            self._collectors[split].add(batch.get("index"), kept, groups=batch.get("group"))
         return outputs
 
     def on_validation_epoch_end(self) -> None:

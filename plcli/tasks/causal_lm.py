@@ -23,7 +23,7 @@ from plcli.data.encoders.conversations import ConversationEncoder, PromptEncoder
 from plcli.data.encoders.documents import Blocks, DocumentEncoder, attention_mask, padded
 from plcli.data.encoders.encoder import Encoder
 from plcli.data.sources import Documents
-from plcli.data.split_data import Batch
+from plcli.data.split import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError, listed

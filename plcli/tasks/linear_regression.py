@@ -14,7 +14,8 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, 
 from plcli.config.marks import FACT, OTHER_ROWS, TRAIN, USE, VALIDATION
 from plcli.data.cells import Kind
 from plcli.data.sources import Decimal, Format, Quoting
-from plcli.data.split_data import Batch, Source, Split, SplitData
+from plcli.data.split import Batch, Split
+from plcli.data.split_data import Source, SplitData
 from plcli.errors import DataError, UsageError
 from plcli.metrics.evaluated import EvaluatedRows
 from plcli.metrics.numeric import Numbers
@@ -88,7 +89,7 @@ class SimpleLinearModel(LightningModule):
             )
         self.results: dict[str, dict[str, Any]] = {}
         self.evaluated_rows: dict[str, EvaluatedRows] = {}
-        self._collectors = {split: RowCollector() for split in ("val", "test")}
+        self._collectors = {"val": RowCollector(), "test": RowCollector(analysed=True)}
         self._knows_mean = target_mean is not None
         self._metrics = torch.nn.ModuleDict({split: _make_metrics() for split in ("val", "test")})
 
@@ -129,7 +130,7 @@ class SimpleLinearModel(LightningModule):
         """Add a batch to the test metrics."""
         self._evaluate(batch, "test")
 
-    def _evaluate(self, batch: Mapping[str, torch.Tensor], split: str) -> None:
+    def _evaluate(self, batch: Mapping[str, Any], split: str) -> None:
         metrics: Any = self._metrics[split]
         # subtracted, because sums of squares lose precision if the mean is large
         mean = self.target_mean
@@ -138,8 +139,8 @@ class SimpleLinearModel(LightningModule):
         )
         metrics.update(predicted, truth)
         kept = {"truth": truth, "prediction": predicted}
-        index: Any = batch.get("index")
-        self._collectors[split].add(index, kept)
+        index, groups = batch.get("index"), batch.get("group")
+        self._collectors[split].add(index, kept, groups=groups)
 
     def _scoring(self, collector: RowCollector) -> Numbers:
         """Return how the scores follow from truth and prediction, as distances from the mean."""
@@ -190,6 +191,8 @@ class TableData(SplitData):
         features: the feature columns.
         target: the target column, or a list of several.
         id: the column of row ids in predictions; by default rows are numbered from 0.
+        group: a column with equal values for rows that belong together: they are split off
+            together, and intervals are of groups instead of rows.
         batch_size: number of rows per batch and device.
         validation_fraction: the fraction of the training rows that is used for validation if
             validation is not given.
@@ -216,6 +219,7 @@ class TableData(SplitData):
     test: Source | None = field(default=None, metadata=OTHER_ROWS)
     predict: Source | None = field(default=None, metadata=OTHER_ROWS)
     id: str | None = field(default=None, metadata=USE)
+    group: str | None = None
     batch_size: int = field(default=32, metadata=USE)
     validation_fraction: float = 0.1
     seed: int | None = None
@@ -245,6 +249,7 @@ class TableData(SplitData):
             },
             inputs=self.features,
             id=self.id,
+            group=self.group,
             batch_size=self.batch_size,
             validation_fraction=self.validation_fraction,
             num_workers=0,
@@ -291,11 +296,14 @@ class TableData(SplitData):
         table = self.rows(split).table
         features = self._matrix(table, self.features)
         targets = None if split == "predict" else self._matrix(table, self.target_columns)
+        groups = self.groups(split) if split in ("validation", "test") else None
 
         def make_batch(indices: npt.NDArray[np.int64], seed: int | None) -> Batch:
             batch: Batch = {"features": features[indices]}
             if targets is None:
                 return batch | {"index": indices.tolist(), "id": self.ids(split, indices)}
+            if groups is not None:
+                batch["group"] = groups[indices].tolist()
             return batch | {"targets": targets[indices], "index": indices.tolist()}
 
         return Split(make_batch, np.ones(len(features), np.int32), self.subset(split))

@@ -20,7 +20,7 @@ from plcli.data.encoders.encoder import Encoder
 from plcli.data.encoders.masks import MaskedTextEncoder, fill_in
 from plcli.data.masking import mask
 from plcli.data.sources import Documents
-from plcli.data.split_data import Batch
+from plcli.data.split import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import ModelError, UsageError

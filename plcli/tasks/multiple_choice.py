@@ -14,7 +14,7 @@ from plcli.data.cells import Kind
 from plcli.data.encoders.choices import ChoiceEncoder, choices_of, names_of, texts_of
 from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
-from plcli.data.split_data import Batch
+from plcli.data.split import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, UsageError, did_you_mean, listed

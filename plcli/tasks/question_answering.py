@@ -15,7 +15,7 @@ from plcli.config.marks import FACT, FREE
 from plcli.data.cells import Kind
 from plcli.data.encoders.contexts import ContextEncoder, Fate
 from plcli.data.rows import Rows
-from plcli.data.split_data import Batch
+from plcli.data.split import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.data.validation_cut import stratified_cut
@@ -206,6 +206,8 @@ class QuestionAnsweringData(TextData):
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Split off validation rows by whole contexts, so that no context is in both splits."""
+        if self.group is not None:
+            return super().cut(rows)
         context_of = rows.table.column(self.context).combine_chunks().dictionary_encode().indices
         context_of = context_of.to_numpy()
         contexts = np.zeros(context_of.max() + 1)

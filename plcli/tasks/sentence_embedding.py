@@ -25,7 +25,7 @@ from plcli.data.encoders.encoder import Encoder
 from plcli.data.encoders.side_by_side import SideBySide
 from plcli.data.encoders.text import TextEncoder
 from plcli.data.rows import Rows
-from plcli.data.split_data import Batch
+from plcli.data.split import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError

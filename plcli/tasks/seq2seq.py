@@ -20,7 +20,7 @@ from plcli.config.marks import FACT, instead_of
 from plcli.data import templates
 from plcli.data.cells import Kind
 from plcli.data.encoders.source_target import SourceTargetEncoder
-from plcli.data.split_data import Batch, Split
+from plcli.data.split import Batch, Split
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, ModelError, UsageError, listed

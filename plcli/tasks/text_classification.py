@@ -23,7 +23,7 @@ from plcli.data.cells import Kind, normalized
 from plcli.data.encoders.encoder import Encoder
 from plcli.data.encoders.text import TextEncoder, check_windows
 from plcli.data.rows import Rows
-from plcli.data.split_data import Batch
+from plcli.data.split import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
 from plcli.data.validation_cut import put_back
@@ -410,20 +410,13 @@ class TextClassificationData(TextData):
             return cells
         return labels.named(cells, self.labels, source=rows.source, column=self.label)
 
-    def _labelled(self, rows: Rows) -> npt.NDArray[np.int64] | None:
-        """Return the numbers of the rows with a label; None if there is no ignore_label."""
-        if self.ignore_label is None or self.problem != "single_label":
-            return None
-        marked = pc.equal(self._cells(rows), self.ignore_label)
-        return np.flatnonzero(~marked.to_numpy(zero_copy_only=False)).astype(np.int64)
-
     def subset(self, split: str) -> npt.NDArray[np.int64] | None:
         """Return the row numbers of a split within its rows, without those to ignore."""
         kept = super().subset(split)
-        labelled = None if split == "predict" else self._labelled(self.rows(split))
-        if kept is None or labelled is None:
-            return labelled if kept is None else kept
-        return np.intersect1d(kept, labelled)
+        if self.ignore_label is None or self.problem != "single_label" or split == "predict":
+            return kept
+        labelled = labels.labelled(self._cells(self.rows(split)), ignored=self.ignore_label)
+        return labelled if kept is None else np.intersect1d(kept, labelled)
 
     def texts_and_targets(self, split: str) -> tuple[list[str], npt.NDArray[Any], Problem]:
         """Return the text of each row of a split, its target, and the kind of problem."""
@@ -439,11 +432,11 @@ class TextClassificationData(TextData):
         return labels.strata(self._cells(rows))
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Split off validation rows; if multi-label, keep every label in the training rows."""
-        parts = super().cut(rows)
-        if self.problem != "multi_label":
-            return parts
-        return put_back(*parts, self._cells(rows).to_pylist())
+        """Split off validation rows, and keep every label in the training rows."""
+        parts, groups = super().cut(rows), self.groups("train")
+        if self.problem == "multi_label" or (self.problem == "single_label" and groups is not None):
+            return put_back(*parts, labels.of_rows(self._cells(rows)), groups=groups)
+        return parts
 
     def facts(self) -> dict[str, Any]:
         """The labels and their frequencies, the kind of problem, and the settings of windows."""

@@ -17,7 +17,8 @@ from plcli.data import labels
 from plcli.data.cells import Kind
 from plcli.data.encoders.words import WordEncoder, Words, found_spans, words_of
 from plcli.data.rows import Rows
-from plcli.data.split_data import Batch, SplitData
+from plcli.data.split import Batch
+from plcli.data.split_data import SplitData
 from plcli.data.tagging import Span, Tagging, is_iob1, of_labels, of_tags, tags_of
 from plcli.data.tagging import read as read_spans
 from plcli.data.text_data import TextData
@@ -248,7 +249,7 @@ class TokenClassificationData(TextData):
 
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Split off validation rows, and keep every tag in the training rows."""
-        return put_back(*super().cut(rows), self._names)
+        return put_back(*super().cut(rows), self._names, groups=self.groups("train"))
 
     @cached_property
     def tagging(self) -> Tagging:

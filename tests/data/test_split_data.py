@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plcli.data.validation_cut import put_back, stratified_cut
+from plcli.data.validation_cut import grouped_cut, put_back, stratified_cut
 from plcli.errors import UsageError
 from plcli.tasks.linear_regression import TableData
 from plcli.tasks.text_classification import TextClassificationData
@@ -489,3 +489,78 @@ def test_plain_text_for_a_model_of_pairs_is_told_with_an_example() -> None:
     data = TextClassificationData(text=["premise", "hypothesis"])
     with refused('Give a JSON object such as {"premise": "...", "hypothesis": "..."}.'):
         data.predict_values(["hello"], source="--input")
+
+
+# data.group: rows that belong together
+
+
+def grouped_rows() -> list[dict[str, Any]]:
+    """Rows of ten documents, whose rows are not side by side."""
+    return [
+        {"message": f"text {number}", "intent": "ab"[number % 2], "document": f"d{number % 10}"}
+        for number in range(60)
+    ]
+
+
+def test_no_group_is_in_training_and_in_validation() -> None:
+    data = text_data(grouped_rows(), group="document", validation_fraction=0.3)
+    groups = data.groups("train")
+    parts = [set(groups[data.subset(split)].tolist()) for split in ("train", "validation")]
+    assert (parts[0] & parts[1], sorted(parts[0] | parts[1]), len(parts[1])) == (
+        set(),
+        list(range(10)),
+        3,
+    )
+
+
+def test_a_label_of_a_single_group_stays_in_training() -> None:
+    rows = [{**row, "document": row["intent"] + row["document"]} for row in grouped_rows()]
+    rows += [{"message": "x", "intent": "rare", "document": "only"}] * 5
+    data = text_data(rows, group="document", validation_fraction=0.5)
+    assert data.label_names == ["a", "b", "rare"]
+
+
+def test_groups_are_cut_whole_in_about_the_fraction_of_each_stratum() -> None:
+    groups = np.repeat(np.arange(200), 3)
+    strata = np.repeat(np.array(["a"] * 150 + ["b"] * 50), 3)
+    kept, cut_off = grouped_cut(groups, strata, fraction=0.2, seed=1)
+    assert set(groups[kept]).isdisjoint(groups[cut_off])
+    assert sorted([*kept, *cut_off]) == list(range(600))
+    assert (strata[cut_off] == "a").sum() == pytest.approx(90, abs=3)
+    assert (strata[cut_off] == "b").sum() == pytest.approx(30, abs=3)
+
+
+def test_two_groups_are_one_for_each_split() -> None:
+    kept, cut_off = grouped_cut(np.array([0, 1, 0, 0]), np.zeros(4), fraction=0.01, seed=0)
+    assert (kept.tolist(), cut_off.tolist()) == ([0, 2, 3], [1])
+
+
+def test_batches_of_an_evaluation_say_the_group_of_each_row() -> None:
+    data = text_data(grouped_rows(), test="train.jsonl", group="document", wordpieces=20)
+    found = {}
+    for batch in data.test_dataloader():
+        found |= dict(zip(batch["index"], batch["group"], strict=True))
+    assert found == {row: row % 10 for row in range(60)}
+
+
+def test_a_row_without_a_group_is_by_itself() -> None:
+    rows = [
+        {**row, "document": row["document"] if n < 20 else ""}
+        for n, row in enumerate(grouped_rows())
+    ]
+    assert len(set(text_data(rows, group="document").groups("train").tolist())) == 10 + 40
+
+
+def test_a_missing_group_column_is_named() -> None:
+    with refused("has no column 'documents'. Did you mean 'document'"):
+        text_data(grouped_rows(), group="documents").rows("train")
+
+
+def test_a_column_of_lists_is_no_group() -> None:
+    data = text_data(
+        [{**row, "intent": [row["intent"]]} for row in grouped_rows()],
+        problem="multi_label",
+        group="intent",
+    )
+    with refused("data.group: the column 'intent' holds lists", UsageError):
+        data.groups("train")
