@@ -44,6 +44,10 @@ OPTIONS = {
         "30)",
         "confirm": "what plcli advises against: bf16-true",
         "baseline": "tfidf: also score a linear model on TF-IDF (classification and regression)",
+        "slice": "columns of the test rows, separated by commas, whose values have scores of their "
+        "own; `length` is the length of rows",
+        "escape-formulas": "true writes a ' before cells of csv files that a spreadsheet would "
+        "compute, as =1+1 (default: false)",
     },
     "validate": {
         "run": "the run folder or model/ folder to load",
@@ -54,6 +58,10 @@ OPTIONS = {
         "ckpt_path": "best (default), last, a checkpoint file, or pretrained for weights as they "
         "are",
         "baseline": "tfidf: also score a linear model on TF-IDF (classification and regression)",
+        "slice": "columns of the test rows, separated by commas, whose values have scores of their "
+        "own; `length` is the length of rows",
+        "escape-formulas": "true writes a ' before cells of csv files that a spreadsheet would "
+        "compute, as =1+1 (default: false)",
     },
     "predict": {
         "run": "the run folder or model/ folder to load",

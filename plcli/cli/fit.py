@@ -14,8 +14,17 @@ from rich.console import Console
 
 from plcli import __version__
 from plcli.callbacks.checkpoints import Checkpoints
-from plcli.cli import decided, hints, kept_rows, processes, run_opening, scored, tfidf_baseline
+from plcli.cli import (
+    analysed,
+    decided,
+    hints,
+    kept_rows,
+    processes,
+    run_opening,
+    scored,
+)
 from plcli.cli.plan import Plan
+from plcli.cli.predict import escapes_formulas
 from plcli.cli.processes import RUN_VARIABLE, Launched
 from plcli.config import secrets, yaml_core
 from plcli.config.contracts import DataContract, data_contract
@@ -76,7 +85,7 @@ class Fit:
                 "torch.optim.Adam, init_args: {lr: 0.001}}`."
             )
         decided.check(model, self.datamodule)
-        tfidf_baseline.check(self.plan.arguments.options.get("baseline"), self.datamodule)
+        scored.check(self.plan.arguments, self.datamodule)
         if run is not None:
             self._open(run)
         try:
@@ -232,7 +241,7 @@ class Fit:
         )
         atomic_files.check_there(run.checkpoints)
         if "test" in scores:
-            kept_rows.keep(run.folder, self.model, self.datamodule)
+            self._keep_test(run, scores["test"])
         written = {**scores, "fit": self._described()}
         if chosen:
             written["decisions"] = chosen
@@ -280,6 +289,13 @@ class Fit:
             pretrained=(self.config["model"].get("init_args") or {}).get("pretrained"),
             sources=sources,
         )
+
+    def _keep_test(self, run: Run, scores: dict[str, Any]) -> None:
+        """Write the rows of the test and what is said of them."""
+        arguments = self.plan.arguments
+        made = analysed.analysis(self.model, self.datamodule, arguments, scores)
+        escape = escapes_formulas(arguments)
+        kept_rows.keep(run.folder, self.model, self.datamodule, made=made, escape_formulas=escape)
 
     def _described(self) -> dict[str, Any]:
         """Return which epoch was chosen by which metric, and how long the training took."""

@@ -1,27 +1,47 @@
-"""Keeps the test rows of an evaluation in the run folder, for `plcli compare`."""
+"""Keeps the test rows of an evaluation in the run folder, and what is said of them."""
 
 from pathlib import Path
 from typing import Any
 
+from plcli.cli import analysed
 from plcli.config.contracts import data_contract, module_contract
+from plcli.metrics.analysis.whole import Analysis
 from plcli.runs import test_rows
 
 
-def keep(folder: Path, model: Any, datamodule: Any) -> Path | None:
-    """Write the rows of the last test to a run folder, and return the file; None without any.
+def keep(
+    folder: Path,
+    model: Any,
+    datamodule: Any,
+    *,
+    made: Analysis | None,
+    escape_formulas: bool,
+) -> dict[str, str]:
+    """Write the rows of the last test to a run folder, and return the names of further files.
 
     Args:
         folder: the run folder.
         model: the LightningModule that was tested.
         datamodule: its LightningDataModule; None if the model has its own data.
+        made: the analysis of the rows; None without one.
+        escape_formulas: whether csv cells that a spreadsheet would compute begin with a quote.
     """
     rows = module_contract(model).evaluated_rows.get("test")
     if rows is None or not callable(getattr(rows, "table", None)):
-        return None
+        return {}
     data = data_contract(datamodule, model)
     fingerprint = data.fingerprints().get("test")
-    return test_rows.write(
+    path = test_rows.write(
         folder,
         rows.table(data.ids("test", rows.index), fingerprint=fingerprint),
         fingerprint=fingerprint,
+    )
+    if made is None:
+        return {}
+    return analysed.write(
+        folder,
+        made,
+        suffix=path.stem.removeprefix(Path(test_rows.NAME).stem),
+        id_name=data.id_name,
+        escape_formulas=escape_formulas,
     )

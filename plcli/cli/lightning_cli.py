@@ -35,7 +35,6 @@ from plcli.cli import (
     processes,
     resolving,
     scored,
-    tfidf_baseline,
     trainer_setup,
     untrained,
     user_errors,
@@ -470,7 +469,7 @@ class PlCLI(LightningCLI):
 
     def test(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
         """Score the test split."""
-        tfidf_baseline.check(self.plan.arguments.options.get("baseline"), datamodule)
+        scored.check(self.plan.arguments, datamodule)
         self.trainer.test(model, datamodule=datamodule, verbose=False)
         self._report("test")
 

@@ -6,12 +6,24 @@ from typing import Any
 
 from rich.console import Console
 
-from plcli.cli import kept_rows, tfidf_baseline
+from plcli.cli import analysed, analysis_tables, kept_rows, tfidf_baseline
+from plcli.cli.arguments import Arguments
 from plcli.cli.plan import Plan
+from plcli.cli.predict import escapes_formulas
 from plcli.config.contracts import data_contract
 from plcli.runs import results
 
 logger = logging.getLogger(__name__)
+
+
+def check(arguments: Arguments, datamodule: Any) -> None:
+    """Check the options of scores and of their analysis, before anything is trained or scored.
+
+    Raises:
+        PlcliError: if one cannot be.
+    """
+    tfidf_baseline.check(arguments.options.get("baseline"), datamodule)
+    analysed.check(arguments, datamodule)
 
 
 def found(trainer: Any, model: Any, datamodule: Any, split: str, *, baseline: str | None) -> Any:
@@ -47,11 +59,21 @@ def report(console: Console, plan: Plan, trainer: Any, datamodule: Any, split: s
         datamodule: its LightningDataModule; None if the model has its own data.
         split: validation or test.
     """
-    model, run = trainer.lightning_module, plan.run
-    baseline = plan.arguments.options.get("baseline")
-    show(console, {split: found(trainer, model, datamodule, split, baseline=baseline)})
-    if split == "test" and run is not None and run.model != run.folder:
-        kept_rows.keep(run.folder, model, datamodule)
+    model, run, arguments = trainer.lightning_module, plan.run, plan.arguments
+    baseline = arguments.options.get("baseline")
+    scores = found(trainer, model, datamodule, split, baseline=baseline)
+    show(console, {split: scores})
+    if split != "test":
+        return
+    made = analysed.analysis(model, datamodule, arguments, scores)
+    if made is not None:
+        analysis_tables.show(console, made.plain)
+    if run is not None and run.model != run.folder:
+        escape = escapes_formulas(arguments)
+        files = kept_rows.keep(run.folder, model, datamodule, made=made, escape_formulas=escape)
+        if files:
+            names = ", ".join(files.values())
+            analysis_tables.say(console, f"in {run.folder}: {names}")
 
 
 def show(console: Console, splits: Mapping[str, Mapping[str, Any]]) -> None:

@@ -81,12 +81,14 @@ class DataContract(Protocol):
         distributes_rows: whether it distributes the rows over processes itself.
         loaded_tokenizer: its tokenizer, which is passed to the model; None if it has none.
         id_name: the column that predictions have instead of `id`.
+        group: the column whose equal values mark rows that belong together; None without one.
     """
 
     task: str | None
     distributes_rows: bool
     loaded_tokenizer: Any
     id_name: str
+    group: str | None
 
     def offers(self, part: str) -> bool:
         """Whether the data module defines a member itself."""
@@ -102,6 +104,17 @@ class DataContract(Protocol):
 
     def ids(self, split: str, indices: Any) -> Sequence[Any]:
         """Return the ids of rows of a split, given their numbers; by default the numbers."""
+
+    def inputs_of(self, split: str, indices: Any) -> Sequence[Mapping[str, Any]]:
+        """Return the input cells of rows of a split by column, given their numbers."""
+
+    def lengths_of(self, split: str, indices: Any) -> Mapping[str, Any]:
+        """Return the lengths of rows in tokens: `values`, `truncated` and `limit`; or nothing."""
+
+    def cells_of(
+        self, split: str, names: Sequence[str], *, option: str
+    ) -> Mapping[str, Sequence[Any]]:
+        """Return the cells of any columns of a split's source, for scores of slices."""
 
     def texts_and_targets(self, split: str) -> tuple[Sequence[str], Any, Any]:
         """Return the text and the target of each row of a split, and the kind of problem."""
@@ -206,6 +219,10 @@ DATA_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {
     "has": (_method("train"), None),  # see `data_contract`
     "columns": (_method("train"), lambda split: {}),
     "ids": (_method("test", []), lambda split, indices: list(indices)),
+    "inputs_of": (_method("test", []), lambda split, indices: [{} for _ in indices]),
+    "lengths_of": (_method("test", []), lambda split, indices: {}),
+    "cells_of": (_method("test", [], option=""), None),
+    "group": (_plain(str), None),
     "texts_and_targets": (_method("train"), None),
     "fingerprints": (_method(), dict),
     "row_digests": (_method(), dict),

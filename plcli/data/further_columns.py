@@ -1,6 +1,6 @@
-"""Reads further columns of the rows to predict, which are written beside the predictions.
+"""Reads further columns of rows: those written beside predictions, or by which scores are sliced.
 
-They are read from the source as they are, one row at a time, while predictions are written. The
+They are read from the source as they are, one row at a time, as when predictions are written. The
 columns that a model needs are typed and cached (plcli.data.rows); these are neither, except for the
 label column, which is read as it is for a score.
 """
@@ -32,11 +32,13 @@ class Wanted:
         names: the columns to keep; None keeps all.
         truth: the label columns of the task and their kinds; empty if they are not wanted.
         labels: the label names, for indicators such as [0, 0, 1]; None if there are none.
+        option: the option that names the columns, for messages.
     """
 
     names: Sequence[str] | None
     truth: Mapping[str, Kind]
     labels: Sequence[str] | None = None
+    option: str = "--keep"
 
 
 class FurtherColumns:
@@ -47,7 +49,8 @@ class FurtherColumns:
         reading: how text files are read.
         wanted: the columns.
         inputs: the columns that the model reads, which decide how some files are read.
-        num_rows: the number of rows that are predicted.
+        num_rows: the number of rows that the model reads.
+        split: the split that is needed, for folders with several.
 
     Raises:
         DataError: if no row has one of the columns, or the source has another number of rows.
@@ -61,9 +64,10 @@ class FurtherColumns:
         *,
         inputs: Sequence[str],
         num_rows: int,
+        split: str = "predict",
     ) -> None:
         self.source = source if isinstance(source, str) else ", ".join(source)
-        self._parts = sources.parts(source, reading, split="predict")
+        self._parts = sources.parts(source, reading, split=split)
         self._wanted, self._inputs, self._decimal = wanted, list(inputs), reading.decimal
         self._types: dict[str, set[str]] = {}
         number = 0
@@ -84,15 +88,18 @@ class FurtherColumns:
         kept = self._wanted.names or []
         for name in [*kept, *self._wanted.truth]:
             if name not in self._types:
-                remedy = "Name one of these with --keep" if name in kept else "Remove --with-truth"
+                named = f"Name one of these with {self._wanted.option}"
+                remedy = named if name in kept else "Remove --with-truth"
                 raise DataError(
                     f"{self.source}: has no column '{name}'.{did_you_mean(name, first)} It has "
                     f"{listed(first)}. {remedy}."
                 )
         if number != num_rows:
+            options = [self._wanted.option] if kept else []
+            options += ["--with-truth"] if self._wanted.truth else []
             raise DataError(
                 f"{self.source}: has {number} rows, of which the model reads {num_rows}, so that "
-                "--keep and --with-truth cannot tell which is which. Leave them out."
+                f"{' and '.join(options) or '--keep'} cannot tell which is which. Leave it out."
             )
 
     def _rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -168,8 +175,8 @@ def _plain(value: Any, where: str, column: str) -> Any:
     """Return a cell as JSON has it."""
     if isinstance(value, bytes):
         raise DataError(
-            f"{where}: column '{column}' contains bytes, which cannot be written beside a "
-            "prediction. Name other columns with --keep."
+            f"{where}: column '{column}' contains bytes, which cannot be written or counted. "
+            "Name other columns."
         )
     if isinstance(value, Mapping):
         return {str(key): _plain(inner, where, column) for key, inner in value.items()}

@@ -15,11 +15,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 
-from plcli.data import grouping, leakage, rows
+from plcli.data import grouping, leakage, loading, rows
 from plcli.data.cache import temporary_folder
 from plcli.data.cells import Kind
 from plcli.data.further_columns import FurtherColumns, Wanted
@@ -42,10 +40,6 @@ STAGE_SPLITS = {
     "test": ("test",),
     "predict": ("predict",),
 }
-
-
-def _identity(batch: Batch) -> Batch:
-    return batch
 
 
 class SplitData(LightningDataModule):
@@ -365,12 +359,38 @@ class SplitData(LightningDataModule):
             raise UsageError(
                 f"--with-truth: {type(self).__name__} reads no label column. Remove the option."
             )
-        source, num_rows = self.sources["predict"], len(self.rows("predict"))
+        return self._further("predict", wanted)
+
+    def _further(self, split: str, wanted: Wanted) -> FurtherColumns:
+        source, num_rows = self.sources[split], len(self.rows(split))
         assert source is not None
+        documents = "lines" if split == "predict" else self.documents
         reading = Reading(
-            *(self.encoding, "lines", self.quoting, self.delimiter, self.decimal, self.format)
+            *(self.encoding, documents, self.quoting, self.delimiter, self.decimal, self.format)
         )
-        return FurtherColumns(source, reading, wanted, inputs=self.inputs, num_rows=num_rows)
+        settings: Any = {"inputs": self.inputs, "num_rows": num_rows, "split": split}
+        return FurtherColumns(source, reading, wanted, **settings)
+
+    def cells_of(self, split: str, names: Sequence[str], *, option: str) -> dict[str, list[Any]]:
+        """Return the cells of any columns of a split's source, in the order of its rows.
+
+        Args:
+            split: the split.
+            names: the columns.
+            option: the option that names them, for messages.
+
+        Raises:
+            DataError: if a column does not exist.
+        """
+        further = self._further(split, Wanted(names, {}, option=option))
+        rows = [further.at(index)[1] for index in range(len(self.rows(split)))]
+        return {name: [row[name] for row in rows] for name in names}
+
+    def inputs_of(self, split: str, indices: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+        """Return the input cells of rows of a split by column, given their numbers."""
+        table, names = self.rows(split).table, self.input_columns(split)
+        cells = [table.column(name).take(indices).to_pylist() for name in names]
+        return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
 
     def fingerprints(self) -> Mapping[str, str]:
         """Return the fingerprint of every source that has been read, by split."""
@@ -424,7 +444,7 @@ class SplitData(LightningDataModule):
         if getattr(self.trainer, "overfit_batches", 0):  # without a trainer there is none
             self.num_pieces = 1
             return self._ordered("train")
-        rank, world_size = self._share(split, "train")
+        rank, world_size = loading.share(split, "train", self.trainer)
         batches = ShuffledBatches(
             split.lengths,
             **self.sizes,
@@ -435,7 +455,7 @@ class SplitData(LightningDataModule):
             world_size=world_size,
         )
         self.num_pieces = batches.pieces
-        return self._loader(split, batches)
+        return loading.loader(split, batches, num_workers=self.num_workers)
 
     def use_whole_batches(self) -> None:
         """Run training batches whole by default."""
@@ -458,33 +478,8 @@ class SplitData(LightningDataModule):
 
     def _ordered(self, name: str, *, first: int = 0) -> Any:
         split = self.split(name)
-        rank, world_size = self._share(split, name)
+        rank, world_size = loading.share(split, name, self.trainer)
         batches = LengthOrderedBatches(
             split.lengths, **self.sizes, first=first, rank=rank, world_size=world_size
         )
-        return self._loader(split, batches)
-
-    def _loader(self, split: Split, batches: Any) -> Any:
-        return DataLoader(
-            split,
-            sampler=batches,
-            batch_size=None,  # the sampler returns whole batches
-            collate_fn=_identity,  # type: ignore[arg-type]  # typed for lists of items
-            num_workers=self.num_workers,
-            # fork shares the memory map without pickling
-            multiprocessing_context="fork" if self.num_workers else None,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-        )
-
-    def _share(self, split: Split, name: str) -> tuple[int, int]:
-        """Return the rank of this process and the number of processes."""
-        if self.trainer is None:
-            return 0, 1
-        world_size = self.trainer.world_size
-        if len(split) < world_size:
-            raise DataError(
-                f"data.{name}: {len(split)} rows cannot be distributed among {world_size} "
-                "processes. Use fewer devices, or add rows."
-            )
-        return self.trainer.global_rank, world_size
+        return loading.loader(split, batches, num_workers=self.num_workers)

@@ -310,6 +310,12 @@ class TextData(SplitData):
             )
         return self._encoded[split, rows.fingerprint]
 
+    def lengths_of(self, split: str, indices: npt.NDArray[np.int64]) -> dict[str, Any]:
+        """Return the number of tokens of rows, which are truncated, and the limit."""
+        encoded = self.encoded(split)
+        values, truncated = encoded.row_lengths[indices], encoded.truncated[indices]
+        return {"values": values, "truncated": truncated, "limit": self.longest}
+
     def text_columns(self, split: str) -> list[list[str]]:
         """Return the columns of each text; a template joins several columns."""
         columns = self.input_columns(split)

@@ -193,6 +193,11 @@ class TransformerModule(LightningModule):
         """Count the tokens of an evaluation for its baseline, int64 [tokens]."""
         self._collectors[self._evaluating].count_tokens(ids, size=size)
 
+    @property
+    def analyses(self) -> bool:
+        """Whether the rows of this evaluation, a test, are analysed one by one afterwards."""
+        return self._evaluating == "test"
+
     def scoring(self, collector: RowCollector) -> Scoring | None:
         """Return how scores follow from what `update` returns; None if there are no intervals."""
         return None
@@ -427,13 +432,7 @@ class TransformerModule(LightningModule):
             UsageError: if there is neither.
         """
         if self.given_tokenizer is None:
-            if self.pretrained is None:
-                raise UsageError(
-                    f"model: {type(self).__name__} decodes tokens to text, but has no tokenizer. "
-                    "Set model.pretrained, or give the data module a tokenizer as its attribute "
-                    "loaded_tokenizer."
-                )
-            self.given_tokenizer = tokenizers.load_tokenizer(self.pretrained)
+            self.given_tokenizer = tokenizers.of_model(self.pretrained, type(self).__name__)
         return self.given_tokenizer
 
     @tokenizer.setter

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from plcli.errors import ModelError
+from plcli.errors import ModelError, UsageError
 from plcli.pretrained.location import resolve
 from plcli.pretrained.weights import explained
 
@@ -46,6 +46,24 @@ def load_tokenizer(name: str) -> Any:
             "and no token that could be used instead. Set pad_token in its tokenizer_config.json."
         )
     return tokenizer
+
+
+def of_model(pretrained: str | None, model: str) -> Any:
+    """Return the tokenizer of the pretrained weights of a model that decodes tokens to text.
+
+    Args:
+        pretrained: the weights; None if there are none.
+        model: the name of the model's class, for messages.
+
+    Raises:
+        UsageError: if there are none.
+    """
+    if pretrained is None:
+        raise UsageError(
+            f"model: {model} decodes tokens to text, but has no tokenizer. Set model.pretrained, "
+            "or give the data module a tokenizer as its attribute loaded_tokenizer."
+        )
+    return load_tokenizer(pretrained)
 
 
 def tokenizer_key(tokenizer: Any) -> str:

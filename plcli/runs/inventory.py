@@ -16,7 +16,10 @@ OWN = {  # what plcli writes into a run folder
     *("config.yaml", "environment.json", "metrics.csv", "metrics.json", "train.log"),
     *("checkpoints", "model", "predictions", "report.html", "figures"),
 }
-OWN_BEGINNINGS = ("test_rows", "predictions", ".plcli", "events.out", "lock", ".lock")
+OWN_BEGINNINGS = (
+    *("test_rows", "test_predictions", "errors", "suspected_labels", "analysis"),
+    *("predictions", ".plcli", "events.out", "lock", ".lock"),
+)
 RECENT = 120  # seconds: an unfinished run with a newer file may still be trained
 
 

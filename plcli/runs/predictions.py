@@ -330,6 +330,21 @@ def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def csv_cells(row: Mapping[str, Any], *, escape_formulas: bool) -> dict[str, Any]:
+    """Return a row as cells of a csv file, with what is neither text nor a number as JSON.
+
+    Args:
+        row: the row.
+        escape_formulas: whether cells that a spreadsheet would compute begin with a quote.
+    """
+    cells = {key: _as_json(value) for key, value in row.items()}
+    return (
+        {_escaped(key): _escaped(value) for key, value in cells.items()}
+        if escape_formulas
+        else cells
+    )
+
+
 def _cell(value: Any) -> Any:
     """Format a list for a csv cell as JSON, so that it can be read back."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value

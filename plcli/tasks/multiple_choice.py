@@ -70,11 +70,19 @@ class MultipleChoiceModel(TransformerModule):
     ) -> RowColumns:
         """Add a batch."""
         logits = self.logits(outputs, batch)
-        correct = (logits.argmax(1) == batch["labels"]).float()
+        chosen = logits.argmax(1)
+        correct = (chosen == batch["labels"]).float()
         metrics["accuracy"].update(correct)
+        told = {}
+        if self.analyses and "choices" in batch:
+            named = zip(batch["choices"], batch["labels"].tolist(), chosen.tolist(), strict=True)
+            texts = [{"truth": row[true], "prediction": row[given]} for row, true, given in named]
+            told = {"texts": texts}
         return {
+            **told,
             "truth": batch["labels"],
-            "prediction": logits.argmax(1),
+            "prediction": chosen,
+            "probability": logits.softmax(1).max(1).values,
             "accuracy": correct,
             "loss": torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="none"),
             "baseline.accuracy": 1 / logits.isfinite().sum(1),
@@ -224,7 +232,7 @@ class MultipleChoiceData(TextData):
         batch: Batch = {name: value[:, None] for name, value in encoded.batch(entries).items()}
         batch["row_index"] = torch.from_numpy(row_index)
         batch["places"] = torch.from_numpy(entries - encoded.first[indices][row_index])
-        if split == "predict":
+        if split != "train":
             table = self.rows(split).table
             columns = [table.column(name).take(indices).to_pylist() for name in self.chosen]
             cells = zip(*columns, strict=True)

@@ -115,7 +115,11 @@ class QuestionAnswerer(TransformerModule):
         )
         if self.wants_decisions:
             kept |= answer_scores.margins(rows, batch["answers"])
-        return kept
+        if not self.analyses:
+            return {**kept}
+        scores = [row["score"] for row in rows]
+        told = {"truth": batch["answers"], "prediction": predicted, "probability": scores}
+        return {**kept, **told}
 
     def scoring(self, collector: RowCollector) -> Scoring:
         """Return how exact match and F1 follow from the rows."""

@@ -145,10 +145,12 @@ class Seq2SeqModel(TransformerModule):
         """Generate texts for a batch and add them to the scores, if there are any."""
         kept = {} if self.label_smoothing else {"loss": self._row_losses(outputs, batch)}
         if not len(metrics):
-            return kept
-        metrics.update(self._texts(self.generate(batch)), batch["references"])
-        copies, references = batch.get("sources", []), batch["references"]
-        return kept | generation_scores.of_rows(metrics, copies, references)
+            return {**kept}
+        texts, references = self._texts(self.generate(batch)), batch["references"]
+        metrics.update(texts, references)
+        found = kept | generation_scores.of_rows(metrics, batch.get("sources", []), references)
+        told = {"truth": references, "prediction": texts} if self.analyses else {}
+        return {**found, **told}
 
     def _row_losses(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
         return losses.of_rows(outputs.logits, batch["labels"])

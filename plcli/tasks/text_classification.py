@@ -204,7 +204,7 @@ class TextClassifier(TransformerModule):
             logits,
             labels,
             with_loss=not (self.class_weights or self.focal or self.label_smoothing),
-            with_logits=self.wants_decisions or self.temperature is not None,
+            with_logits=self.wants_decisions or self.temperature is not None or self.analyses,
         )
 
     def scoring(self, collector: RowCollector) -> Scoring:

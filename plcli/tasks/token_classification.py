@@ -103,7 +103,8 @@ class TokenClassifier(TransformerModule):
         true: list[list[Span]] = [[] for _ in rows]
         for row, start, end, type_ in batch["true"].tolist():
             true[row].append((start, end, type_))
-        kept = self._counts(rows, true, best, batch)
+        predicted = self._placed(rows)
+        kept = self._counts(predicted, true, best, batch)
         metrics.update(kept["spans"], kept["words"])
         if not (self.class_weights or self.focal or self.label_smoothing):
             terms = losses.of_rows(outputs.logits, batch["labels"]).cpu()
@@ -113,23 +114,26 @@ class TokenClassifier(TransformerModule):
         if self.label_frequencies is not None:
             tag = int(np.argmax(self.label_frequencies))
             same = [Words(row.start, row.end, [tag] * len(row.values)) for row in rows]
-            simple = self._counts(same, true, torch.full_like(best, tag), batch)
+            simple = self._counts(self._placed(same), true, torch.full_like(best, tag), batch)
             kept |= {f"baseline.{name}": column for name, column in simple.items()}
-        return kept
+        return {**kept, "truth": true, "prediction": predicted} if self.analyses else {**kept}
+
+    def _placed(self, rows: list[Words]) -> list[list[Span]]:
+        """Return the spans of each row, in characters or words of the row."""
+        return [[row.place(span) for span in self.tagging.spans(row.values)] for row in rows]
 
     def _counts(
         self,
-        rows: list[Words],
+        predicted: list[list[Span]],
         true: list[list[Span]],
         tag_ids: torch.Tensor,
         batch: Mapping[str, Any],
     ) -> dict[str, torch.Tensor]:
         """Return the counts of spans, [rows, types, 3], and of words, [rows, 2], of each row."""
-        predicted = [[row.place(span) for span in self.tagging.spans(row.values)] for row in rows]
         counted = batch["labels"] != IGNORED
         right = (tag_ids == batch["labels"]) & counted
         of_windows = torch.stack([right.sum(1), counted.sum(1)], dim=1).cpu()
-        words = of_windows.new_zeros(len(rows), 2).index_add(
+        words = of_windows.new_zeros(len(true), 2).index_add(
             0, batch["row_index"].cpu(), of_windows
         )
         spans = counts_of_rows(true, predicted, num_types=len(self.tagging.types))

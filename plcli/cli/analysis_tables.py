@@ -1,0 +1,203 @@
+"""Shows the analysis of a test in the terminal: classes, confusions, slices and the worst rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from plcli.errors import printable
+
+MOST_CLASSES = 15
+MOST_PAIRS = 5
+MOST_ROWS = 5
+LONGEST_LABEL = 20
+SHOWN_SCORES = 3  # of a slice
+LEAST_CELL = 3  # characters of a cell of the confusion matrix
+
+
+def show(console: Console, plain: Mapping[str, Any]) -> None:
+    """Print an analysis.
+
+    Args:
+        console: where to print.
+        plain: the analysis; docs/analysis.md has its form.
+    """
+    if classes := plain.get("classes"):
+        _classes(console, classes, "types" if plain["problem"] == "spans" else "classes")
+    if matrix := plain.get("confusion_matrix"):
+        _matrix(console, plain["labels"], matrix)
+    if spans := plain.get("spans"):
+        _spans(console, spans)
+    if confused := plain.get("confused"):
+        _confused(console, confused, plain["problem"])
+    if found := plain.get("slices"):
+        _slices(console, found, plain.get("main"))
+    if (errors := plain.get("errors")) and errors["rows"]:
+        _errors(console, errors, plain["rows"])
+    if (suspected := plain.get("suspected_labels")) and suspected["rows"]:
+        _suspected(console, suspected)
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _label(name: Any, longest: int = LONGEST_LABEL) -> Text:
+    text = printable(str(name))
+    return Text(text if len(text) <= longest else f"{text[: longest - 1]}…")
+
+
+def _of(total: int, shown: int, what: str) -> str:
+    return f"{what} (the {shown} largest of {total})" if shown < total else what
+
+
+def _table(title: str, *columns: str, texts: int = 1) -> Table:
+    """Return a table with a title on the left and numbers on the right of the first columns."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        is_text = number < texts
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=True)
+    return table
+
+
+def _classes(console: Console, classes: Sequence[Mapping[str, Any]], what: str) -> None:
+    places = sorted(range(len(classes)), key=lambda place: -classes[place]["support"])
+    chosen = sorted(places[:MOST_CLASSES])
+    columns = ("rows", "precision", "recall", "F1", "F1: 95 %")
+    if what == "types":
+        columns = ("spans", *columns[1:])
+    table = _table(_of(len(classes), len(chosen), what), what[: -1 - (what == "classes")], *columns)
+    for place in chosen:
+        each = classes[place]
+        ends = each["intervals"].get("f1")
+        table.add_row(
+            _label(each["label"]),
+            str(each["support"]),
+            *(f"{each[name]:.3f}" for name in ("precision", "recall", "f1")),
+            f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "",
+        )
+    console.print(table)
+
+
+def _matrix(console: Console, labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> None:
+    """Print as many of the largest classes as fit; the others are joined."""
+    support = [sum(row) for row in matrix]
+    largest = sorted(range(len(labels)), key=lambda place: -support[place])
+    cell = max(LEAST_CELL, len(str(max(max(row) for row in matrix))))
+    width = min(LONGEST_LABEL, max(len(printable(label)) for label in labels)) + 3
+    fits = max(2, (console.width - width - cell - 4) // (cell + 2))
+    if len(labels) > min(fits, MOST_CLASSES):
+        fits = max(2, fits - 1)  # a column for the others
+    chosen = sorted(largest[: min(fits, MOST_CLASSES)])
+    others = [place for place in range(len(labels)) if place not in chosen]
+    groups = [[place] for place in chosen] + ([others] if others else [])
+    names = [labels[place] for place in chosen] + ([f"{len(others)} others"] if others else [])
+    title = _of(len(labels), len(chosen), "confusion matrix") + ": true in rows, predicted below"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1))
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for number in range(len(groups)):
+        table.add_column(str(number + 1), justify="right", no_wrap=True)
+    for number, (name, rows) in enumerate(zip(names, groups, strict=True)):
+        cells = []
+        for place, columns in enumerate(groups):
+            count = sum(matrix[row][column] for row in rows for column in columns)
+            right = place == number and rows is not others
+            style = "bold green" if right else "red" if count and rows is not others else "dim"
+            cells.append(Text(str(count) if count else ".", style=style if count else "dim"))
+        table.add_row(str(number + 1), _label(name), *cells)
+    console.print(table)
+
+
+def _spans(console: Console, spans: Mapping[str, Any]) -> None:
+    told = ", ".join(f"{count} {kind}" for kind, count in spans["counts"].items() if count)
+    say(console, f"spans: {told or 'none'}")
+
+
+def _confused(console: Console, confused: Sequence[Mapping[str, Any]], problem: str) -> None:
+    heading = "most confused (true, predicted)"
+    if problem == "multi_label":
+        heading = "most confused (label that is missed, wrong one in the same rows)"
+    console.print(Text(heading, style="bold"))
+    for pair in confused[:MOST_PAIRS]:
+        names = (_label(pair[key], 30).plain for key in ("true", "predicted"))
+        say(console, f"  {' -> '.join(names)}: {pair['count']} ({pair['share']:.0%})")
+
+
+def _slices(console: Console, slices: Sequence[Mapping[str, Any]], main: str | None) -> None:
+    names = list(dict.fromkeys(name for each in slices for name in each["scores"]))
+    names = sorted(names, key=lambda name: (name != main, name == "loss"))[:SHOWN_SCORES]
+    few = any(each["few"] for each in slices)
+    title = "slices (*: few rows, which say little)" if few else "slices"
+    shown = [f"{names[0]}: 95 %"] if names else []
+    table = _table(title, "slice", "value", "rows", *names[:1], *shown, *names[1:], texts=2)
+    for each in slices:
+        cells = []
+        for number, name in enumerate(names):
+            score = each["scores"].get(name)
+            cells.append(f"{score['value']:.3f}" if score else "")
+            if number == 0:
+                has = score is not None and "low" in score
+                cells.append(f"{score['low']:.3f} to {score['high']:.3f}" if has else "")
+        value = "(none)" if each["value"] is None else each["value"]
+        rows = f"{each['n']}{'*' if each['few'] else ''}"
+        table.add_row(_label(each["by"], 12), _label(value), rows, *cells)
+    console.print(table)
+
+
+def _short(value: Any) -> str:
+    """Return a true or predicted value in a few words."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        parts = [
+            f"{part['label']}: {part['text']}" if isinstance(part, Mapping) else _short(part)
+            for part in value
+        ]
+        return "[" + "; ".join(parts) + "]" if parts else "nothing"
+    return str(value) if value != "" else "nothing"
+
+
+def _errors(console: Console, errors: Mapping[str, Any], total: int) -> None:
+    count = errors["count"]
+    heading = "worst rows" if count is None else f"{count} of {total} rows are wrong; the worst"
+    console.print(Text(f"{heading}, by {errors['by']}", style="bold"))
+    for row in errors["rows"][:MOST_ROWS]:
+        numbers = [
+            f"{name} {row[name]:.3g}"
+            for name in ("probability", "error", errors["by"])
+            if isinstance(row.get(name), (int, float))
+        ]
+        said = ", ".join(dict.fromkeys(numbers))
+        if "truth" in row:
+            pair = " -> ".join(_cut(_short(row[name]), 60) for name in ("truth", "prediction"))
+            said = f"{pair} ({said})" if said else pair
+        _entry(console, row, said)
+
+
+def _suspected(console: Console, suspected: Mapping[str, Any]) -> None:
+    heading = f"{suspected['count']} labels look wrong (confident learning)"
+    console.print(Text(heading, style="bold"))
+    for row in suspected["rows"][:MOST_ROWS]:
+        said = f"{row['given']} looks like {row['suggested']} ({row['probability']:.2f})"
+        _entry(console, row, said)
+
+
+def _entry(console: Console, row: Mapping[str, Any], said: str) -> None:
+    """Print what is said of a row, and its text below, each on a line."""
+    width = max(20, console.width)
+    for line in (f"  row {row['row']}: {said}", f"    {row['text']}"):
+        console.print(Text(_cut(line, width)), soft_wrap=True)
+
+
+def _cut(text: str, width: int) -> str:
+    plain = printable(" ".join(text.split()) if not text.startswith(" ") else _one_line(text))
+    return plain if len(plain) <= width else f"{plain[: width - 1]}…"
+
+
+def _one_line(text: str) -> str:
+    body = text.lstrip(" ")
+    return " " * (len(text) - len(body)) + " ".join(body.split())
