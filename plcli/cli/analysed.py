@@ -87,9 +87,7 @@ def analysis(
         own.task,
         source=_source(datamodule),
         fingerprint=data.fingerprints().get("test"),
-        main=None
-        if own.monitor is None
-        else metric_names.without_stage(own.monitor[0], "validation"),
+        main=None if main is None else metric_names.without_stage(main, "validation"),
         group=data.group,
         intervals=scores.get("intervals") or {},
         thresholds=thresholds if isinstance(thresholds, Mapping) else {},
@@ -134,7 +132,7 @@ def _described(rows: EvaluatedRows, data: Any, names: Sequence[str]) -> Describe
 
 def write(
     folder: Path, made: Analysis, *, suffix: str, id_name: str, escape_formulas: bool
-) -> dict[str, str]:
+) -> list[str]:
     """Write the files of an analysis to a run folder, and return their names.
 
     Args:
@@ -161,6 +159,6 @@ def write(
         table("errors", test_files.ERRORS, test_files.named(worst, id_name=id_name))
         suspected = whole.suspected(made, MOST_ERRORS)
         table("suspected_labels", test_files.SUSPECTED, suspected)
-    plain = {**made.plain, "files": files}
-    test_files.write_analysis(folder, test_files.ANALYSIS.format(suffix), plain)
-    return files
+    name = test_files.ANALYSIS.format(suffix)
+    test_files.write_analysis(folder, name, {**made.plain, "files": files})
+    return [*files.values(), name]

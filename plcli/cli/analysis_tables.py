@@ -14,6 +14,7 @@ MOST_PAIRS = 5
 MOST_ROWS = 5
 LONGEST_LABEL = 20
 SHOWN_SCORES = 3  # of a slice
+WIDE = 100  # characters of a terminal
 LEAST_CELL = 3  # characters of a cell of the confusion matrix
 
 
@@ -24,6 +25,8 @@ def show(console: Console, plain: Mapping[str, Any]) -> None:
         console: where to print.
         plain: the analysis; docs/analysis.md has its form.
     """
+    if groups := plain.get("groups"):
+        say(console, f"intervals are of {groups['count']} groups of rows ({groups['column']})")
     if classes := plain.get("classes"):
         _classes(console, classes, "types" if plain["problem"] == "spans" else "classes")
     if matrix := plain.get("confusion_matrix"):
@@ -45,6 +48,10 @@ def say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def _heading(console: Console, text: str) -> None:
+    console.print(Text(text, style="bold"), soft_wrap=True)
+
+
 def _label(name: Any, longest: int = LONGEST_LABEL) -> Text:
     text = printable(str(name))
     return Text(text if len(text) <= longest else f"{text[: longest - 1]}…")
@@ -54,9 +61,9 @@ def _of(total: int, shown: int, what: str) -> str:
     return f"{what} (the {shown} largest of {total})" if shown < total else what
 
 
-def _table(title: str, *columns: str, texts: int = 1) -> Table:
-    """Return a table with a title on the left and numbers on the right of the first columns."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+def _table(*columns: str, texts: int = 1) -> Table:
+    """Return a table whose first columns are texts, and the others numbers."""
+    table = Table()
     for number, column in enumerate(columns):
         is_text = number < texts
         table.add_column(column, justify="left" if is_text else "right", no_wrap=True)
@@ -69,7 +76,8 @@ def _classes(console: Console, classes: Sequence[Mapping[str, Any]], what: str) 
     columns = ("rows", "precision", "recall", "F1", "F1: 95 %")
     if what == "types":
         columns = ("spans", *columns[1:])
-    table = _table(_of(len(classes), len(chosen), what), what[: -1 - (what == "classes")], *columns)
+    _heading(console, _of(len(classes), len(chosen), what))
+    table = _table("type" if what == "types" else "class", *columns)
     for place in chosen:
         each = classes[place]
         ends = each["intervals"].get("f1")
@@ -95,8 +103,9 @@ def _matrix(console: Console, labels: Sequence[str], matrix: Sequence[Sequence[i
     others = [place for place in range(len(labels)) if place not in chosen]
     groups = [[place] for place in chosen] + ([others] if others else [])
     names = [labels[place] for place in chosen] + ([f"{len(others)} others"] if others else [])
-    title = _of(len(labels), len(chosen), "confusion matrix") + ": true in rows, predicted below"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1))
+    title = _of(len(labels), len(chosen), "confusion matrix") + ": rows true, columns predicted"
+    _heading(console, title)
+    table = Table(box=None, padding=(0, 1))
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for number in range(len(groups)):
@@ -121,7 +130,7 @@ def _confused(console: Console, confused: Sequence[Mapping[str, Any]], problem: 
     heading = "most confused (true, predicted)"
     if problem == "multi_label":
         heading = "most confused (label that is missed, wrong one in the same rows)"
-    console.print(Text(heading, style="bold"))
+    _heading(console, heading)
     for pair in confused[:MOST_PAIRS]:
         names = (_label(pair[key], 30).plain for key in ("true", "predicted"))
         say(console, f"  {' -> '.join(names)}: {pair['count']} ({pair['share']:.0%})")
@@ -129,11 +138,13 @@ def _confused(console: Console, confused: Sequence[Mapping[str, Any]], problem: 
 
 def _slices(console: Console, slices: Sequence[Mapping[str, Any]], main: str | None) -> None:
     names = list(dict.fromkeys(name for each in slices for name in each["scores"]))
-    names = sorted(names, key=lambda name: (name != main, name == "loss"))[:SHOWN_SCORES]
+    names = sorted(names, key=lambda name: (name != main, name == "loss"))
+    names = names[: SHOWN_SCORES if console.width >= WIDE else 1]
     few = any(each["few"] for each in slices)
     title = "slices (*: few rows, which say little)" if few else "slices"
-    shown = [f"{names[0]}: 95 %"] if names else []
-    table = _table(title, "slice", "value", "rows", *names[:1], *shown, *names[1:], texts=2)
+    shown = ["95 %"] if names else []
+    _heading(console, title)
+    table = _table("slice", "value", "rows", *names[:1], *shown, *names[1:], texts=2)
     for each in slices:
         cells = []
         for number, name in enumerate(names):
@@ -146,6 +157,17 @@ def _slices(console: Console, slices: Sequence[Mapping[str, Any]], main: str | N
         rows = f"{each['n']}{'*' if each['few'] else ''}"
         table.add_row(_label(each["by"], 12), _label(value), rows, *cells)
     console.print(table)
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    """Return what is true and what was predicted of a row in a line."""
+    if "missed" in row:  # several labels
+        parts = {"true": row["truth"], "missed": row["missed"], "wrong": row["wrong"]}
+        return "; ".join(f"{name} {_short(names)}" for name, names in parts.items() if names)
+    pair = " -> ".join(_cut(_short(row[name]), 60) for name in ("truth", "prediction"))
+    if "kinds" not in row:
+        return pair
+    return ", ".join(f"{count} {kind}" for kind, count in row["kinds"].items()) + f": {pair}"
 
 
 def _short(value: Any) -> str:
@@ -164,7 +186,7 @@ def _short(value: Any) -> str:
 def _errors(console: Console, errors: Mapping[str, Any], total: int) -> None:
     count = errors["count"]
     heading = "worst rows" if count is None else f"{count} of {total} rows are wrong; the worst"
-    console.print(Text(f"{heading}, by {errors['by']}", style="bold"))
+    _heading(console, f"{heading}, by {errors['by']} (row 0 is the first)")
     for row in errors["rows"][:MOST_ROWS]:
         numbers = [
             f"{name} {row[name]:.3g}"
@@ -173,14 +195,14 @@ def _errors(console: Console, errors: Mapping[str, Any], total: int) -> None:
         ]
         said = ", ".join(dict.fromkeys(numbers))
         if "truth" in row:
-            pair = " -> ".join(_cut(_short(row[name]), 60) for name in ("truth", "prediction"))
-            said = f"{pair} ({said})" if said else pair
+            numbers = [] if "kinds" in row else numbers
+            said = f"{_said(row)} ({said})" if numbers else _said(row)
         _entry(console, row, said)
 
 
 def _suspected(console: Console, suspected: Mapping[str, Any]) -> None:
-    heading = f"{suspected['count']} labels look wrong (confident learning)"
-    console.print(Text(heading, style="bold"))
+    heading = f"{suspected['count']} labels look wrong, if the model is right (confident learning)"
+    _heading(console, heading)
     for row in suspected["rows"][:MOST_ROWS]:
         said = f"{row['given']} looks like {row['suggested']} ({row['probability']:.2f})"
         _entry(console, row, said)
@@ -189,15 +211,13 @@ def _suspected(console: Console, suspected: Mapping[str, Any]) -> None:
 def _entry(console: Console, row: Mapping[str, Any], said: str) -> None:
     """Print what is said of a row, and its text below, each on a line."""
     width = max(20, console.width)
-    for line in (f"  row {row['row']}: {said}", f"    {row['text']}"):
+    own_id = "" if str(row["id"]) == str(row["row"]) else f", id {row['id']}"
+    for line in (f"  row {row['row']}{own_id}: {said}", f"    {row['text']}"):
         console.print(Text(_cut(line, width)), soft_wrap=True)
 
 
 def _cut(text: str, width: int) -> str:
-    plain = printable(" ".join(text.split()) if not text.startswith(" ") else _one_line(text))
-    return plain if len(plain) <= width else f"{plain[: width - 1]}…"
-
-
-def _one_line(text: str) -> str:
+    """Return a text on one line of at most this width; spaces at its start stay."""
     body = text.lstrip(" ")
-    return " " * (len(text) - len(body)) + " ".join(body.split())
+    plain = " " * (len(text) - len(body)) + printable(" ".join(body.split()))
+    return plain if len(plain) <= width else f"{plain[: width - 1]}…"

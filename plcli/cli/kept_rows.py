@@ -16,7 +16,7 @@ def keep(
     *,
     made: Analysis | None,
     escape_formulas: bool,
-) -> dict[str, str]:
+) -> list[str]:
     """Write the rows of the last test to a run folder, and return the names of further files.
 
     Args:
@@ -28,7 +28,7 @@ def keep(
     """
     rows = module_contract(model).evaluated_rows.get("test")
     if rows is None or not callable(getattr(rows, "table", None)):
-        return {}
+        return []
     data = data_contract(datamodule, model)
     fingerprint = data.fingerprints().get("test")
     path = test_rows.write(
@@ -37,7 +37,7 @@ def keep(
         fingerprint=fingerprint,
     )
     if made is None:
-        return {}
+        return []
     return analysed.write(
         folder,
         made,

@@ -72,8 +72,7 @@ def report(console: Console, plan: Plan, trainer: Any, datamodule: Any, split: s
         escape = escapes_formulas(arguments)
         files = kept_rows.keep(run.folder, model, datamodule, made=made, escape_formulas=escape)
         if files:
-            names = ", ".join(files.values())
-            analysis_tables.say(console, f"in {run.folder}: {names}")
+            analysis_tables.say(console, f"in {run.folder}: {', '.join(files)}")
 
 
 def show(console: Console, splits: Mapping[str, Mapping[str, Any]]) -> None:

@@ -50,19 +50,19 @@ def write_csv(
 
 
 def named(rows: Iterable[Mapping[str, Any]], *, id_name: str) -> Iterator[dict[str, Any]]:
-    """Yield rows of an analysis as a table has them: row, id, what is said, then the inputs.
+    """Yield rows of an analysis as a table has them: row, id, what is said, inputs, slices.
 
     An input column with the name of another one is called `input.NAME`, as beside predictions.
 
     Args:
-        rows: rows with row, id, said and inputs.
+        rows: rows with row, id, said, inputs and slices.
         id_name: the name of the ids.
     """
     for row in rows:
         found = {"row": row["row"], "id": row["id"], **row["said"]}
         if id_name != "id" and id_name not in found:
             found = {id_name if name == "id" else name: value for name, value in found.items()}
-        for name, cell in row["inputs"].items():
+        for name, cell in {**row["inputs"], **row["slices"]}.items():
             if name == id_name:
                 continue
             written = name

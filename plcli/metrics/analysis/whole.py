@@ -66,9 +66,12 @@ class Analysis:
     details: Details | None
 
     def told(self, positions: Any) -> Iterator[dict[str, Any]]:
-        """Yield row, id, input cells and details of rows, given their positions."""
+        """Yield row, id, inputs, slices and what is said of rows, given their positions."""
         if self.details is None:
             return
+        columns = {
+            name: values for name, values in self.described.slices.items() if name != slices.LENGTH
+        }
         for start in range(0, len(positions), 1000):
             part = np.asarray(positions[start : start + 1000], np.int64)
             for position, cells in zip(part.tolist(), self.described.inputs(part), strict=True):
@@ -76,6 +79,7 @@ class Analysis:
                     "row": int(self.described.numbers[position]),
                     "id": self.described.ids[position],
                     "inputs": cells,
+                    "slices": {name: values[position] for name, values in columns.items()},
                     "said": finite(self.details.row(position, cells)),
                 }
 
