@@ -49,6 +49,11 @@ class TrainedRun:
     def run(self) -> Path:
         return self.folder / "run"
 
+    def analysis(self) -> dict[str, Any]:
+        """Return what fit wrote of the rows of the test."""
+        found: dict[str, Any] = read_json(self.run / "analysis.json")
+        return found
+
     def test_metrics(self) -> dict[str, Any]:
         """Return what fit wrote of the test split."""
         metrics: dict[str, Any] = read_json(self.run / "metrics.json")["test"]

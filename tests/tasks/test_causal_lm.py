@@ -1,5 +1,6 @@
 """Causal language models: trained, saved, loaded, measured; texts that are continued."""
 
+import csv
 import json
 import math
 import re
@@ -572,3 +573,19 @@ def test_what_is_no_number_is_told_with_rows(
     config["data"]["batch_size"] = 64
     result = try_fit(tmp_path, **config)
     assert (result.code, "rows 0, 1, 2 of data.train: the loss" in result.err) == (3, True)
+
+
+# the analysis of the test
+
+
+def test_the_texts_with_the_largest_loss_are_the_worst(trained: Trained) -> None:
+    found = read_json(trained.run / "analysis.json")
+    losses = [row["loss"] for row in found["errors"]["rows"]]
+    assert (found["problem"], losses) == ("tokens", sorted(losses, reverse=True))
+    assert max(losses) > read_json(trained.run / "metrics.json")["test"]["loss"]
+    with open(trained.run / "errors.csv", encoding="utf-8", newline="") as file:
+        rows = [(float(row["loss"]), int(row["tokens"])) for row in csv.DictReader(file)]
+    assert len(rows) == found["rows"]
+    total = sum(loss * tokens for loss, tokens in rows) / sum(tokens for _, tokens in rows)
+    assert total == pytest.approx(read_json(trained.run / "metrics.json")["test"]["loss"], rel=1e-4)
+    assert not (trained.run / "test_predictions.csv").exists()

@@ -253,3 +253,14 @@ def test_the_shipped_config_comes_within_2_percent_of_the_closed_form(
     )
     plcli("fit", "-c", ROOT / "configs" / "linear.yaml", "--run", "run")
     assert read_json(Path("run/metrics.json"))["test"]["rmse"] <= NEAR * theirs
+
+
+# the analysis of the test
+
+
+def test_the_largest_errors_are_the_worst(run: Path) -> None:
+    found = read_json(run / "analysis.json")
+    rows = found["errors"]["rows"]
+    sizes = [abs(row["error"]) for row in rows]
+    assert (found["problem"], sizes) == ("regression", sorted(sizes, reverse=True))
+    assert all(row["prediction"] - row["truth"] == pytest.approx(row["error"]) for row in rows)

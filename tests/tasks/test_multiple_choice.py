@@ -348,3 +348,17 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path: Path) -> No
         (run / "model" / "model.safetensors").read_bytes() for run in (whole, tmp_path / "run")
     ]
     assert weights[0] == weights[1]
+
+
+# the analysis of the test
+
+
+def test_wrong_choices_are_named(trained: Trained) -> None:
+    errors = trained.analysis()["errors"]
+    wrong = [row for row in training_rows() if row["label"] != 0]
+    assert errors["count"] == len(errors["rows"]) == len(wrong)
+    row = errors["rows"][0]
+    own = training_rows()[row["row"]]
+    assert row["truth"] == own["choices"][0]
+    assert row["prediction"] == own["choices"][own["label"]]
+    assert row["probability"] > 0.5

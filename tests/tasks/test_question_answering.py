@@ -483,3 +483,22 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path: Path) -> No
         (run / "model" / "model.safetensors").read_bytes() for run in (whole, tmp_path / "run")
     ]
     assert weights[0] == weights[1]
+
+
+# the analysis of the test
+
+
+def test_wrong_answers_are_analysed(trained: Trained) -> None:
+    found = trained.analysis()
+    got = [row["answer"] for row in trained.predict(trained.test)]
+    right = [row["answers"]["text"] for row in trained.test]
+    wrong = {
+        number
+        for number, (answer, correct) in enumerate(zip(got, right, strict=True))
+        if answer not in (correct or [""])
+    }
+    rows = {row["row"]: row for row in found["errors"]["rows"]}
+    assert (found["problem"], set(rows)) == ("answers", wrong)
+    for number, row in rows.items():
+        assert (row["prediction"], row["truth"]) == (got[number], right[number])
+    assert found["lengths"]["unit"] == "tokens"

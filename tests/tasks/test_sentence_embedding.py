@@ -656,3 +656,21 @@ def test_rows_are_leaks_only_if_all_their_texts_stand_in_training() -> None:
     other = str(write_rows(Path("test.jsonl"), [{**rows[0], "pair": "c"}, rows[1]]))
     data = SentenceData(train=train, validation=train, test=other)
     assert data.leaks()[1].startswith("test: 1 of 2 rows are also in the training split")
+
+
+# the analysis of the test
+
+
+def test_pairs_are_analysed_by_their_distance_from_the_score(scored: Trained) -> None:
+    found = scored.analysis()
+    assert found["problem"] == "pairs"
+    rows = found["errors"]["rows"]
+    sizes = [abs(row["error"]) for row in rows]
+    assert sizes == sorted(sizes, reverse=True)
+    assert rows[0]["prediction"] == pytest.approx(scored.cosines()[rows[0]["row"]], abs=1e-4)
+
+
+def test_retrieval_has_no_rows_to_analyse(runs: Callable[[str], Trained]) -> None:
+    found = runs("pairs").analysis()
+    assert found["problem"] == "retrieval"
+    assert "errors" not in found

@@ -713,3 +713,16 @@ def test_another_prefix_than_the_models_is_refused(trained: Trained) -> None:
 def test_the_prefix_of_the_model_may_be_said_again(trained: Trained) -> None:
     result = run_plcli("test", "--run", trained.run, "--data.prefix", PREFIX)
     assert result.code == 0, result.err
+
+
+# the analysis of the test
+
+
+def test_generated_texts_are_analysed_by_their_score(trained: Trained) -> None:
+    errors = trained.analysis()["errors"]
+    assert (errors["by"], errors["count"]) == ("chrf", None)
+    rows = errors["rows"]
+    assert [row["chrf"] for row in rows] == sorted(row["chrf"] for row in rows)
+    for row in rows:
+        assert row["prediction"] == trained.texts[row["row"]]
+        assert row["truth"] == TEST[row["row"]]["target"].strip()

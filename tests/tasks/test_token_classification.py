@@ -707,3 +707,25 @@ def test_a_run_that_goes_on_has_the_weights_of_one_that_was_not_stopped(
     plcli("fit", "-c", config, "--run", "here")
     weights = [Path(run, "model", "model.safetensors").read_bytes() for run in ("whole", "here")]
     assert weights[0] == weights[1]
+
+
+# the analysis of the test
+
+
+def test_errors_of_spans_are_of_what_is_predicted(trained: Trained) -> None:
+    found = trained.analysis()
+    counts, table = found["spans"]["counts"], trained.test_metrics()["types"]
+    true = sum(each["support"] for each in table.values())
+    assert sum(counts.values()) - counts["invented"] == true
+    assert found["errors"]["count"] > 0
+    for row in found["errors"]["rows"]:
+        own = [
+            {key: span[key] for key in ("start", "end", "label", "text")}
+            for span in _spans(trained.predictions[row["row"]])
+        ]
+        assert row["prediction"] == own
+        for span in row["truth"]:
+            assert row["text"][span["start"] : span["end"]] == span["text"]
+    by_label = {each["label"]: each for each in found["classes"]}
+    for name, each in table.items():
+        assert by_label[name]["f1"] == pytest.approx(each["f1"])

@@ -17,13 +17,12 @@ from plcli.metrics.analysis.details import (
     text_of,
 )
 from plcli.metrics.evaluated import EvaluatedRows
-from plcli.metrics.numeric import Numbers
+from plcli.metrics.numeric import CORRELATIONS, Numbers
 from plcli.metrics.scoring import Means, MultiLabel, SingleLabel
 from plcli.metrics.texts import GeneratedTexts, SpanCounts, TokenLosses
 
 VERSION = 1
 LENGTH_BINS = 20
-PAIRS = "sentence-embedding"  # the task whose predictions are cosines
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +83,19 @@ class Analysis:
                 }
 
 
-def problem_of(rows: EvaluatedRows, task: str | None) -> str:
-    """Return the kind of problem; see docs/analysis.md."""
+def problem_of(rows: EvaluatedRows) -> str:
+    """Return the kind of problem; see docs/analysis.md.
+
+    Numbers that are scored by correlations alone have another unit than the truth, as the cosines
+    of pairs.
+    """
     scoring = rows.scoring
     if isinstance(scoring, Means):
         if "exact_match" in scoring.names:
             return "answers"
         return "choices" if "prediction" in rows.columns else "retrieval"
     if isinstance(scoring, Numbers):
-        return "pairs" if task == PAIRS else "regression"
+        return "pairs" if set(scoring.names) <= set(CORRELATIONS) else "regression"
     names: dict[type, str] = {
         SingleLabel: "single_label",
         MultiLabel: "multi_label",
@@ -111,7 +114,7 @@ def analysed(rows: EvaluatedRows, described: Described, about: About) -> Analysi
         described: what the data say of them.
         about: what else is known.
     """
-    problem = problem_of(rows, about.task)
+    problem = problem_of(rows)
     details = _details(rows, problem)
     plain: dict[str, Any] = {
         "version": VERSION,
