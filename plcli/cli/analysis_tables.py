@@ -13,6 +13,14 @@ MOST_CLASSES = 15
 MOST_PAIRS = 5
 MOST_ROWS = 5
 LONGEST_LABEL = 20
+SPAN_KINDS = {  # and what they are called where there is little room
+    "correct": "correct",
+    "wrong boundary": "boundary",
+    "wrong type": "type",
+    "wrong boundary and type": "both",
+    "missed": "missed",
+    "invented": "invented",
+}
 SHOWN_SCORES = 3  # of a slice
 WIDE = 100  # characters of a terminal
 LEAST_CELL = 3  # characters of a cell of the confusion matrix
@@ -122,8 +130,14 @@ def _matrix(console: Console, labels: Sequence[str], matrix: Sequence[Sequence[i
 
 
 def _spans(console: Console, spans: Mapping[str, Any]) -> None:
-    told = ", ".join(f"{count} {kind}" for kind, count in spans["counts"].items() if count)
-    say(console, f"spans: {told or 'none'}")
+    """Print how many spans of each type there are of each kind, the largest types first."""
+    types = sorted(spans["types"].items(), key=lambda each: -sum(each[1].values()))
+    _heading(console, _of(len(types), min(len(types), MOST_CLASSES), "errors of spans by type"))
+    table = _table("type", *SPAN_KINDS.values())
+    for name, counts in types[:MOST_CLASSES]:
+        table.add_row(_label(name), *(str(counts[kind]) for kind in SPAN_KINDS))
+    table.add_row("all", *(str(spans["counts"][kind]) for kind in SPAN_KINDS))
+    console.print(table)
 
 
 def _confused(console: Console, confused: Sequence[Mapping[str, Any]], problem: str) -> None:

@@ -295,7 +295,11 @@ class Fit:
         arguments = self.plan.arguments
         made = analysed.analysis(self.model, self.datamodule, arguments, scores)
         escape = escapes_formulas(arguments)
-        kept_rows.keep(run.folder, self.model, self.datamodule, made=made, escape_formulas=escape)
+        files = kept_rows.keep(
+            run.folder, self.model, self.datamodule, made=made, escape_formulas=escape
+        )
+        if files:
+            logger.info("%s: the rows of the test: %s", run.folder, ", ".join(files))
 
     def _described(self) -> dict[str, Any]:
         """Return which epoch was chosen by which metric, and how long the training took."""

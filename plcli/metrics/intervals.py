@@ -127,7 +127,7 @@ class Table:
         names, of_row = np.unique(groups, return_inverse=True)
         sums = np.zeros((len(names), self.cells.shape[1]))
         np.add.at(sums, of_row, self.cells[self.cell_of])
-        return replace(self, cells=sums, cell_of=np.arange(len(names)), proportions={})
+        return replace(self, cells=sums, cell_of=np.arange(len(names)), proportions={}, errors=None)
 
 
 def of_rows(statistics: npt.NDArray[Any], values: Mapping[str, Value], **settings: Any) -> Table:
