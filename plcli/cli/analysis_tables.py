@@ -61,8 +61,12 @@ def _heading(console: Console, text: str) -> None:
 
 
 def _label(name: Any, longest: int = LONGEST_LABEL) -> Text:
+    """Return a label, shortened in its middle, as many begin alike."""
     text = printable(str(name))
-    return Text(text if len(text) <= longest else f"{text[: longest - 1]}…")
+    if len(text) <= longest:
+        return Text(text)
+    end = longest // 2 - 1
+    return Text(f"{text[: longest - end - 1]}…{text[-end:]}")
 
 
 def _of(total: int, shown: int, what: str) -> str:
