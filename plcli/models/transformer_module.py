@@ -32,7 +32,6 @@ from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import MeanMetric, MetricCollection
 
 from plcli.config.marks import FACT, LEARNING, LOCAL, WEIGHTS, WEIGHTS_PATH
-from plcli.errors import UsageError
 from plcli.metrics.evaluated import EvaluatedRows
 from plcli.metrics.row_scores import RowCollector, RowColumns
 from plcli.metrics.scoring import Scoring
