@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,14 +12,16 @@ from plcli.cli.predict import escapes_formulas
 from plcli.config.contracts import data_contract, module_contract
 from plcli.data.split_data import SplitData
 from plcli.errors import UsageError
-from plcli.metrics.analysis import slices, whole
-from plcli.metrics.analysis.details import Described, Lengths
-from plcli.metrics.analysis.whole import About, Analysis
 from plcli.metrics.evaluated import EvaluatedRows
-from plcli.runs import metric_names, test_files
+from plcli.runs import metric_names
+
+if TYPE_CHECKING:  # imported after a test alone, so that a training begins sooner
+    from plcli.metrics.analysis.details import Described
+    from plcli.metrics.analysis.whole import Analysis
 
 logger = logging.getLogger(__name__)
 
+LENGTH = "length"  # the slice that is no column
 MOST_ERRORS = 1000  # rows of errors.csv and suspected_labels.csv
 
 
@@ -53,7 +55,7 @@ def check(arguments: Arguments, datamodule: Any) -> None:
     if names and not data.offers("cells_of"):
         name = "the model" if datamodule is None else type(datamodule).__name__
         raise UsageError(f"--slice: {name} does not define cells_of, which reads the columns.")
-    if slices.LENGTH in names and not data.offers("lengths_of"):
+    if LENGTH in names and not data.offers("lengths_of"):
         raise UsageError(
             f"--slice length: {type(datamodule).__name__} has no texts. Name a column instead."
         )
@@ -61,13 +63,13 @@ def check(arguments: Arguments, datamodule: Any) -> None:
 
 
 def _cells(names: Sequence[str], data: Any) -> dict[str, Sequence[Any]]:
-    columns = [name for name in names if name != slices.LENGTH]
+    columns = [name for name in names if name != LENGTH]
     return dict(data.cells_of("test", columns, option="--slice")) if columns else {}
 
 
 def analysis(
     model: Any, datamodule: Any, arguments: Arguments, scores: Mapping[str, Any]
-) -> Analysis | None:
+) -> "Analysis | None":
     """Return the analysis of the test that has just ended; None if its rows are not known.
 
     Args:
@@ -76,6 +78,8 @@ def analysis(
         arguments: the command line.
         scores: the results of the test, with their intervals.
     """
+    from plcli.metrics.analysis.whole import About, analysed
+
     own = module_contract(model)
     rows = own.evaluated_rows.get("test")
     if not isinstance(rows, EvaluatedRows):
@@ -92,7 +96,7 @@ def analysis(
         intervals=scores.get("intervals") or {},
         thresholds=thresholds if isinstance(thresholds, Mapping) else {},
     )
-    return whole.analysed(rows, _described(rows, data, wanted_slices(arguments)), about)
+    return analysed(rows, _described(rows, data, wanted_slices(arguments)), about)
 
 
 def _source(datamodule: Any) -> str | None:
@@ -100,8 +104,10 @@ def _source(datamodule: Any) -> str | None:
     return source if source is None or isinstance(source, str) else ", ".join(source)
 
 
-def _described(rows: EvaluatedRows, data: Any, names: Sequence[str]) -> Described:
+def _described(rows: EvaluatedRows, data: Any, names: Sequence[str]) -> "Described":
     """Return what the data say of the rows that were scored."""
+    from plcli.metrics.analysis.details import Described, Lengths
+
     numbers = np.unique(rows.index)
     if not len(numbers):
         if names:
@@ -131,7 +137,7 @@ def _described(rows: EvaluatedRows, data: Any, names: Sequence[str]) -> Describe
 
 
 def write(
-    folder: Path, made: Analysis, *, suffix: str, id_name: str, escape_formulas: bool
+    folder: Path, made: "Analysis", *, suffix: str, id_name: str, escape_formulas: bool
 ) -> list[str]:
     """Write the files of an analysis to a run folder, and return their names.
 
@@ -142,6 +148,9 @@ def write(
         id_name: the name of the ids.
         escape_formulas: whether csv cells that a spreadsheet would compute begin with a quote.
     """
+    from plcli.metrics.analysis.whole import suspected
+    from plcli.runs import test_files
+
     files: dict[str, str] = {}
 
     def table(key: str, form: str, rows: Any) -> None:
@@ -157,8 +166,7 @@ def write(
             table("predictions", test_files.PREDICTIONS, named)
         worst = made.told(details.worst(MOST_ERRORS))
         table("errors", test_files.ERRORS, test_files.named(worst, id_name=id_name))
-        suspected = whole.suspected(made, MOST_ERRORS)
-        table("suspected_labels", test_files.SUSPECTED, suspected)
+        table("suspected_labels", test_files.SUSPECTED, suspected(made, MOST_ERRORS))
     name = test_files.ANALYSIS.format(suffix)
     test_files.write_analysis(folder, name, {**made.plain, "files": files})
     return [*files.values(), name]

@@ -1,12 +1,14 @@
 """Keeps the test rows of an evaluation in the run folder, and what is said of them."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plcli.cli import analysed
 from plcli.config.contracts import data_contract, module_contract
-from plcli.metrics.analysis.whole import Analysis
 from plcli.runs import test_rows
+
+if TYPE_CHECKING:
+    from plcli.metrics.analysis.whole import Analysis
 
 
 def keep(
@@ -14,7 +16,7 @@ def keep(
     model: Any,
     datamodule: Any,
     *,
-    made: Analysis | None,
+    made: "Analysis | None",
     escape_formulas: bool,
 ) -> list[str]:
     """Write the rows of the last test to a run folder, and return the names of further files.

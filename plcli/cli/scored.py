@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from plcli.cli import analysed, analysis_tables, kept_rows, tfidf_baseline
+from plcli.cli import analysed, kept_rows, tfidf_baseline
 from plcli.cli.arguments import Arguments
 from plcli.cli.plan import Plan
 from plcli.cli.predict import escapes_formulas
@@ -65,6 +65,8 @@ def report(console: Console, plan: Plan, trainer: Any, datamodule: Any, split: s
     show(console, {split: scores})
     if split != "test":
         return
+    from plcli.cli import analysis_tables
+
     made = analysed.analysis(model, datamodule, arguments, scores)
     if made is not None:
         analysis_tables.show(console, made.plain)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from lightning.pytorch import LightningDataModule
 
-from plcli.data import grouping, leakage, loading, rows
+from plcli.data import leakage, loading, rows
 from plcli.data.cache import temporary_folder
 from plcli.data.cells import Kind
 from plcli.data.further_columns import FurtherColumns, Wanted
@@ -229,6 +229,8 @@ class SplitData(LightningDataModule):
         """
         if self.group is None:
             return None
+        from plcli.data import grouping
+
         rows = self.rows(split)
         return grouping.numbered(rows.table.column(self.group), key="data.group", name=self.group)
 

@@ -183,6 +183,7 @@ def test_a_loaded_model_gives_the_test_metrics_that_fit_gave(trained: Trained) -
     with own_cache(trained.folder):
         result = run_plcli("test", "--run", trained.run)
     lines = [line.replace("│", " ").split() for line in result.out.splitlines()]
+    lines = lines[: lines.index(["types"])]
     shown = {line[0]: float(line[1]) for line in lines if len(line) > 1 and line[1][:1].isdigit()}
     given = {k: v for k, v in trained.test_metrics().items() if isinstance(v, float)}
     assert shown == pytest.approx(given, abs=1.5e-4)
