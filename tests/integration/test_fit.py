@@ -24,9 +24,13 @@ def test_the_run_folder_holds_config_metrics_checkpoints_and_model(
         "metrics.csv",
         "metrics.json",
         "test_rows.parquet",
+        "test_predictions.csv",
+        "errors.csv",
+        "analysis.json",
         "train.log",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
+        "model/README.md",
         "model/model.safetensors",
         "model/plcli.json",
     }
