@@ -21,6 +21,7 @@ STEPS = {  # of Lightning's Trainer
 COMMANDS = {  # each of those that are no steps is a module of plcli.commands
     **STEPS,
     "compare": "show how runs differ, and which is better on the same test rows",
+    "report": "write one HTML file that shows a run: metrics, curves, errors",
     "runs": "list runs, show one, name the best, remove or prune them",
     "serve": "answer predictions of a run or a model over HTTP",
     "export": "write a model for ONNX, OpenVINO or bfloat16, and check that it predicts the same",
