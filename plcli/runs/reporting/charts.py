@@ -15,6 +15,7 @@ WIDTH, HEIGHT = 360, 210  # units of the drawing, which are about pixels on a ph
 MOST_POINTS = 160  # of a line: its extremes in that many columns, so that no spike is lost
 LETTER = 6.1  # mean width of a letter of 11 units
 ROW = 22  # height of a bar with its name
+HALF, WHOLE = 400, 880  # widths for a matrix
 LONGEST_NAME = 20  # letters of a name in a chart
 
 
@@ -132,6 +133,7 @@ def lines(
     *,
     title: str,
     x_name: str,
+    x_range: tuple[float | None, float | None] = (None, None),
     y_range: tuple[float | None, float | None] = (None, None),
     rules: Sequence[tuple[float, str]] = (),
     levels: Sequence[tuple[float, str]] = (),
@@ -143,7 +145,8 @@ def lines(
         series: the lines.
         title: what it shows.
         x_name: what the horizontal axis is.
-        y_range: the ends of the vertical axis; None takes those of the values.
+        x_range: the ends of the horizontal axis; None takes those of the values.
+        y_range: those of the vertical axis.
         rules: (x, name) of vertical lines, such as the best epoch.
         levels: (y, name) of horizontal lines, such as a baseline.
         diagonal: whether to draw y = x.
@@ -152,7 +155,10 @@ def lines(
     if not points:
         return ""
     xs, ys = [x for x, _ in points], [y for _, y in points] + [y for y, _ in levels]
-    x_scale = _Scale(min(xs), max(xs))
+    x_scale = _Scale(
+        min(xs) if x_range[0] is None else x_range[0],
+        max(xs) if x_range[1] is None else x_range[1],
+    )
     y_scale = _Scale(
         min(ys) if y_range[0] is None else y_range[0],
         max(ys) if y_range[1] is None else y_range[1],
@@ -174,10 +180,11 @@ def lines(
             f'x2="{x_scale(ends[1]):.1f}" y2="{y_scale(ends[1]):.1f}"/>'
         )
     for y, name in levels:
+        at = y_scale(y)
         parts.append(
-            f'<line class="rule" x1="{left:.1f}" y1="{y_scale(y):.1f}" x2="{right:.1f}" '
-            f'y2="{y_scale(y):.1f}"/><text class="note" x="{left + 4:.1f}" '
-            f'y="{y_scale(y) - 4:.1f}">{escape(_short(name))}</text>'
+            f'<line class="rule" x1="{left:.1f}" y1="{at:.1f}" x2="{right:.1f}" y2="{at:.1f}"/>'
+            f'<text class="note" x="{right - 2:.1f}" y="{at + (12 if at < top + 14 else -4):.1f}" '
+            f'text-anchor="end">{escape(_short(name))}</text>'
         )
     for x, name in rules:
         at = x_scale(x)
@@ -240,7 +247,7 @@ def bars(
     right = WIDTH - (10 + LETTER * notes if notes else 10)
     bottom = ROW * len(values) + 6
     scale.pixels = (left, right)
-    marks = ticks(low, high, 4)
+    marks = ticks(low, high)
     parts = [
         f'<line class="grid" x1="{scale(x):.1f}" y1="2" x2="{scale(x):.1f}" y2="{bottom}"/>'
         f'<text class="tick" x="{scale(x):.1f}" y="{bottom + 14}" text-anchor="middle">{name}</text>'
@@ -361,10 +368,11 @@ def matrix(rows: Sequence[Sequence[float]], names: Sequence[str], *, title: str)
     """
     if not names:
         return ""
-    size = 34 if len(names) <= 12 else 26 if len(names) <= 20 else 16
-    left = 22 + LETTER * max(len(_short(name)) for name in names)
-    top = 18 + LETTER * max(len(_short(name)) for name in names) * 0.72
-    width = left + size * len(names) + top * 0.75
+    longest = LETTER * max(len(_short(name)) for name in names)
+    left, slanted = max(22 + longest, 100), longest * 0.8
+    size = cell_size(names)
+    top = 20 + slanted
+    width = left + size * len(names) + max(4, slanted - size / 2)
     height = top + size * len(names) + 6
     parts = [f'<text class="note" x="{left - 8:.1f}" y="12" text-anchor="end">true \\ predicted</text>']
     for place, name in enumerate(names):
@@ -402,6 +410,19 @@ def matrix(rows: Sequence[Sequence[float]], names: Sequence[str], *, title: str)
                     )
             parts.append("</g>")
     return _svg(parts, title=title, width=math.ceil(width), height=math.ceil(height), kind="matrix")
+
+
+def cell_size(names: Sequence[str]) -> int:
+    """Return the size of a cell of a matrix: it fits into half of a page, or else into a whole one."""
+    taken = 22 + 1.8 * LETTER * max(len(_short(name)) for name in names)
+    half = int((HALF - taken) / len(names))
+    return min(34, half if half >= 22 else max(16, int((WHOLE - taken) / len(names))))
+
+
+def is_wide(names: Sequence[str]) -> bool:
+    """Whether a matrix needs the whole width of a page."""
+    taken = 22 + 1.8 * LETTER * max(len(_short(name)) for name in names)
+    return taken + cell_size(names) * len(names) > HALF
 
 
 def interval(
@@ -482,9 +503,7 @@ def _grid(
         f'text-anchor="end">{name}</text>'
         for y, name in zip(y_ticks, names, strict=True)
     ]
-    marks = ticks(x_scale.low, x_scale.high, 4)
-    if x_scale.low == int(x_scale.low) and x_scale.high - x_scale.low >= 1:
-        marks = [each for each in marks if each == int(each)] or marks
+    marks = ticks(x_scale.low, x_scale.high)
     parts += [
         f'<text class="tick" x="{x_scale(x):.1f}" y="{bottom + 15:.1f}" text-anchor="middle">'
         f"{name}</text>"

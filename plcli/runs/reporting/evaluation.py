@@ -106,7 +106,8 @@ def _matrix(contents: Contents) -> list[Markup]:
         if len(names) < len(labels):
             caption += f" The {MOST_IN_MATRIX} most frequent of {len(labels)} classes."
         chart = charts.matrix(counts, names, title="confusion matrix")
-        boxes.append(page.figure(chart, heading="Confusion matrix", caption=caption, wide=True))
+        boxes.append(page.figure(chart, heading="Confusion matrix", caption=caption, wide=True,
+                        kind="full" if charts.is_wide(names) else ""))
     confused = contents.analysis.get("confused")
     if confused is None and rows and len(rows) == len(labels):
         confused = [
@@ -122,10 +123,9 @@ def _matrix(contents: Contents) -> list[Markup]:
             [each["true"], each["predicted"], number(each["count"]), _percent(each.get("share"))]
             for each in confused[:MOST_CONFUSED]
         ]
-        told = page.element("h3", "Most confused")
-        table = page.table(["true", "predicted", "rows", "share"], cells, numbers=(2, 3))
-        boxes.append(page.element("div", page.join([told, table])))
-    return boxes
+        heads = ["true", "predicted", "rows", "share"]
+        boxes.append(page.table(heads, cells, numbers=(2, 3), heading="Most confused"))
+    return sorted(boxes, key=lambda box: 'card full"' in box)
 
 
 def _reduced(

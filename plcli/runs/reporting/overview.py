@@ -91,8 +91,8 @@ def trained(contents: Contents) -> Markup:
     shown = {
         "task": card.get("task"),
         "model": source or (f"random weights: {', '.join(sizes)}" if sizes else None),
-        "class": config.get("model.class_path"),
-        "training": contents.described.get("training"),
+        "class": str(config.get("model.class_path") or "").rpartition(".")[2],
+        "training": contents.described.get("training", "").removeprefix("training "),
         "optimizer": _optimizer(model),
         "batch size": model.get("batch_size") or data.get("batch_size"),
         "max length": card.get("max_length") or data.get("max_length"),
@@ -146,7 +146,8 @@ def metrics(contents: Contents) -> Markup:
         if intervals:
             ends, value = intervals.get(name), last.get(name)
             known = ends and isinstance(value, float) and math.isfinite(value)
-            cells.append(f"{number(ends['low'])} to {number(ends['high'])}" if ends else "")
+            told = f"{number(ends['low'])} to {number(ends['high'])}" if ends else ""
+            cells.append(page.element("span", told, "keep"))
             marks = [(simple[name], each) for each, simple in baselines.items() if name in simple]
             cells.append(_strip(value, ends, marks) if known else "")
         for simple in baselines.values():
@@ -203,7 +204,8 @@ def curves(contents: Contents) -> tuple[Markup, list[str]]:
         return Markup(), ["curves: metrics.csv has no lines"]
     order = sorted(series, key=lambda name: (name != "loss", name == "lr"))
     best = _best_step(contents)
-    cards = [_curve(name, series[name], contents, best) for name in order[:MOST_CHARTS]]
+    last = max(step for stages in series.values() for points in stages.values() for step, _ in points)
+    cards = [_curve(name, series[name], contents, best, last) for name in order[:MOST_CHARTS]]
     why = []
     if len(order) > MOST_CHARTS:
         why.append(f"curves of {len(order) - MOST_CHARTS} further columns: metrics.csv has them")
@@ -236,6 +238,7 @@ def _curve(
     stages: Mapping[str, list[tuple[float, float]]],
     contents: Contents,
     best: float | None,
+    last: float,
 ) -> Markup:
     drawn: list[Line] = []
     for stage in ("train", "validation", ""):
@@ -258,6 +261,7 @@ def _curve(
         drawn,
         title=f"{heading} by step",
         x_name="step",
+        x_range=(0.0, last),
         y_range=(0.0, None) if name == "lr" else (None, None),
         rules=rules,
         levels=levels[:2],

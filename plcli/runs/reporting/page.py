@@ -71,7 +71,7 @@ def grid(cards: Sequence[Markup]) -> Markup:
     return element("div", join(cards), "grid")
 
 
-def figure(chart: str, *, heading: str, caption: str = "", wide: bool = False) -> Markup:
+def figure(chart: str, *, heading: str, caption: str = "", wide: bool = False, kind: str = "") -> Markup:
     """Return a chart of plcli.runs.reporting.charts in a box.
 
     Args:
@@ -79,10 +79,11 @@ def figure(chart: str, *, heading: str, caption: str = "", wide: bool = False) -
         heading: what it shows.
         caption: how to read it.
         wide: whether it has its own width, and scrolls on a phone.
+        kind: a class of the box.
     """
     drawn = element("div", Markup(chart), "scroll") if wide else Markup(chart)
     below = element("figcaption", caption) if caption else ""
-    return card(element("figure", join([drawn, below])), heading=heading)
+    return card(element("figure", join([drawn, below])), heading=heading, kind=kind)
 
 
 def table(
@@ -91,6 +92,7 @@ def table(
     *,
     numbers: Sequence[int] = (),
     main: int | None = None,
+    heading: str = "",
 ) -> Markup:
     """Return a table in a box that scrolls by itself.
 
@@ -99,6 +101,7 @@ def table(
         rows: their cells.
         numbers: the columns of numbers, which are aligned at the right.
         main: the row that is the most important one.
+        heading: the heading of the box.
     """
     kinds = ["n" if column in numbers else "" for column in range(len(heads))]
     head = join([element("th", name, kind) for name, kind in zip(heads, kinds, strict=True)])
@@ -113,7 +116,7 @@ def table(
         ]
     )
     whole = join([element("thead", element("tr", head)), element("tbody", body)])
-    return card(element("div", element("table", whole), "scroll"), kind="table")
+    return card(element("div", element("table", whole), "scroll"), heading=heading, kind="table")
 
 
 def facts(values: Mapping[str, Any]) -> Markup:
