@@ -210,9 +210,8 @@ class TextClassifier(TransformerModule):
     def scoring(self, collector: RowCollector) -> Scoring:
         """Return how the scores follow from truth and prediction of each row."""
         if self.problem == "regression":
-            known = None if self.target_mean is None else [0.0]
-            names = ["rmse", "mae", "pearson", "spearman"]
-            return Numbers(names=names, mean=known, centre=[self.target_mean or 0.0])
+            names, mean = ["rmse", "mae", "pearson", "spearman"], self.target_mean
+            return Numbers(names=names, mean=None if mean is None else [0.0], centre=[self.target_mean or 0.0])
         return self.decider.scoring(self.label_frequencies)
 
     @property
@@ -254,6 +253,8 @@ class TextClassifier(TransformerModule):
                 for row_id, score in zip(batch["id"], scores, strict=True)
             ]
         return self.decider.rows(batch["id"], logits)
+
+    explained = deciding.explained
 
     def artefact_facts(self) -> dict[str, Any]:
         """Return the thresholds, the temperature, and the pooling."""
@@ -496,5 +497,4 @@ class TextClassificationData(TextData):
             description += f", {windows} windows"
         if self.problem == "regression" or split == "predict":
             return description
-        counts = self._counts(split)
-        return f"{description}; {labels.counted(self.label_names, counts)}"
+        return f"{description}; {labels.counted(self.label_names, self._counts(split))}"
