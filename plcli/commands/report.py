@@ -10,7 +10,7 @@ from rich.console import Console
 from plcli.cli import run_options
 from plcli.errors import MachineError, UsageError
 from plcli.runs import atomic_files
-from plcli.runs.folder import check_local, open_run
+from plcli.runs.folder import open_run
 from plcli.runs.reporting import contents, report
 from plcli.runs.reporting.marked import Explanations
 
@@ -42,8 +42,7 @@ def run(words: Sequence[str]) -> int:
         )
     found = contents.read(open_run(given.words[0]))
     output = Path(given.options.get("output", found.run.folder / NAME))
-    check_local("--output", str(given.options.get("output", "")))
-    _check_output(output)
+    contents.check_output("--output", given.options.get("output", str(output)))
     explanations: Explanations = {}
     if "explain" in given.options:
         from plcli.cli import explained
@@ -54,26 +53,12 @@ def run(words: Sequence[str]) -> int:
         if "figures" in given.options:
             from plcli.runs.reporting import figures
 
-            folder = figures.write(found, output.parent / FIGURES)
-            _say(str(folder))
+            for path in figures.write(found, output.parent / FIGURES):
+                _say(str(path))
     _say(str(output))
     if "open" in given.options and not webbrowser.open(output.resolve().as_uri()):
         raise MachineError(f"--open: no browser can be started here. Open {output} yourself.")
     return 0
-
-
-def _check_output(path: Path) -> None:
-    """Check that a report can be written to a path.
-
-    Raises:
-        UsageError: if its folder does not exist, or it is a folder or no .html file.
-    """
-    if path.is_dir():
-        raise UsageError(f"--output {path}: is a folder. Name a file, such as {path / NAME}.")
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--output {path}: got a file '{path.suffix}', expected .html.")
-    if not path.parent.is_dir():
-        raise UsageError(f"--output {path}: the folder {path.parent} does not exist. Make it first.")
 
 
 def _say(text: str) -> None:

@@ -248,8 +248,9 @@ def explained(module: Any, outputs: Any, batch: Mapping[str, Any]) -> Support:
     if module.problem == "regression":
         return lambda copies: module.scaling.restored(module._standardized(copies))
     logits = outputs.logits.float()
-    place = int(logits[0].argmax() if module.decider.several else module.decider.predicted(logits)[0])
-    if module.decider.several:
+    several = module.decider.several
+    place = int(logits[0].argmax() if several else module.decider.predicted(logits)[0])
+    if several:
         return lambda copies: copies.logits.float()[:, place]
     return lambda copies: log_odds(copies.logits.float(), torch.tensor(place))
 

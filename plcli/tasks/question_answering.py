@@ -153,7 +153,8 @@ class QuestionAnswerer(TransformerModule):
             begins = (starts >= 0) & (starts <= row["start"]) & (row["start"] < ends)
             closes = (starts >= 0) & (starts < row["end"]) & (row["end"] <= ends)
             whole = (begins.any(1) & closes.any(1)).nonzero()[:, 0].tolist()
-            places = [(w, int(begins[w].int().argmax()), int(closes[w].int().argmax())) for w in whole]
+            firsts, lasts = begins.int().argmax(1).tolist(), closes.int().argmax(1).tolist()
+            places = [(at, firsts[at], lasts[at]) for at in whole]
             window, first, last = max(
                 places,
                 key=lambda at: float(
@@ -166,7 +167,8 @@ class QuestionAnswerer(TransformerModule):
                 logits.float().view(-1, *shape)[:, window]
                 for logits in (copies.start_logits, copies.end_logits)
             )
-            return begin[:, first] + end[:, last]
+            summed: torch.Tensor = begin[:, first] + end[:, last]
+            return summed
 
         return support
 

@@ -211,7 +211,9 @@ class TextClassifier(TransformerModule):
         """Return how the scores follow from truth and prediction of each row."""
         if self.problem == "regression":
             names, mean = ["rmse", "mae", "pearson", "spearman"], self.target_mean
-            return Numbers(names=names, mean=None if mean is None else [0.0], centre=[self.target_mean or 0.0])
+            return Numbers(
+                names=names, mean=None if mean is None else [0.0], centre=[self.target_mean or 0.0]
+            )
         return self.decider.scoring(self.label_frequencies)
 
     @property

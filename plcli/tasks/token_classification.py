@@ -152,7 +152,8 @@ class TokenClassifier(TransformerModule):
 
         def support(copies: Any) -> torch.Tensor:
             odds = log_odds(copies.logits.float().view(-1, *shape), tag_ids)
-            return (odds * within).sum((1, 2))
+            summed: torch.Tensor = (odds * within).sum((1, 2))
+            return summed
 
         return support
 

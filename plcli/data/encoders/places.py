@@ -66,7 +66,11 @@ def of(
 def _places(window: Any, starts: Mapping[int, int] | None) -> list[Place]:
     found = []
     parts = zip(
-        window.sequence_ids, window.word_ids, window.offsets, window.special_tokens_mask, strict=True
+        window.sequence_ids,
+        window.word_ids,
+        window.offsets,
+        window.special_tokens_mask,
+        strict=True,
     )
     for text, word, (start, end), special in parts:
         if text is None or special or word is None or end <= start:

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from plcli.runs.reporting.numbers import number, thinned, tick_names, ticks
+
 WIDTH, HEIGHT = 360, 210  # units of the drawing, which are about pixels on a phone
-MOST_POINTS = 160  # of a line: its extremes in that many columns, so that no spike is lost
 LETTER = 6.1  # mean width of a letter of 11 units
 ROW = 22  # height of a bar with its name
 HALF, WHOLE = 400, 880  # widths for a matrix
-LONGEST_NAME = 20  # letters of a name in a chart
+LONGEST_NAME = 24  # letters of a name in a chart
 
 
 @dataclass(frozen=True)
@@ -55,77 +56,6 @@ class Bar:
     high: float | None = None
     note: str = ""
     title: str = ""
-
-
-def number(value: float, digits: int = 4) -> str:
-    """Return a number for a reader, with so many significant digits."""
-    if not math.isfinite(value):
-        return str(value)
-    size = abs(value)
-    if value == int(value) and size < 1e15:
-        return f"{int(value):,}"
-    if size >= 10**digits:
-        return f"{value:,.0f}"
-    if size < 1e-4:
-        return f"{value:.{max(0, digits - 2)}e}"
-    places = max(0, digits - 1 - math.floor(math.log10(size)))
-    return f"{value:,.{min(places, digits)}f}" if size < 1 else f"{value:,.{places}f}"
-
-
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Return round numbers between two numbers, about evenly many.
-
-    They are multiples of 1, 2 or 5 times a power of ten.
-    """
-    if not high > low:
-        return [low]
-    step = 10.0 ** math.floor(math.log10((high - low) / most))
-    for factor in (1, 2, 5, 10):
-        if (high - low) / (step * factor) <= most:
-            step *= factor
-            break
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [place * step for place in range(first, last + 1)]
-
-
-def tick_names(values: Sequence[float]) -> list[str]:
-    """Return the names of ticks: equally many decimals, and k or M for thousands."""
-    if not values:
-        return []
-    largest = max(map(abs, values))
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if largest >= size:
-            scale = {"G": 1e9, "M": 1e6, "k": 1e3}[unit]
-            return [f"{value / scale:g}{unit}" if value else "0" for value in values]
-    if 0 < largest < 1e-3:
-        return [f"{value:.0e}".replace("e-0", "e-") if value else "0" for value in values]
-    step = min((b - a for a, b in zip(values, values[1:], strict=False)), default=largest or 1)
-    places = max(0, min(6, -math.floor(math.log10(step) + 1e-9))) if step > 0 else 0
-    return [f"{value:.{places}f}".replace("-0", "0") if not value else f"{value:.{places}f}"
-            for value in values]
-
-
-def thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
-    """Return at most about 2 `most` points: the lowest and the highest one of each column."""
-    if len(points) <= 2 * most:
-        return list(points)
-    size = len(points) / most
-    found: list[tuple[float, float]] = []
-    for column in range(most):
-        part = points[int(column * size) : int((column + 1) * size)]
-        low, high = min(part, key=_second), max(part, key=_second)
-        found += sorted({low, high})
-    return [points[0], *found, points[-1]]
-
-
-def smoothed(points: Sequence[tuple[float, float]], window: int) -> list[tuple[float, float]]:
-    """Return an exponential mean of the points over about `window` of them, corrected at its start."""
-    keep, mean, weight, found = 1 - 1 / max(1, window), 0.0, 0.0, []
-    for x, y in points:
-        mean, weight = mean * keep + y * (1 - keep), weight * keep + 1 - keep
-        found.append((x, mean / weight))
-    return found
 
 
 def lines(
@@ -174,10 +104,10 @@ def lines(
     x_scale.pixels, y_scale.pixels = (left, right), (bottom, top)
     parts = _grid(x_scale, y_scale, y_ticks, names, x_name=x_name)
     if diagonal:
-        ends = max(x_scale.low, y_scale.low), min(x_scale.high, y_scale.high)
+        first, last = max(x_scale.low, y_scale.low), min(x_scale.high, y_scale.high)
         parts.append(
-            f'<line class="rule" x1="{x_scale(ends[0]):.1f}" y1="{y_scale(ends[0]):.1f}" '
-            f'x2="{x_scale(ends[1]):.1f}" y2="{y_scale(ends[1]):.1f}"/>'
+            f'<line class="rule" x1="{x_scale(first):.1f}" y1="{y_scale(first):.1f}" '
+            f'x2="{x_scale(last):.1f}" y2="{y_scale(last):.1f}"/>'
         )
     for y, name in levels:
         at = y_scale(y)
@@ -226,7 +156,10 @@ def lines(
 
 
 def bars(
-    values: Sequence[Bar], *, title: str, span: tuple[float, float] | None = None,
+    values: Sequence[Bar],
+    *,
+    title: str,
+    span: tuple[float, float] | None = None,
     levels: Sequence[tuple[float, str]] = (),
 ) -> str:
     """Return horizontal bars with their intervals, one below the other.
@@ -250,7 +183,8 @@ def bars(
     marks = ticks(low, high)
     parts = [
         f'<line class="grid" x1="{scale(x):.1f}" y1="2" x2="{scale(x):.1f}" y2="{bottom}"/>'
-        f'<text class="tick" x="{scale(x):.1f}" y="{bottom + 14}" text-anchor="middle">{name}</text>'
+        f'<text class="tick" x="{scale(x):.1f}" y="{bottom + 14}" text-anchor="middle">'
+        f"{name}</text>"
         for x, name in zip(marks, tick_names(marks), strict=True)
     ]
     for place, bar in enumerate(values):
@@ -307,7 +241,9 @@ def histogram(
     """
     if not counts or len(edges) != len(counts) + 1:
         return ""
-    x_scale = _Scale(min([edges[0], *(x for x, _ in rules)]), max([edges[-1], *(x for x, _ in rules)]))
+    x_scale = _Scale(
+        min([edges[0], *(x for x, _ in rules)]), max([edges[-1], *(x for x, _ in rules)])
+    )
     y_scale = _Scale(0.0, max(max(counts), 1))
     y_ticks = [each for each in ticks(0, y_scale.high) if each == int(each)]
     names = tick_names(y_ticks)
@@ -334,27 +270,25 @@ def histogram(
     return _svg(parts, title=title)
 
 
-def scatter(
-    points: Sequence[tuple[float, float]], *, title: str, x_name: str, y_name: str
-) -> str:
+def scatter(points: Sequence[tuple[float, float]], *, title: str, x_name: str, y_name: str) -> str:
     """Return points beside the diagonal, both axes with the same ends."""
     if not points:
         return ""
     ends = [value for point in points for value in point]
-    scales = [_Scale(min(ends), max(ends), padded=True) for _ in range(2)]
-    y_ticks = ticks(scales[1].low, scales[1].high)
+    x_scale, y_scale = (_Scale(min(ends), max(ends), padded=True) for _ in range(2))
+    y_ticks = ticks(y_scale.low, y_scale.high)
     names = tick_names(y_ticks)
     left, top, bottom = 12 + LETTER * max(map(len, names), default=1), 16, HEIGHT + 50
-    scales[0].pixels, scales[1].pixels = (left, WIDTH - 12), (bottom, top)
-    parts = _grid(*scales, y_ticks, names, x_name=x_name, height=HEIGHT + 84)
+    x_scale.pixels, y_scale.pixels = (left, WIDTH - 12), (bottom, top)
+    parts = _grid(x_scale, y_scale, y_ticks, names, x_name=x_name, height=HEIGHT + 84)
     parts.append(f'<text class="note" x="{left:.1f}" y="{top - 5}">{escape(y_name)}</text>')
-    low, high = scales[0].low, scales[0].high
+    low, high = x_scale.low, x_scale.high
     parts.append(
-        f'<line class="rule" x1="{scales[0](low):.1f}" y1="{scales[1](low):.1f}" '
-        f'x2="{scales[0](high):.1f}" y2="{scales[1](high):.1f}"/>'
+        f'<line class="rule" x1="{x_scale(low):.1f}" y1="{y_scale(low):.1f}" '
+        f'x2="{x_scale(high):.1f}" y2="{y_scale(high):.1f}"/>'
     )
     parts += [
-        f'<circle class="point" cx="{scales[0](x):.1f}" cy="{scales[1](y):.1f}" r="2.2" '
+        f'<circle class="point" cx="{x_scale(x):.1f}" cy="{y_scale(y):.1f}" r="2.2" '
         f'data-t="{escape(x_name)} {number(x)}, {escape(y_name)} {number(y)}"/>'
         for x, y in points
     ]
@@ -374,7 +308,9 @@ def matrix(rows: Sequence[Sequence[float]], names: Sequence[str], *, title: str)
     top = 20 + slanted
     width = left + size * len(names) + max(4, slanted - size / 2)
     height = top + size * len(names) + 6
-    parts = [f'<text class="note" x="{left - 8:.1f}" y="12" text-anchor="end">true \\ predicted</text>']
+    parts = [
+        f'<text class="note" x="{left - 8:.1f}" y="12" text-anchor="end">true \\ predicted</text>'
+    ]
     for place, name in enumerate(names):
         middle = left + size * place + size / 2
         parts.append(
@@ -413,7 +349,7 @@ def matrix(rows: Sequence[Sequence[float]], names: Sequence[str], *, title: str)
 
 
 def cell_size(names: Sequence[str]) -> int:
-    """Return the size of a cell of a matrix: it fits into half of a page, or else into a whole one."""
+    """Return the size of a cell of a matrix, which is to fit into half a page or a whole one."""
     taken = 22 + 1.8 * LETTER * max(len(_short(name)) for name in names)
     half = int((HALF - taken) / len(names))
     return min(34, half if half >= 22 else max(16, int((WHOLE - taken) / len(names))))
@@ -433,6 +369,7 @@ def interval(
     span: tuple[float, float],
     marks: Iterable[tuple[float, str]] = (),
     width: int = 150,
+    told: str = "",
 ) -> str:
     """Return a value with its interval on a short axis, for a cell of a table.
 
@@ -443,23 +380,24 @@ def interval(
         span: the ends of the axis.
         marks: (value, name) of small ticks, such as baselines.
         width: its width.
+        told: what is shown while the pointer is on it; the numbers by default.
     """
     scale = _Scale(*span)
     scale.pixels = (4.0, width - 4.0)
     parts = [f'<line class="axis" x1="4" y1="9" x2="{width - 4}" y2="9"/>']
     for at, name in marks:
         parts.append(
-            f'<g data-t="{escape(name)}: {number(at)}"><path class="mark" d="M{scale(at):.1f} 3v12"/>'
-            "</g>"
+            f'<g data-t="{escape(name)}: {number(at)}">'
+            f'<path class="mark" d="M{scale(at):.1f} 3v12"/></g>'
         )
-    told = number(value)
+    known = number(value)
     if low is not None and high is not None:
-        told += f" (95 % {number(low)} to {number(high)})"
+        known += f" (95 % {number(low)} to {number(high)})"
         parts.append(
             f'<line class="range" x1="{scale(low):.1f}" y1="9" x2="{scale(high):.1f}" y2="9"/>'
         )
     parts.append(f'<circle class="value" cx="{scale(value):.1f}" cy="9" r="3.5"/>')
-    drawn = "".join(parts)
+    told, drawn = told or known, "".join(parts)
     return (
         f'<svg class="strip" viewBox="0 0 {width} 18" width="{width}" height="18" role="img" '
         f'aria-label="{escape(told)}" data-t="{escape(told)}">{drawn}</svg>'
@@ -553,7 +491,3 @@ def _short(name: str) -> str:
 
 def _compact(count: float) -> str:
     return f"{count / 1000:.0f}k" if count >= 10_000 else f"{count:g}"
-
-
-def _second(point: tuple[float, float]) -> float:
-    return point[1]

@@ -11,9 +11,9 @@ from typing import Any
 
 from plcli.config import secrets
 from plcli.config.files import load_yaml
-from plcli.errors import ModelError
+from plcli.errors import ModelError, UsageError
 from plcli.runs import artefact, metric_names
-from plcli.runs.folder import Run, flat
+from plcli.runs.folder import Run, check_local, flat
 
 ANALYSIS = "analysis.json"
 MOST_LINES = 200_000  # of metrics.csv that are read
@@ -103,6 +103,26 @@ def read(run: Run) -> Contents:
         described=described,
         warnings=warnings,
     )
+
+
+def check_output(option: str, given: str) -> None:
+    """Check that a page can be written to a path.
+
+    Args:
+        option: the option that names it.
+        given: the path.
+
+    Raises:
+        UsageError: if its folder does not exist, or it is a folder or no .html file.
+    """
+    check_local(option, given)
+    path = Path(given)
+    if path.is_dir():
+        raise UsageError(f"{option} {given}: is a folder. Name a file, such as {path}/report.html.")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{option} {given}: expected a file that ends with .html.")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {given}: there is no folder {path.parent}. Make it first.")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -8,20 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plcli.runs.reporting import charts, page
-from plcli.runs.reporting.charts import Bar, Line, number
+from plcli.runs.reporting.charts import Bar, Line
 from plcli.runs.reporting.contents import Contents
-from plcli.runs.reporting.marked import Explanations, marked
+from plcli.runs.reporting.numbers import number
 from plcli.runs.reporting.page import Markup
 
 MOST_BARS = 30
 MOST_IN_MATRIX = 30
 MOST_CLASSES = 500  # of the table
-MOST_ERRORS = 50
 MOST_CONFUSED = 10
 MOST_CURVES = 6  # of thresholds
-MOST_LETTERS = 1000  # of a text
 OTHER = "others"
 ONE = (0.0, 1.0)
+SCORES = ("precision", "recall", "f1")
 
 
 def classes(contents: Contents) -> Markup:
@@ -29,50 +28,73 @@ def classes(contents: Contents) -> Markup:
     found = _classes(contents)
     if not found:
         return Markup()
-    largest = sorted(found, key=lambda each: -each["support"])[:MOST_BARS]
-    shown = sorted(largest, key=lambda each: -each["f1"])
-    bars = [
-        Bar(
-            each["label"],
-            each["f1"],
-            *(each["intervals"].get("f1") or (None, None)),
-            note=number(each["support"]),
-            title=f"{each['label']}\nF1 {number(each['f1'])}"
-            + (
-                f" (95 % {number(each['intervals']['f1'][0])} to "
-                f"{number(each['intervals']['f1'][1])})"
-                if each["intervals"].get("f1")
-                else ""
-            )
-            + f"\nprecision {number(each['precision'])}, recall {number(each['recall'])}"
-            f"\n{number(each['support'])} true",
-        )
-        for each in shown
-    ]
-    left = len(found) - len(largest)
+    shown = shown_classes(contents)
+    bars = [_bar(each) for each in shown]
+    left = len(found) - len(shown)
     caption = "F1 with its 95 % interval; at the right the number of true ones."
     caption += f" The {MOST_BARS} most frequent of {len(found)}." if left else ""
-    chart = charts.bars(bars, title="F1 of each class", span=ONE)
+    kind = "type" if contents.analysis.get("problem") == "spans" else "class"
+    chart = charts.bars(bars, title=f"F1 of each {kind}", span=ONE)
     cells = [
         [
             each["label"],
-            *(number(each[score]) for score in ("precision", "recall", "f1")),
-            " to ".join(map(number, each["intervals"]["f1"])) if each["intervals"].get("f1") else "",
+            *(number(each[score]) for score in SCORES),
+            " to ".join(map(number, each["intervals"]["f1"]))
+            if each["intervals"].get("f1")
+            else "",
             number(each["support"]),
         ]
         for each in found[:MOST_CLASSES]
     ]
-    heads = ["class", "precision", "recall", "F1", "95 % of F1", "true"]
+    heads = [kind, "precision", "recall", "F1", "95 % of F1", "true"]
     table = page.table(heads, cells, numbers=range(1, 6))
-    first = page.figure(chart, heading="F1 by class", caption=caption)
+    first = page.figure(chart, heading=f"F1 by {kind}", caption=caption)
     return page.join([page.grid([first, *_matrix(contents)]), page.folded("as a table", table)])
+
+
+def shown_classes(contents: Contents) -> list[dict[str, Any]]:
+    """Return the classes that a chart shows: the largest ones, the best first."""
+    largest = sorted(_classes(contents), key=lambda each: -each["support"])[:MOST_BARS]
+    return sorted(largest, key=lambda each: -each["f1"])
+
+
+def confusion(contents: Contents) -> tuple[list[list[float]], list[str]] | None:
+    """Return the confusion matrix and its classes, of which the rarest may be one; or None."""
+    rows, labels = _rows_and_labels(contents)
+    return _reduced(rows, labels) if rows and len(rows) == len(labels) else None
+
+
+def _rows_and_labels(contents: Contents) -> tuple[list[list[float]], list[str]]:
+    rows = contents.analysis.get("confusion_matrix") or contents.scores.get("confusion_matrix")
+    named = contents.analysis.get("labels") or contents.card.get("labels") or []
+    if not named and isinstance(contents.scores.get("classes"), Mapping):
+        named = list(contents.scores["classes"])
+    return rows or [], [str(each) for each in named]
+
+
+def _bar(each: Mapping[str, Any]) -> Bar:
+    low, high = each["intervals"].get("f1") or (None, None)
+    ends = "" if low is None or high is None else f" (95 % {number(low)} to {number(high)})"
+    return Bar(
+        each["label"],
+        each["f1"],
+        low,
+        high,
+        note=number(each["support"]),
+        title=f"{each['label']}\nF1 {number(each['f1'])}{ends}\n"
+        f"precision {number(each['precision'])}, recall {number(each['recall'])}\n"
+        f"{number(each['support'])} true",
+    )
 
 
 def _classes(contents: Contents) -> list[dict[str, Any]]:
     """Return the classes of analysis.json, or those of metrics.json in the same form."""
     if known := contents.analysis.get("classes"):
-        return [{**each, "intervals": each.get("intervals") or {}} for each in known
-                if each.get("f1") is not None]
+        return [
+            {**each, "intervals": each.get("intervals") or {}}
+            for each in known
+            if each.get("f1") is not None
+        ]
     scores = contents.scores
     intervals, found = scores.get("intervals") or {}, []
     for key in ("classes", "types"):
@@ -82,37 +104,49 @@ def _classes(contents: Contents) -> list[dict[str, Any]]:
                 continue
             ends = {
                 score: (each["low"], each["high"])
-                for score in ("precision", "recall", "f1")
+                for score in SCORES
                 if (each := intervals.get(f"{key}.{label}.{score}"))
             }
-            known_scores = {score: values.get(score) or 0.0 for score in ("precision", "recall", "f1")}
+            known_scores = {score: values.get(score) or 0.0 for score in SCORES}
             found.append(
-                {"label": str(label), **known_scores, "support": values.get("support") or 0,
-                 "intervals": ends}
+                {
+                    "label": str(label),
+                    **known_scores,
+                    "support": values.get("support") or 0,
+                    "intervals": ends,
+                }
             )
     return found
 
 
 def _matrix(contents: Contents) -> list[Markup]:
     """Return the confusion matrix and the most confused pairs, or the kinds of wrong spans."""
-    rows = contents.analysis.get("confusion_matrix") or contents.scores.get("confusion_matrix")
-    labels = [str(each) for each in contents.analysis.get("labels") or contents.card.get("labels") or []]
-    if not labels and isinstance(contents.scores.get("classes"), Mapping):
-        labels = [str(each) for each in contents.scores["classes"]]
+    rows, labels = _rows_and_labels(contents)
     boxes = []
-    if rows and len(rows) == len(labels):
-        counts, names = _reduced(rows, labels)
+    if (reduced := confusion(contents)) is not None:
+        counts, names = reduced
         caption = "Rows are the true classes; the darker, the larger the share of the row."
         if len(names) < len(labels):
             caption += f" The {MOST_IN_MATRIX} most frequent of {len(labels)} classes."
         chart = charts.matrix(counts, names, title="confusion matrix")
-        boxes.append(page.figure(chart, heading="Confusion matrix", caption=caption, wide=True,
-                        kind="full" if charts.is_wide(names) else ""))
+        boxes.append(
+            page.figure(
+                chart,
+                heading="Confusion matrix",
+                caption=caption,
+                wide=True,
+                kind="full" if charts.is_wide(names) else "",
+            )
+        )
     confused = contents.analysis.get("confused")
     if confused is None and rows and len(rows) == len(labels):
         confused = [
-            {"true": labels[true], "predicted": labels[other], "count": count,
-             "share": count / (sum(row) or 1)}
+            {
+                "true": labels[true],
+                "predicted": labels[other],
+                "count": count,
+                "share": count / (sum(row) or 1),
+            }
             for true, row in enumerate(rows)
             for other, count in enumerate(row)
             if true != other and count
@@ -201,6 +235,7 @@ def calibration(contents: Contents) -> Markup:
             [Line("observed", points, dots=True)],
             title="calibration",
             x_name="probability that the model gives",
+            x_range=ONE,
             y_range=ONE,
             diagonal=True,
         )
@@ -230,6 +265,7 @@ def calibration(contents: Contents) -> Markup:
             drawn,
             title=f"scores of {each['label']} by threshold",
             x_name="threshold",
+            x_range=ONE,
             y_range=ONE,
             rules=[(chosen, f"in use: {number(chosen, 3)}")] if chosen is not None else (),
         )
@@ -276,8 +312,8 @@ def lengths(contents: Contents) -> Markup:
     )
     if found.get("truncated"):
         caption += (
-            f" {number(found['truncated'])} rows ({_percent(found.get('truncated_share'))}) are cut "
-            f"to {number(limit)}: what is behind is not read."
+            f" {number(found['truncated'])} rows ({_percent(found.get('truncated_share'))}) are "
+            f"cut to {number(limit)}: what is behind is not read."
             if limit is not None
             else f" {number(found['truncated'])} rows are cut."
         )
@@ -334,7 +370,9 @@ def slices(contents: Contents) -> Markup:
                     *(_score(each["scores"].get(name)) for name in names),
                 ]
             )
-        table = page.table([column, "rows", "", *names], cells, numbers=(1, *range(3, 3 + len(names))))
+        table = page.table(
+            [column, "rows", "", *names], cells, numbers=(1, *range(3, 3 + len(names)))
+        )
         parts.append(table)
     told = "The small tick is the score of all rows." if main else ""
     return page.join([*parts, page.paragraph(told, "soft")])
@@ -342,98 +380,6 @@ def slices(contents: Contents) -> Markup:
 
 def _score(found: Mapping[str, Any] | None) -> str:
     return "" if not found or found.get("value") is None else number(found["value"])
-
-
-def errors(contents: Contents, explanations: Explanations) -> Markup:
-    """Return the worst rows, with marked words where they are explained."""
-    found = contents.analysis.get("errors")
-    if not found or not found.get("rows"):
-        return Markup()
-    rows = found["rows"][:MOST_ERRORS]
-    count = found.get("count")
-    told = f"The {len(rows)} worst rows by {found.get('by', 'loss')}"
-    told += f" of {number(count)} that are wrong." if count is not None else "."
-    boxes = []
-    for row in rows:
-        words = explanations.get(row["row"])
-        shown = _text(row.get("text")) if words is None else marked(words)
-        boxes.append(page.element("article", page.join([_verdict(row), shown])))
-    legend = ""
-    if explanations:
-        legend = page.paragraph(
-            page.join(
-                [
-                    page.element("mark", " for ", "f3"),
-                    " and ",
-                    page.element("mark", " against ", "a3"),
-                    " what was predicted: integrated gradients, the darker the more.",
-                ]
-            ),
-            "soft",
-        )
-    return page.join([page.paragraph(told, "soft"), legend, page.element("div", page.join(boxes), "rows")])
-
-
-def _verdict(row: Mapping[str, Any]) -> Markup:
-    """Return what is true and predicted, and how wrong it is."""
-    parts = [f"row {row['row']}" if str(row.get("id")) == str(row["row"]) else f"{row.get('id')}"]
-    if "truth" in row:
-        parts += [
-            page.join(["true ", page.element("b", _named(row["truth"]))]),
-            page.join(["predicted ", page.element("b", _named(row.get("prediction")))]),
-        ]
-    for key in ("missed", "wrong"):
-        if row.get(key):
-            parts.append(f"{key} {_named(row[key])}")
-    if isinstance(row.get("kinds"), Mapping):
-        parts.append(", ".join(f"{count} {kind}" for kind, count in row["kinds"].items() if count))
-    for key in ("probability", "error", "f1", "exact_match", "chrf", "rougeL", "bleu", "tokens", "loss"):
-        if isinstance(row.get(key), (int, float)):
-            parts.append(f"{key} {number(float(row[key]), 3)}")
-    spans_of = [page.element("span", part) for part in parts if part]
-    return page.paragraph(page.join(spans_of), "verdict")
-
-
-def _named(value: Any) -> str:
-    """Return a truth or a prediction as a text."""
-    if value is None:
-        return "none"
-    if isinstance(value, Mapping):
-        return f"{value.get('label', '')} “{value.get('text', '')}”"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_named, value)) or "none"
-    shown = number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
-    return shown if len(shown) <= MOST_LETTERS else f"{shown[:MOST_LETTERS]} …"
-
-
-def _text(value: Any) -> Markup:
-    shown = "" if value is None else str(value)
-    shown = shown if len(shown) <= MOST_LETTERS else f"{shown[:MOST_LETTERS]} …"
-    return page.paragraph(shown, "text")
-
-
-def suspected(contents: Contents) -> Markup:
-    """Return rows whose label looks wrong."""
-    found = contents.analysis.get("suspected_labels")
-    if not found or not found.get("rows"):
-        return Markup()
-    boxes = []
-    for row in found["rows"][:MOST_ERRORS]:
-        parts = [
-            f"row {row['row']}" if str(row.get("id")) == str(row["row"]) else str(row.get("id")),
-            page.join(["given ", page.element("b", row["given"])]),
-            page.join(["looks like ", page.element("b", row["suggested"])]),
-        ]
-        if row.get("probability") is not None:
-            parts.append(f"probability {number(row['probability'], 3)}")
-        verdict = page.paragraph(page.join([page.element("span", part) for part in parts]), "verdict")
-        boxes.append(page.element("article", page.join([verdict, _text(row.get("text"))])))
-    told = (
-        f"{number(found['count'])} rows of the test data whose label the model doubts (confident "
-        "learning). Look at them before they are changed: the model can be wrong, too."
-    )
-    whole = page.element("div", page.join(boxes), "rows")
-    return page.join([page.paragraph(told, "soft"), page.folded(f"show {len(boxes)}", whole)])
 
 
 def _percent(share: Any) -> str:

@@ -9,8 +9,9 @@ import yaml
 
 from plcli.runs import metric_names, results
 from plcli.runs.reporting import charts, page
-from plcli.runs.reporting.charts import Line, number
+from plcli.runs.reporting.charts import Line
 from plcli.runs.reporting.contents import Contents
+from plcli.runs.reporting.numbers import number, smoothed
 from plcli.runs.reporting.page import Markup
 
 MOST_CHARTS = 12  # of curves
@@ -62,8 +63,10 @@ def warnings(contents: Contents) -> Markup:
             found = [each for each in found if not each.startswith(head)]
             found.append(told)
     if contents.split == "validation":
-        found.append("there are no test rows: the scores are of the validation rows, by which the "
-                     "best epoch was chosen")
+        found.append(
+            "there are no test rows: the scores are of the validation rows, by which the "
+            "best epoch was chosen"
+        )
     if not contents.card and not contents.metrics:
         found.append("the run is not finished: it has no model and no metrics")
     boxes = page.join([page.element("li", each) for each in found])
@@ -145,11 +148,11 @@ def metrics(contents: Contents) -> Markup:
         ]
         if intervals:
             ends, value = intervals.get(name), last.get(name)
-            known = ends and isinstance(value, float) and math.isfinite(value)
             told = f"{number(ends['low'])} to {number(ends['high'])}" if ends else ""
             cells.append(page.element("span", told, "keep"))
             marks = [(simple[name], each) for each, simple in baselines.items() if name in simple]
-            cells.append(_strip(value, ends, marks) if known else "")
+            known = ends is not None and isinstance(value, float) and math.isfinite(value)
+            cells.append(_strip(float(value or 0.0), ends, marks) if ends and known else "")
         for simple in baselines.values():
             worse = name in simple and _is_worse(name, last.get(name), simple[name])
             shown = number(simple[name]) if name in simple else ""
@@ -176,7 +179,7 @@ def _is_worse(name: str, own: Any, simple: float) -> bool:
 def _strip(value: float, ends: Mapping[str, float], marks: Sequence[tuple[float, str]]) -> Markup:
     every = [value, ends["low"], ends["high"], *(at for at, _ in marks)]
     low, high = min(every), max(every)
-    if 0 <= low and high <= 1:
+    if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     else:
         room = (high - low) * 0.1 or 1.0
@@ -187,9 +190,12 @@ def _strip(value: float, ends: Mapping[str, float], marks: Sequence[tuple[float,
 # curves
 
 
-def curves(contents: Contents) -> tuple[Markup, list[str]]:
-    """Return the curves of metrics.csv, and why some are missing."""
-    series: dict[str, dict[str, list[tuple[float, float]]]] = {}
+def series(contents: Contents) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Return (step, value) of each metric of metrics.csv without its stage, by stage.
+
+    Steps count from 1. Columns without a stage, such as lr, have the stage "".
+    """
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for line in contents.steps:
         step = line.get("step")
         if step is None:
@@ -199,13 +205,20 @@ def curves(contents: Contents) -> tuple[Markup, list[str]]:
                 continue
             stage, short = _stage(name)
             if stage != "test":
-                series.setdefault(short, {}).setdefault(stage, []).append((step + 1, value))
-    if not series:
+                found.setdefault(short, {}).setdefault(stage, []).append((step + 1, value))
+    return found
+
+
+def curves(contents: Contents) -> tuple[Markup, list[str]]:
+    """Return the curves of metrics.csv, and why some are missing."""
+    found = series(contents)
+    if not found:
         return Markup(), ["curves: metrics.csv has no lines"]
-    order = sorted(series, key=lambda name: (name != "loss", name == "lr"))
+    order = sorted(found, key=lambda name: (name != "loss", name == "lr"))
     best = _best_step(contents)
-    last = max(step for stages in series.values() for points in stages.values() for step, _ in points)
-    cards = [_curve(name, series[name], contents, best, last) for name in order[:MOST_CHARTS]]
+    every = (points for stages in found.values() for points in stages.values())
+    last = max(points[-1][0] for points in every)
+    cards = [_curve(name, found[name], contents, best, last) for name in order[:MOST_CHARTS]]
     why = []
     if len(order) > MOST_CHARTS:
         why.append(f"curves of {len(order) - MOST_CHARTS} further columns: metrics.csv has them")
@@ -247,8 +260,10 @@ def _curve(
             continue
         label = stage or name
         if stage != "validation" and len(points) > MANY_POINTS and name != "lr":
-            drawn += [Line(label, charts.smoothed(points, len(points) // 20)),
-                      Line(label, points, faint=True)]
+            drawn += [
+                Line(label, smoothed(points, len(points) // 20)),
+                Line(label, points, faint=True),
+            ]
         else:
             drawn.append(Line(label, points, dots=len(points) <= 20 and stage == "validation"))
     baselines = (contents.metrics.get("validation") or {}).get("baselines") or {}
@@ -303,9 +318,11 @@ def environment(contents: Contents) -> Markup:
         }
     packages = page.facts(dict(found.get("packages") or {}))
     prints = page.facts(
-        {f"{name} of {split}": digest
-         for name, part in (("source", "data"), ("rows", "rows"))
-         for split, digest in (found.get(part) or {}).items()}
+        {
+            f"{name} of {split}": digest
+            for name, part in (("source", "data"), ("rows", "rows"))
+            for split, digest in (found.get(part) or {}).items()
+        }
     )
     boxes = [page.card(page.facts(shown), heading="Machine")]
     boxes += [page.card(packages, heading="Packages")] if packages else []
@@ -336,9 +353,14 @@ def repeat(contents: Contents) -> Markup:
     if contents.config:
         lines.append("# or from the config with all defaults")
         lines.append(
-            shlex.join(["plcli", "fit", "-c", str(folder / "config.yaml"), "--run", f"{folder}-again"])
+            shlex.join(
+                ["plcli", "fit", "-c", str(folder / "config.yaml"), "--run", f"{folder}-again"]
+            )
         )
-    lines += ["# the same scores from the saved weights", shlex.join(["plcli", "test", "--run", str(folder)])]
+    lines += [
+        "# the same scores from the saved weights",
+        shlex.join(["plcli", "test", "--run", str(folder)]),
+    ]
     if contents.card:
         lines.append(shlex.join(["plcli", "predict", "--run", str(folder), "--input", "FILE"]))
     return page.card(page.code("\n".join(lines)))

@@ -71,7 +71,9 @@ def grid(cards: Sequence[Markup]) -> Markup:
     return element("div", join(cards), "grid")
 
 
-def figure(chart: str, *, heading: str, caption: str = "", wide: bool = False, kind: str = "") -> Markup:
+def figure(
+    chart: str, *, heading: str, caption: str = "", wide: bool = False, kind: str = ""
+) -> Markup:
     """Return a chart of plcli.runs.reporting.charts in a box.
 
     Args:
@@ -182,7 +184,8 @@ def page(
 <body>
 <div class="frame">
 <header><div><p class="eyebrow">{text(eyebrow)}</p><h1>{text(title)}</h1>
-<p class="soft">{text(subtitle)}</p></div><button id="theme" type="button" hidden>Dark</button></header>
+<p class="soft">{text(subtitle)}</p></div>
+<button id="theme" type="button" hidden>Dark</button></header>
 <nav aria-label="sections">{links}</nav>
 <main>{body}</main>
 <footer>{text(footer)}</footer>

@@ -3,7 +3,7 @@
 import shlex
 
 from plcli import __version__
-from plcli.runs.reporting import evaluation, overview, page
+from plcli.runs.reporting import evaluation, overview, page, worst
 from plcli.runs.reporting.contents import Contents
 from plcli.runs.reporting.marked import Explanations
 from plcli.runs.reporting.page import Section
@@ -47,8 +47,8 @@ def render(contents: Contents, explanations: Explanations) -> str:
         Section("calibration", "Probabilities", evaluation.calibration(contents)),
         Section("slices", "Slices", evaluation.slices(contents)),
         Section("lengths", "Lengths", evaluation.lengths(contents)),
-        Section("errors", "Worst rows", evaluation.errors(contents, explanations)),
-        Section("labels", "Doubtful labels", evaluation.suspected(contents)),
+        Section("errors", "Worst rows", worst.errors(contents, explanations)),
+        Section("labels", "Doubtful labels", worst.suspected(contents)),
         Section("environment", "Environment", overview.environment(contents)),
         Section("config", "Config", overview.config(contents)),
         Section("repeat", "Repeat it", overview.repeat(contents)),
