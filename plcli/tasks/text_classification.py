@@ -79,6 +79,7 @@ class TextClassifier(TransformerModule):
 
     task = "text-classification"
     auto_class = "AutoModelForSequenceClassification"
+    explained = deciding.explained
 
     threshold: float | None = field(default=None, metadata=FREE)
     positive: str | None = field(default=None, metadata=FREE)
@@ -210,10 +211,9 @@ class TextClassifier(TransformerModule):
     def scoring(self, collector: RowCollector) -> Scoring:
         """Return how the scores follow from truth and prediction of each row."""
         if self.problem == "regression":
-            names, mean = ["rmse", "mae", "pearson", "spearman"], self.target_mean
-            return Numbers(
-                names=names, mean=None if mean is None else [0.0], centre=[self.target_mean or 0.0]
-            )
+            known = None if self.target_mean is None else [0.0]
+            names = ["rmse", "mae", "pearson", "spearman"]
+            return Numbers(names=names, mean=known, centre=[self.target_mean or 0.0])
         return self.decider.scoring(self.label_frequencies)
 
     @property
@@ -255,8 +255,6 @@ class TextClassifier(TransformerModule):
                 for row_id, score in zip(batch["id"], scores, strict=True)
             ]
         return self.decider.rows(batch["id"], logits)
-
-    explained = deciding.explained
 
     def artefact_facts(self) -> dict[str, Any]:
         """Return the thresholds, the temperature, and the pooling."""

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from plcli.errors import printable
 from plcli.packages import need
 from plcli.runs import atomic_files
-from plcli.runs.reporting import evaluation, overview
+from plcli.runs.reporting import charts, evaluation, overview
 from plcli.runs.reporting.contents import Contents
 
 INCHES = (5.0, 3.2)
@@ -54,7 +55,7 @@ def write(contents: Contents, folder: Path) -> list[Path]:
 
 def _plain(name: str) -> str:
     """Return a name that matplotlib does not read as a formula."""
-    return name.replace("$", r"\$")
+    return printable(charts.short(name)).replace("$", r"\$")
 
 
 def _curves(contents: Contents) -> dict[str, Callable[[Any, Any], None]]:
