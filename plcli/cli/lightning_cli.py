@@ -485,7 +485,7 @@ class PlCLI(LightningCLI):
         data = self.values.get("data") or _namespace()
         source = (data.get("init_args") or _namespace()).get("predict")
         given, key = self.plan.arguments, predict.key_of(self.plan, self.resolved, datamodule)
-        more = {"further": predict.further_columns(given, datamodule), "explain": given.explain}
+        more = predict.additions(given, model, datamodule)
         sink = predict.output_of(given, self.plan.run, source, key=key)
         predict.predict(self.trainer, model, datamodule, sink=sink, **more)
 

@@ -111,6 +111,21 @@ def further_columns(arguments: Arguments, datamodule: LightningDataModule | None
     return data.further_columns(names, truth=arguments.with_truth)
 
 
+def additions(
+    arguments: Arguments, model: LightningModule, datamodule: LightningDataModule | None
+) -> dict[str, Any]:
+    """Return what is to be written beside predictions, as arguments of `predict`.
+
+    Raises:
+        UsageError: if the model or the data module does not have it.
+        DataError: if a column does not exist.
+    """
+    return {
+        "further": further_columns(arguments, datamodule),
+        "explainer": Explainer(model, datamodule) if arguments.explain else None,
+    }
+
+
 def predict(
     trainer: Trainer,
     model: LightningModule,
@@ -118,10 +133,10 @@ def predict(
     *,
     sink: Sink | Lines,
     further: Any = None,
-    explain: bool = False,
+    explainer: Explainer | None = None,
 ) -> int:
     """Predict, write or print the rows in the order of the input, and return their number."""
-    explaining = [Explanations(Explainer(model, datamodule).words)] if explain else []
+    explaining = [] if explainer is None else [Explanations(explainer.words)]
     id_name = data_contract(datamodule).id_name
     chunk = ORDERED_ROWS if isinstance(datamodule, SplitData) else None
     writer = PredictionWriter(sink, chunk=chunk, id_name=id_name, further=further)

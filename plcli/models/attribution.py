@@ -94,16 +94,42 @@ def _attribute(
         whole = module(batch)
         support: Support = module.explained(whole, batch)
         output = float(support(whole)[0])
+        # the tokens stay those of the row, as some networks number them by what is padding
         others = torch.where(fixed.to(ids.device), ids, torch.full_like(ids, pad_id))
-        nothing = float(support(module({**batch, "input_ids": others}))[0])
         start, end = embedding(others).detach(), embedding(ids).detach()
+        baseline = float(support(_replaced(module, batch, embedding, start))[0])
     steps = STEPS
     while True:
         scores = _integrated(module, batch, support, embedding, start, end, steps)
-        found = Attribution(scores, output, nothing)
-        if abs(found.gap) <= CLOSE * abs(output - nothing) + 1e-3 or steps >= MOST_STEPS:
+        found = Attribution(scores, output, baseline)
+        if abs(found.gap) <= CLOSE * abs(output - baseline) + 1e-3 or steps >= MOST_STEPS:
             return found
         steps *= 2
+
+
+def _replaced(
+    module: Any, batch: Mapping[str, Any], embedding: torch.nn.Module, vectors: torch.Tensor
+) -> Any:
+    """Return the outputs for a batch with vectors [entries, tokens, width] as its embeddings."""
+    calls, types = 0, batch.get("token_type_ids")
+
+    def replace(_module: Any, inputs: Any, made: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        if types is not None and inputs and torch.equal(inputs[0].flatten(), types.flatten()):
+            return made  # GPT-2 looks them up there, too
+        calls += 1
+        if calls > 1 or made.shape != vectors.shape:
+            raise _unreadable(module)
+        return vectors
+
+    handle = embedding.register_forward_hook(replace)
+    try:
+        outputs = module(batch)
+    finally:
+        handle.remove()
+    if calls != 1:
+        raise _unreadable(module)
+    return outputs
 
 
 def _embedding(module: Any) -> torch.nn.Module:
@@ -159,26 +185,10 @@ def _gradients(
     points: torch.Tensor,
 ) -> torch.Tensor:
     """Return the gradients at some points of the line, [points, windows, tokens, width]."""
-    count = len(points)
-    shape = (count, *start.shape)
+    shape = (len(points), *start.shape)
     between = start + points.to(start.dtype).view(-1, 1, 1, 1) * (end - start)
     flat = between.flatten(0, 1).detach().requires_grad_()
-    calls = 0
-
-    def replace(_module: Any, _inputs: Any, made: torch.Tensor) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        if calls > 1 or made.shape != flat.shape:
-            raise _unreadable(module)
-        return flat
-
-    handle = embedding.register_forward_hook(replace)
-    try:
-        outputs = module(_copies(batch, count))
-    finally:
-        handle.remove()
-    if calls != 1:
-        raise _unreadable(module)
+    outputs = _replaced(module, _copies(batch, len(points)), embedding, flat)
     (gradient,) = torch.autograd.grad(support(outputs).sum(), flat)
     return gradient.detach().view(shape)
 

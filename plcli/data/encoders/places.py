@@ -92,24 +92,22 @@ def words(places: Places, scores: Sequence[Sequence[float]]) -> list[dict[str, A
         For each word its text, start and end in characters, score and, if the row has several
         texts, the number of the text.
     """
-    bounds: dict[tuple[int, int, int], list[float]] = {}
+    bounds: dict[tuple[int, int], tuple[int, int]] = {}  # a window may begin within a word
+    sums: dict[tuple[int, int], float] = {}
     for window, values in zip(places.windows, scores, strict=True):
-        firsts: dict[tuple[int, int], tuple[int, int]] = {}
-        for place in window:
-            if place.text != SPECIAL:
-                key = (place.text, place.word)
-                low, high = firsts.get(key, (place.start, place.end))
-                firsts[key] = (min(low, place.start), max(high, place.end))
         for place, value in zip(window, values, strict=True):
             if place.text != SPECIAL:
-                start, end = _trimmed(places.texts[place.text], *firsts[place.text, place.word])
-                bounds.setdefault((place.text, start, end), []).append(value)
+                key = (place.text, place.word)
+                low, high = bounds.get(key, (place.start, place.end))
+                bounds[key] = (min(low, place.start), max(high, place.end))
+                sums[key] = sums.get(key, 0.0) + value
     found = []
-    for (text, start, end), values in sorted(bounds.items()):
+    for (text, word), ends in sorted(bounds.items()):
+        start, end = _trimmed(places.texts[text], *ends)
         if start < end:
-            word = {"text": places.texts[text][start:end], "start": start, "end": end}
+            named = {"text": places.texts[text][start:end], "start": start, "end": end}
             several = {"part": text} if len(places.texts) > 1 else {}
-            found.append({**word, **several, "score": sum(values)})
+            found.append({**named, **several, "score": sums[text, word]})
     return found
 
 
