@@ -64,9 +64,9 @@ def test_a_page_shows_the_runs_side_by_side(plcli: Command, two_runs: tuple[Path
     assert result.code == 0, result.err
     assert result.out.splitlines()[-1] == "compared.html"
     page = Page(Path("compared.html").read_text(encoding="utf-8"))
-    assert page.headings == ["Which is better", "Metrics", "Training", "Config"]
+    assert page.headings == ["Which is better", "Metrics", "Config"]
     said = next(line for line in result.out.splitlines() if line.startswith("accuracy: "))
-    for shown in (said.removeprefix("accuracy: "), "second better", "trainer.max_epochs"):
+    for shown in (said.removeprefix("accuracy: "), "second →", "trainer.max_epochs"):
         assert shown in page.text
     assert "http" not in "".join(each.get("href") or "" for _, each in page.elements)
 

@@ -129,10 +129,19 @@ def page_of(plcli: Command, run: Path, *words: str) -> Page:
     return Page((run / "report.html").read_text(encoding="utf-8"))
 
 
+def log_steps(run: Path) -> None:
+    """Let metrics.csv have many lines."""
+    lines = [f"{step},{3 / (step + 1)},{1 + step // 150},0.001," for step in range(300)]
+    lines[149], lines[299] = lines[149] + "0.5", lines[299] + "0.7"
+    head = "step,train_loss,epoch,lr,val_accuracy"
+    (run / "metrics.csv").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+
+
 @pytest.fixture
 def run(text_run: FinishedRun) -> Path:
     """A finished run with an analysis whose names and texts are markup, as are its warnings."""
     folder = analysed(text_run.copy("run"))
+    log_steps(folder)
     with open(folder / "train.log", "a", encoding="utf-8") as log:
         log.write(f"2026-01-01 00:00:00,000 WARNING warning: {EVIL}\n")
     return folder
@@ -259,6 +268,7 @@ def test_a_run_that_is_not_finished_says_so(plcli: Command, text_run: FinishedRu
     run = text_run.copy("stopped")
     shutil.rmtree(run / "model")
     (run / "metrics.json").unlink()
+    log_steps(run)
     page = page_of(plcli, run)
     assert "the run is not finished: it has no model and no metrics" in page.text
     assert "Training" in page.headings

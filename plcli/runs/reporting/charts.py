@@ -151,7 +151,7 @@ def lines(
             f"{escape(short(name))}</text>"
         )
     parts.append(f'<g class="cursor"><line y1="{top}" y2="{bottom}"/></g>')
-    scales = f'data-x="{x_scale.described}" data-y="{y_scale.described}"'
+    scales = f'data-x="{x_scale.described}" data-y="{y_scale.described}" data-u="{escape(x_name)}"'
     return _svg(parts, title=title, scales=scales, kind="lines")
 
 
@@ -408,7 +408,7 @@ class _Scale:
     """A linear scale from values to pixels; values outside of it are at its ends."""
 
     def __init__(self, low: float, high: float, *, padded: bool = False) -> None:
-        if not high > low:
+        if not high - low > 1e-6 * max(abs(low), abs(high)):
             low, high = low - (abs(low) or 1) * 0.5, high + (abs(high) or 1) * 0.5
         room = (high - low) * 0.06 if padded else 0.0
         starts_at_zero = low >= 0 and low - room < 0

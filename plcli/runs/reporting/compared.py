@@ -101,19 +101,21 @@ def _better(short: Mapping[str, str], told: Sequence[Told]) -> Markup:
             told=f"{each.metric}: {number(found.value)} (95 % {number(found.low)} to "
             f"{number(found.high)})",
         )
-        first, second = next(iter(short.values())), short[each.second]
-        sides = page.join(
-            [page.element("span", f"{first} better"), page.element("span", f"{second} better")]
-        )
+        first = next(iter(short.values()))
+        ends = (f"← {first}", f"{short[each.second]} →")
+        sides = page.join([page.element("span", name) for name in ends])
         drawn = page.element("div", page.join([Markup(strip), page.element("p", sides, "sides")]))
-        text = page.paragraph(each.text.removeprefix(f"{each.metric}: "), "plain")
-        head = page.element("h3", each.metric)
-        boxes.append(
-            page.element(
-                "article", page.join([page.element("div", page.join([head, text])), drawn]), "pair"
-            )
-        )
-    return page.element("div", page.join(boxes), "rows") if boxes else Markup()
+        said = each.text.removeprefix(f"{each.metric}: ")
+        for name, brief in short.items():
+            said = said.replace(name, brief) if "/" in name else said
+        text = page.paragraph(said, "plain")
+        head = page.element("div", page.join([page.element("h3", each.metric), text]))
+        boxes.append(page.element("article", page.join([head, drawn]), "pair"))
+    if not boxes:
+        return Markup()
+    told_how = "The arrows say which side means that a run is better; the tick is no difference."
+    listed = page.element("div", page.join(boxes), "rows")
+    return page.join([listed, page.paragraph(told_how, "soft")])
 
 
 def _metrics(names: Sequence[str], runs: Sequence[Contents]) -> Markup:
@@ -171,7 +173,7 @@ def _curves(names: Sequence[str], runs: Sequence[Contents]) -> Markup:
             for name, each in zip(names, series, strict=True)
             if (points := each.get(metric, {}).get("validation"))
         ]
-        if drawn:
+        if max((len(line.points) for line in drawn), default=0) > 1:
             last = max(line.points[-1][0] for line in drawn)
             chart = charts.lines(
                 drawn, title=f"validation {metric} by step", x_name="step", x_range=(0.0, last)

@@ -214,6 +214,9 @@ def curves(contents: Contents) -> tuple[Markup, list[str]]:
     found = series(contents)
     if not found:
         return Markup(), ["curves: metrics.csv has no lines"]
+    found = {name: each for name, each in found.items() if max(map(len, each.values())) > 1}
+    if not found:
+        return Markup(), ["curves: metrics.csv has one point of each metric"]
     order = sorted(found, key=lambda name: (name != "loss", name == "lr"))
     best = _best_step(contents)
     every = (points for stages in found.values() for points in stages.values())

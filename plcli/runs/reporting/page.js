@@ -51,7 +51,8 @@
     line.setAttribute("x2", nearest);
     cursor.style.visibility = "visible";
     shown = cursor;
-    show([round(x(nearest)), ...read.map(([label, best]) => label + "  " + round(y(best[1])))].join("\n"), event);
+    const place = chart.dataset.u === "step" ? Math.round(x(nearest)).toLocaleString("en") : round(x(nearest));
+    show([chart.dataset.u + " " + place, ...read.map(([label, best]) => label + "  " + round(y(best[1])))].join("\n"), event);
   };
   addEventListener("pointermove", move);
   addEventListener("pointerdown", move);
