@@ -1,5 +1,6 @@
 """The explanations that a report shows: of its worst rows, by the model of the run."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from plcli.errors import UsageError
 from plcli.runs.reporting.contents import Contents
 from plcli.runs.reporting.marked import Explanations, Words
 
+logger = logging.getLogger(__name__)
 MOST_ROWS = 20  # an explanation takes as long as some 60 predictions
 
 
@@ -29,6 +31,7 @@ def of_errors(contents: Contents, *, allow_import: Sequence[str]) -> Explanation
             f"`plcli test --run {folder}`, or remove the option."
         )
     model = load(folder, allow_import=allow_import)
+    logger.info("explaining the %d worst rows", len(rows[:MOST_ROWS]))
     explainer = model.explainer("test")
     return {row: _words(*explainer.texts(row)) for row in rows[:MOST_ROWS]}
 

@@ -73,8 +73,8 @@ def load(
 class Model:
     """An opened run or model; see `plcli.load`.
 
-    Several threads may use it. `predict` runs in all of them at the same time; `predict_file` and
-    `evaluate` wait until no other thread predicts, and keep others waiting.
+    Several threads may use it. `predict` runs in all of them at the same time; `predict_file`,
+    `evaluate` and `explain` wait until no other thread predicts, and keep others waiting.
 
     Attributes:
         name: the run or model that was opened.
@@ -171,8 +171,9 @@ class Model:
         if not given:
             return []
         with self._encoding:
-            data = self._with_rows("predict", given)
-            return Explainer(self.module, data).words(range(len(given)))
+            explainer = Explainer(self.module, self._with_rows("predict", given))
+            # alone, as other embeddings are put into the network meanwhile
+            return self._inference.by_trainer(lambda _: explainer.words(range(len(given))))
 
     def explainer(self, split: str) -> Explainer:
         """Return what explains the rows of a split of the run.

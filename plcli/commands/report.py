@@ -1,20 +1,17 @@
 """plcli report: one HTML file that shows a run."""
 
-import logging
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from plcli.cli import run_options
+from plcli.cli import logs, run_options
 from plcli.errors import MachineError, UsageError
 from plcli.runs import atomic_files
 from plcli.runs.folder import open_run
 from plcli.runs.reporting import contents, report
 from plcli.runs.reporting.marked import Explanations
-
-logger = logging.getLogger(__name__)
 
 NAME = "report.html"
 FIGURES = "figures"
@@ -45,6 +42,7 @@ def run(words: Sequence[str]) -> int:
     contents.check_output("--output", given.options.get("output", str(output)))
     explanations: Explanations = {}
     if "explain" in given.options:
+        logs.set_up()
         from plcli.cli import explained
 
         explanations = explained.of_errors(found, allow_import=given.allowed)

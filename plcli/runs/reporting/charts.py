@@ -14,7 +14,7 @@ from plcli.runs.reporting.numbers import number, thinned, tick_names, ticks
 from plcli.runs.reporting.page import text as escape
 
 WIDTH, HEIGHT = 360, 210  # units of the drawing, which are about pixels on a phone
-LETTER = 6.1  # mean width of a letter of 11 units
+LETTER = 6.4  # mean width of a letter of 11 units
 ROW = 22  # height of a bar with its name
 HALF, WHOLE = 400, 880  # widths for a matrix
 LONGEST_NAME = 24  # letters of a name in a chart

@@ -35,10 +35,11 @@ def errors(contents: Contents, explanations: Explanations) -> Markup:
         legend = page.paragraph(
             page.join(
                 [
-                    page.element("mark", " for ", "f3"),
+                    page.element("mark", "for", "f3"),
                     " and ",
-                    page.element("mark", " against ", "a3"),
-                    " what was predicted: integrated gradients, the darker the more.",
+                    page.element("mark", "against", "a3"),
+                    " what was predicted: integrated gradients, the darker the more. "
+                    f"Of the first {len(explanations)} rows.",
                 ]
             ),
             "soft",
