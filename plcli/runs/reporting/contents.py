@@ -150,17 +150,22 @@ def _steps(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     with open(path, encoding="utf-8", newline="", errors="replace") as file:
-        lines = itertools.islice(csv.DictReader(file), MOST_LINES)
+        lines = csv.reader(file)
+        names = next(lines, [])
         return [
-            {name: value for name, cell in line.items() if (value := _number(cell)) is not None}
-            for line in lines
+            {
+                name: value
+                for name, cell in zip(names, line, strict=False)
+                if cell and (value := _number(cell)) is not None
+            }
+            for line in itertools.islice(lines, MOST_LINES)
         ]
 
 
-def _number(cell: Any) -> float | None:
+def _number(cell: str) -> float | None:
     try:
-        return float(cell) if cell else None
-    except (TypeError, ValueError):
+        return float(cell)
+    except ValueError:
         return None
 
 

@@ -3,6 +3,7 @@
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import yaml
@@ -217,7 +218,7 @@ def curves(contents: Contents) -> tuple[Markup, list[str]]:
     found = {name: each for name, each in found.items() if max(map(len, each.values())) > 1}
     if not found:
         return Markup(), ["curves: metrics.csv has one point of each metric"]
-    order = sorted(found, key=lambda name: (name != "loss", name == "lr"))
+    order = sorted(found, key=lambda name: (name != "loss", name == "lr", "" in found[name]))
     best = _best_step(contents)
     every = (points for stages in found.values() for points in stages.values())
     last = max(points[-1][0] for points in every)
@@ -230,6 +231,7 @@ def curves(contents: Contents) -> tuple[Markup, list[str]]:
     return page.grid([card for card in cards if card]), why
 
 
+@cache
 def _stage(name: str) -> tuple[str, str]:
     for stage in ("validation", "test", "train"):
         short = metric_names.without_stage(name, stage)
@@ -264,7 +266,7 @@ def _curve(
         label = stage or name
         if stage != "validation" and len(points) > MANY_POINTS and name != "lr":
             drawn += [
-                Line(label, smoothed(points, len(points) // 20)),
+                Line(label, smoothed(points, min(300, len(points) // 30))),
                 Line(label, points, faint=True),
             ]
         else:
