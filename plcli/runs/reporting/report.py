@@ -8,12 +8,14 @@ from plcli.runs.reporting.contents import Contents
 from plcli.runs.reporting.marked import Explanations
 from plcli.runs.reporting.page import Section
 
-PROBLEMS = {  # of analysis.json: the parts that a problem can have, beside errors and lengths
-    "single_label": {"calibration", "suspected_labels", "thresholds"},
-    "multi_label": {"calibration", "suspected_labels", "thresholds"},
-    "spans": {"spans"},
-    "regression": {"residuals"},
-    "pairs": {"residuals"},
+LABELLED = {"calibration", "suspected_labels", "thresholds", "lengths", "errors"}
+PROBLEMS = {  # of analysis.json: the parts that a problem should have
+    "single_label": LABELLED,
+    "multi_label": LABELLED,
+    "spans": {"spans", "lengths", "errors"},
+    "regression": {"residuals", "errors"},
+    "pairs": {"residuals", "errors"},
+    **dict.fromkeys(("answers", "texts", "tokens", "choices"), {"lengths", "errors"}),
 }
 WHY = {
     "calibration": "calibration: no probabilities of the test rows are known",
@@ -83,7 +85,7 @@ def _missing(contents: Contents) -> list[str]:
             "calibration, thresholds, lengths, worst rows, doubtful labels, slices: there is no "
             f"analysis.json. Write it with `{again}`."
         ]
-    parts = {"errors", "lengths"} | PROBLEMS.get(str(contents.analysis.get("problem")), set())
+    parts = PROBLEMS.get(str(contents.analysis.get("problem")), set())
     absent = [name for name in WHY if name in parts and not _has(contents, name)]
     found = [WHY[name] for name in absent]
     if not contents.analysis.get("slices"):
