@@ -21,6 +21,7 @@ STEPS = {  # of Lightning's Trainer
 COMMANDS = {  # each of those that are no steps is a module of plcli.commands
     **STEPS,
     "compare": "show how runs differ, and which is better on the same test rows",
+    "report": "write one HTML file that shows a run: metrics, curves, errors",
     "runs": "list runs, show one, name the best, remove or prune them",
     "serve": "answer predictions of a run or a model over HTTP",
     "export": "write a model for ONNX, OpenVINO or bfloat16, and check that it predicts the same",
@@ -34,6 +35,7 @@ SHORT_FORMS = {  # and the keys that they stand for; that of lr depends on the m
     "seed": "seed_everything",
 }
 ACCEPTED = ("weights_only", "verbose", "return_predictions")  # of LightningCLI; plcli decides
+FLAGS = {"with-truth": "with_truth", "explain": "explain"}  # of predict, and their attributes
 OPTIONS = {
     "fit": {
         "run": "the run folder (default: the next free runs/<config name>-<n>)",
@@ -74,6 +76,7 @@ OPTIONS = {
         "=1+1 (default: false)",
         "keep": "columns of the input file to write beside the predictions, one or more, or all; "
         "repeatable",
+        "explain": "also write how much each word of a text moved the decision, as explanation",
         "with-truth": "also write what the label column of the input file has, as truth",
     },
     "serve": {
@@ -109,6 +112,7 @@ class Arguments:
         texts: the positional arguments: texts to predict.
         keep: the columns to write beside predictions.
         with_truth: whether to write the label column beside predictions.
+        explain: whether to write how much each word moved the decision.
         allowed: more packages that a config may name; never taken from the environment.
         writable: folders and addresses outside the run folder that a config may write to; never
             taken from the environment.
@@ -124,6 +128,7 @@ class Arguments:
     texts: list[str] = field(default_factory=list)
     keep: list[str] = field(default_factory=list)
     with_truth: bool = False
+    explain: bool = False
     allowed: list[str] = field(default_factory=list)
     writable: list[str] = field(default_factory=list)
     help: bool = False
@@ -210,10 +215,10 @@ def _take_option(parsed: Arguments, word: str, remaining: list[str]) -> None:
     if key.endswith(".help"):
         _take_help(parsed, key, value or (remaining.pop() if remaining else ""))
         return
-    if key == "with-truth":
+    if key in FLAGS:
         if equals:
-            raise UsageError(f"--with-truth takes no value; got '{value}'.")
-        parsed.with_truth = True
+            raise UsageError(f"--{key} takes no value; got '{value}'.")
+        setattr(parsed, FLAGS[key], True)
         return
     if not equals:
         if not remaining:

@@ -483,10 +483,10 @@ class PlCLI(LightningCLI):
         """Predict, and write or print the rows in the order of the input."""
         data = self.values.get("data") or _namespace()
         source = (data.get("init_args") or _namespace()).get("predict")
-        further = predict.further_columns(self.plan.arguments, datamodule)
-        key = predict.key_of(self.plan, self.resolved, datamodule)
-        sink = predict.output_of(self.plan.arguments, self.plan.run, source, key=key)
-        predict.predict(self.trainer, model, datamodule, sink=sink, further=further)
+        given, key = self.plan.arguments, predict.key_of(self.plan, self.resolved, datamodule)
+        more = predict.additions(given, model, datamodule)
+        sink = predict.output_of(given, self.plan.run, source, key=key)
+        predict.predict(self.trainer, model, datamodule, sink=sink, **more)
 
 
 def _namespace(**sections: Any) -> Namespace:

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from plcli.cli import dispatch, fragments, logs, predict
 from plcli.cli.arguments import parse
+from plcli.cli.explaining import Explainer
 from plcli.cli.lightning_cli import PlCLI
 from plcli.config import allowlist, own_modules
 from plcli.config.contracts import data_contract, module_contract
@@ -72,8 +73,8 @@ def load(
 class Model:
     """An opened run or model; see `plcli.load`.
 
-    Several threads may use it. `predict` runs in all of them at the same time; `predict_file` and
-    `evaluate` wait until no other thread predicts, and keep others waiting.
+    Several threads may use it. `predict` runs in all of them at the same time; `predict_file`,
+    `evaluate` and `explain` wait until no other thread predicts, and keep others waiting.
 
     Attributes:
         name: the run or model that was opened.
@@ -151,6 +152,36 @@ class Model:
                 )
         id_name = data_contract(data).id_name
         return [_named_id(row, id_name) for row in self._inference.rows(data.predict_dataloader())]
+
+    def explain(self, rows: Row | Sequence[Row]) -> list[list[dict[str, Any]]]:
+        """Return for each row which words moved the decision, as `plcli predict --explain` does.
+
+        Args:
+            rows: as in `predict`.
+
+        Returns:
+            For each row its words in order, with text, start and end (characters), score (above 0
+            for the decision) and, if rows have several texts, part, the number of the text.
+
+        Raises:
+            DataError: if a row is not valid.
+            UsageError: if the model's task has no decision that could be explained.
+        """
+        given = [rows] if isinstance(rows, (str, Mapping)) else list(rows)
+        if not given:
+            return []
+        with self._encoding:
+            explainer = Explainer(self.module, self._with_rows("predict", given))
+            # alone, as other embeddings are put into the network meanwhile
+            return self._inference.by_trainer(lambda _: explainer.words(range(len(given))))
+
+    def explainer(self, split: str) -> Explainer:
+        """Return what explains the rows of a split of the run.
+
+        Raises:
+            UsageError: if the model's task has no decision that could be explained.
+        """
+        return Explainer(self.module, self._data, split=split)
 
     def predict_file(
         self, source: str | os.PathLike[str], *, output: str | os.PathLike[str]

@@ -12,9 +12,11 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from plcli import __version__
+from plcli.callbacks.explanations import Explanations
 from plcli.callbacks.predictions import PredictionWriter
 from plcli.cli import standard_input, streams
 from plcli.cli.arguments import Arguments
+from plcli.cli.explaining import Explainer
 from plcli.cli.plan import Plan
 from plcli.config.contracts import DataContract, data_contract
 from plcli.data.samplers import ORDERED_ROWS
@@ -109,6 +111,21 @@ def further_columns(arguments: Arguments, datamodule: LightningDataModule | None
     return data.further_columns(names, truth=arguments.with_truth)
 
 
+def additions(
+    arguments: Arguments, model: LightningModule, datamodule: LightningDataModule | None
+) -> dict[str, Any]:
+    """Return what is to be written beside predictions, as arguments of `predict`.
+
+    Raises:
+        UsageError: if the model or the data module does not have it.
+        DataError: if a column does not exist.
+    """
+    return {
+        "further": further_columns(arguments, datamodule),
+        "explainer": Explainer(model, datamodule) if arguments.explain else None,
+    }
+
+
 def predict(
     trainer: Trainer,
     model: LightningModule,
@@ -116,8 +133,10 @@ def predict(
     *,
     sink: Sink | Lines,
     further: Any = None,
+    explainer: Explainer | None = None,
 ) -> int:
     """Predict, write or print the rows in the order of the input, and return their number."""
+    explaining = [] if explainer is None else [Explanations(explainer.words)]
     id_name = data_contract(datamodule).id_name
     chunk = ORDERED_ROWS if isinstance(datamodule, SplitData) else None
     writer = PredictionWriter(sink, chunk=chunk, id_name=id_name, further=further)
@@ -129,11 +148,13 @@ def predict(
             sink.close()
             return sink.rows
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set while it runs
-    callbacks.append(writer)
+    added = [*explaining, writer]
+    callbacks.extend(added)
     try:
         trainer.predict(model, datamodule=datamodule, return_predictions=False)
     finally:
-        callbacks.remove(writer)
+        for callback in added:
+            callbacks.remove(callback)
     if isinstance(sink, Sink):
         logger.info("%d rows written to %s", writer.count, sink.path)
     return writer.count
@@ -163,7 +184,7 @@ def key_of(plan: Plan, config: Mapping[str, Any], data: Any) -> str | None:
     sections = {name: config.get(name) for name in ("model", "data", "seed_everything")}
     rows = data.rows("predict").fingerprint
     own = plan.arguments
-    written = [own.keep, own.with_truth, escapes_formulas(own)]
+    written = [own.keep, own.with_truth, escapes_formulas(own), *(["explain"] * own.explain)]
     precision = trainer.get("precision")
     parts = [__version__, weights, sections, precision, rows, data.sizes, written]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The command lines of `plcli compare` and `plcli runs`: words and options."""
+"""The command lines of `plcli compare`, `plcli report` and `plcli runs`: words and options."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-from plcli.cli.arguments import COMMANDS
+from plcli.cli.arguments import ALLOW_IMPORT, COMMANDS
 from plcli.cli.own_options import split
 
 
@@ -17,10 +17,12 @@ class RunOptions:
     Attributes:
         words: the words that are no options.
         options: the options by name, without dashes; "" for those without a value.
+        allowed: packages whose classes a config may name.
     """
 
     words: list[str] = field(default_factory=list)
     options: dict[str, str] = field(default_factory=dict)
+    allowed: list[str] = field(default_factory=list)
 
 
 def parse(
@@ -48,7 +50,9 @@ def parse(
         return None
     parsed = RunOptions()
     for key, value in split(command, words, options=options, flags=flags):
-        if key:
+        if key == ALLOW_IMPORT:
+            parsed.allowed.append(value)
+        elif key:
             parsed.options[key] = value
         else:
             parsed.words.append(value)

@@ -13,11 +13,17 @@ from plcli.config.files import load_yaml
 from plcli.errors import ModelError, UsageError, did_you_mean, listed
 from plcli.metrics import comparison, evaluated
 from plcli.metrics.evaluated import KeptRows
-from plcli.runs import metric_names, test_rows
+from plcli.metrics.intervals import Difference
+from plcli.runs import atomic_files, metric_names, test_rows
 from plcli.runs.folder import Run, flat, open_run
+from plcli.runs.reporting import compared, contents
+from plcli.runs.reporting.compared import Told
 
 USAGE = {"RUN RUN ...": "compare runs with the first one"}
-OPTIONS = {"metric": "the metric to judge by (default: the one that chose the best epoch)"}
+OPTIONS = {
+    "metric": "the metric to judge by (default: the one that chose the best epoch)",
+    "html": "also write a page to this file, with intervals, curves and configs side by side",
+}
 BOUNDED = 1.0  # scores up to 1 are told in points of a hundred
 
 
@@ -35,19 +41,28 @@ def run(words: Sequence[str]) -> int:
     names = [word.rstrip("/") for word in given.words]
     if duplicates := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"compare: {duplicates[0]} is given twice. Name different runs.")
+    output = given.options.get("html")
+    if output is not None:
+        contents.check_output("--html", output)
     console = Console()
     _show_configs(console, names, runs)
     metrics = [_metrics(each) for each in runs]
     _show_metrics(console, names, metrics)
     rows = [_rows(each) for each in runs]
+    told: list[Told] = []
     for name, own in zip(names[1:], rows[1:], strict=True):
-        _compare(
+        told += _compare(
             console,
             (names[0], rows[0]),
             (name, own),
             metric=given.options.get("metric"),
             monitor=_monitor(metrics[0]),
         )
+    if output is not None:
+        files = [contents.read(each) for each in runs]
+        with atomic_files.disk_errors_explained():
+            atomic_files.write_text(Path(output), compared.render(names, files, told))
+        console.print(output, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -122,17 +137,19 @@ def _compare(
     *,
     metric: str | None,
     monitor: str | None,
-) -> None:
-    """Print which of two runs is better."""
+) -> list[Told]:
+    """Print which of two runs is better, and return what was said."""
+    told: list[Told] = []
 
-    def say(text: str) -> None:
+    def say(text: str, metric: str = "", difference: Difference | None = None) -> None:
+        told.append(Told(text, metric, second[0], difference))
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     for name, files in (first, second):
         if not files:
             test = hints.command("test", Path(name))
             say(f"{name}: keeps no test rows, which a paired test needs. Run `{test}`.")
-            return
+            return told
     for path, one in first[1]:
         for other_path, two in second[1]:
             pairs = comparison.paired(one, two)
@@ -152,14 +169,17 @@ def _compare(
                         direction=metric_names.direction(name) or "max",
                         bounded=_is_bounded(name, values[name]),
                         unit_name="rows" if pairs.groups is None else "groups of rows",
-                    )
+                    ),
+                    name,
+                    found[name],
                 )
-            return
+            return told
     say(
         f"{second[0]} and {first[0]} were not tested on the same rows, so that only their "
         "intervals can be compared. Test both on one file with `plcli test --run RUN --data.test "
         "FILE`."
     )
+    return told
 
 
 def _judged(found: Mapping[str, Any], *, metric: str | None, monitor: str | None) -> list[str]:

@@ -25,7 +25,8 @@ SECRET = re.compile(rf"(^|_)({NAMES})s?$")
 JOINED = re.compile(r"(password|passwd|passphrase|apikey|token|secret|accesskey|privatekey)$")
 TOKEN = re.compile(  # of Hugging Face, GitHub, OpenAI, AWS, Slack; a JSON Web Token; a header
     r"(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abprs]-)[\w-]{16,}|(AKIA|ASIA)[0-9A-Z]{16}|"
-    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+|(?i:(bearer|basic|token)\s+)[\w.~+/=-]{8,}"
+    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+|(?i:(bearer|basic|token)\s+)(?![a-z]+(?![\w.~+/=-]))"
+    r"[\w.~+/=-]{8,}"  # but not `token classification`
 )
 NOT_SECRET = re.compile(  # special tokens, sizes, and columns of words
     r"^((pad|eos|bos|unk|sep|cls|mask|image|audio|decoder_start|forced_[eb]os)_token(_id)?|"

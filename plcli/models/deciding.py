@@ -12,6 +12,7 @@ from torchmetrics import MetricCollection
 from plcli.errors import UsageError, did_you_mean, listed
 from plcli.metrics import classification, decisions
 from plcli.metrics.scoring import Columns, MultiLabel, Scoring, SingleLabel
+from plcli.models.attribution import Support, log_odds
 
 logger = logging.getLogger(__name__)
 
@@ -231,6 +232,27 @@ def check(module: Any) -> None:
         )
     if not several:
         checked_positive(module.positive, names)
+
+
+def explained(module: Any, outputs: Any, batch: Mapping[str, Any]) -> Support:
+    """Return what a classifier decided on a row, for `plcli.models.attribution`.
+
+    It is the log odds of the predicted label, of several the most likely one, before a temperature;
+    for regression the number itself.
+
+    Args:
+        module: the classifier.
+        outputs: its outputs for a batch of one row.
+        batch: the batch.
+    """
+    if module.problem == "regression":
+        return lambda copies: module.scaling.restored(module._standardized(copies))
+    logits = outputs.logits.float()
+    several = module.decider.several
+    place = int(logits[0].argmax() if several else module.decider.predicted(logits)[0])
+    if several:
+        return lambda copies: copies.logits.float()[:, place]
+    return lambda copies: log_odds(copies.logits.float(), torch.tensor(place))
 
 
 def decider(module: Any) -> Decider:

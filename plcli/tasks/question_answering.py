@@ -24,6 +24,7 @@ from plcli.metrics import answer_scores
 from plcli.metrics.answers import answered
 from plcli.metrics.row_scores import RowCollector, RowColumns
 from plcli.metrics.scoring import Scoring
+from plcli.models.attribution import Support
 from plcli.models.transformer_module import TransformerModule
 
 KINDS = ("all", "has_answer", "no_answer")  # the kinds of rows that metrics are computed for
@@ -139,6 +140,41 @@ class QuestionAnswerer(TransformerModule):
         """The answer, its character range in the context, its probability, and the best spans."""
         rows = self.answered(outputs, batch)
         return [{"id": row_id, **row} for row_id, row in zip(batch["id"], rows, strict=True)]
+
+    def explained(self, outputs: Any, batch: Mapping[str, Any]) -> Support:
+        """Return what was decided on a row: the logits of the first and last token of its answer.
+
+        Of several windows it is the one that scores the answer highest. No answer has those of the
+        first token of the first window.
+        """
+        (row,) = self.answered(outputs, batch)
+        shape = outputs.start_logits.shape
+        starts, ends = (batch[name].clone() for name in ("char_starts", "char_ends"))
+        window, first = 0, int(batch["attention_mask"][0].argmax())
+        last = first
+        if row["start"] < row["end"]:
+            # some tokenizers have the space before a word in its token
+            begins = (starts >= 0) & (starts <= row["start"]) & (row["start"] < ends)
+            closes = (starts >= 0) & (starts < row["end"]) & (row["end"] <= ends)
+            whole = (begins.any(1) & closes.any(1)).nonzero()[:, 0].tolist()
+            firsts, lasts = begins.int().argmax(1).tolist(), closes.int().argmax(1).tolist()
+            places = [(at, firsts[at], lasts[at]) for at in whole]
+            window, first, last = max(
+                places,
+                key=lambda at: float(
+                    outputs.start_logits[at[0], at[1]] + outputs.end_logits[at[0], at[2]]
+                ),
+            )
+
+        def support(copies: Any) -> torch.Tensor:
+            begin, end = (
+                logits.float().view(-1, *shape)[:, window]
+                for logits in (copies.start_logits, copies.end_logits)
+            )
+            summed: torch.Tensor = begin[:, first] + end[:, last]
+            return summed
+
+        return support
 
     def answered(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the answer and the best spans of each row."""

@@ -79,6 +79,7 @@ class TextClassifier(TransformerModule):
 
     task = "text-classification"
     auto_class = "AutoModelForSequenceClassification"
+    explained = deciding.explained
 
     threshold: float | None = field(default=None, metadata=FREE)
     positive: str | None = field(default=None, metadata=FREE)
@@ -489,5 +490,4 @@ class TextClassificationData(TextData):
             description += f", {windows} windows"
         if self.problem == "regression" or split == "predict":
             return description
-        counts = self._counts(split)
-        return f"{description}; {labels.counted(self.label_names, counts)}"
+        return f"{description}; {labels.counted(self.label_names, self._counts(split))}"

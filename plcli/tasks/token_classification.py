@@ -19,7 +19,7 @@ from plcli.data.encoders.words import WordEncoder, Words, found_spans, words_of
 from plcli.data.rows import Rows
 from plcli.data.split import Batch
 from plcli.data.split_data import SplitData
-from plcli.data.tagging import Span, Tagging, is_iob1, of_labels, of_tags, tags_of
+from plcli.data.tagging import OUTSIDE, Span, Tagging, is_iob1, of_labels, of_tags, tags_of
 from plcli.data.tagging import read as read_spans
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
@@ -31,6 +31,7 @@ from plcli.metrics.scoring import Scoring
 from plcli.metrics.spans import SpanScores, counts_of_rows
 from plcli.metrics.texts import SpanCounts
 from plcli.models import losses
+from plcli.models.attribution import Support, log_odds
 from plcli.models.build import label_settings
 from plcli.models.transformer_module import TransformerModule
 from plcli.pretrained.label_ids import IGNORED
@@ -146,6 +147,20 @@ class TokenClassifier(TransformerModule):
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """Strict precision, recall and F1 over all spans, word accuracy, and a table of types."""
         return {"loss": float(values["loss"]), **spans.summary(values, self.tagging.types)}
+
+    def explained(self, outputs: Any, batch: Mapping[str, Any]) -> Support:
+        """Return what was decided on a row: the sum of the log odds of the tags of its spans."""
+        tag_ids, counted = outputs.logits.argmax(-1), batch["start"] != IGNORED
+        outside = self.tagging.ids.get(OUTSIDE, -1)
+        within = counted & (tag_ids != outside)
+        shape = outputs.logits.shape
+
+        def support(copies: Any) -> torch.Tensor:
+            odds = log_odds(copies.logits.float().view(-1, *shape), tag_ids)
+            summed: torch.Tensor = (odds * within).sum((1, 2))
+            return summed
+
+        return support
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The spans of each row in the order of the text, and its tags if the input is words.

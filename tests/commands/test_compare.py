@@ -11,6 +11,7 @@ import pytest
 from plcli.metrics import comparison, evaluated
 from plcli.metrics.evaluated import EvaluatedRows, KeptRows
 from plcli.metrics.scoring import SingleLabel
+from tests.commands.test_report import Page
 from tests.conftest import Command, FinishedRun, message, table_rows, write_rows
 
 
@@ -56,6 +57,18 @@ def test_compare_shows_the_config_the_metrics_and_which_is_better(
     said = next(line for line in lines if line.startswith("accuracy: "))
     assert said.startswith("accuracy: second is better by 66.67 points, 95 % ")
     assert said.endswith("(McNemar's exact test, p = 0.0078, 12 rows).")
+
+
+def test_a_page_shows_the_runs_side_by_side(plcli: Command, two_runs: tuple[Path, Path]) -> None:
+    result = plcli("compare", *two_runs, "--html", "compared.html")
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[-1] == "compared.html"
+    page = Page(Path("compared.html").read_text(encoding="utf-8"))
+    assert page.headings == ["Which is better", "Metrics", "Config"]
+    said = next(line for line in result.out.splitlines() if line.startswith("accuracy: "))
+    for shown in (said.removeprefix("accuracy: "), "second →", "trainer.max_epochs"):
+        assert shown in page.text
+    assert "http" not in "".join(each.get("href") or "" for _, each in page.elements)
 
 
 def test_the_order_of_the_runs_does_not_change_which_is_better(
@@ -104,6 +117,7 @@ def test_rows_of_another_file_have_a_file_of_their_own(
         (["first", "missing"], "--run missing: no such folder."),
         (["first", "second", "--metrik", "f1"], "unknown option --metrik. Did you mean '--metric'"),
         (["first", "second", "--metric", "f1"], "--metric: got 'f1', but the runs have accuracy"),
+        (["first", "second", "--html", "x.pdf"], "--html x.pdf: expected a file that ends with"),
     ],
 )
 def test_a_wrong_command_line_is_refused(

@@ -90,6 +90,12 @@ def test_a_key_that_only_looks_like_a_secret_is_kept(name: str) -> None:
     assert secrets.hide({name: "words"}) == {name: "words"}
 
 
+def test_words_after_token_are_kept_and_tokens_are_hidden() -> None:
+    told = "token classification, worse than token frequencies: Token abcDEFgh12, token sk_live9x"
+    shown = "token classification, worse than token frequencies: ***, ***"
+    assert secrets.hide_message(told) == shown
+
+
 def test_a_column_called_tokens_is_kept() -> None:
     assert secrets.hide({"tokens": "words"}) == {"tokens": "words"}
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from plcli.data.encoders import places
 from plcli.data.encoders.encoder import IDS
 from plcli.data.encoders.text import need_fast, set_truncation, windows
 from plcli.errors import DataError, UsageError
@@ -161,6 +162,13 @@ class ContextEncoder:
                 for name, numbers in labels.items():
                     values[name] += numbers
         return values
+
+    def places(self, cells: Sequence[Any]) -> places.Places:
+        """Return where the tokens of a row are in its question, as it is cut, and its context."""
+        (question,), _ = self._cut([cells[0]])
+        set_truncation(self.tokenizer, self.max_length, stride=self.stride, strategy="only_second")
+        encodings = self.tokenizer.backend_tokenizer.encode_batch([(question, cells[1])])
+        return places.of([question, cells[1]], windows(encodings)[1])
 
     def _cut(self, questions: Sequence[str]) -> tuple[list[str], list[bool]]:
         """Truncate questions to leave enough room, and return which of them were cut."""

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from plcli.data import templates
+from plcli.data.encoders import places
 from plcli.data.encoders.encoder import IDS
 from plcli.errors import ModelError, UsageError
 
@@ -72,6 +73,27 @@ class TextEncoder:
         if "token_type_ids" in self.columns:
             values["token_type_ids"] = [encoding.type_ids for encoding in encodings]
         return values
+
+    def places(self, cells: Sequence[Any]) -> places.Places:
+        """Return where the tokens of a row are in its texts.
+
+        Args:
+            cells: the cell of each column.
+
+        Raises:
+            ModelError: if the tokenizer is not a fast tokenizer.
+        """
+        need_fast(self.tokenizer, "explanations")
+        texts = [*cells]
+        if self.template is not None:
+            texts = templates.render(self.template, [[cell] for cell in cells])
+        set_truncation(self.tokenizer, self.max_length, stride=self.stride or 0)
+        source = texts[0] if len(texts) == 1 else tuple(texts)
+        (encoding,) = self.tokenizer.backend_tokenizer.encode_batch([source])
+        whole = [encoding]
+        if self.stride is not None:
+            _, whole = windows([encoding], most=self.max_windows)
+        return places.of(texts, whole)
 
     def _slow(self, texts: Sequence[Any]) -> dict[str, Sequence[Any]]:
         pairs = "token_type_ids" in self.columns

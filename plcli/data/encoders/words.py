@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from plcli.data.encoders import places
 from plcli.data.encoders.encoder import IDS
 from plcli.data.encoders.text import need_fast
 from plcli.data.tagging import OUTSIDE, Span, Tagging, to_iob2
@@ -122,6 +123,22 @@ class WordEncoder:
             for name, value in first.items():
                 values[name] += [value, *([[] if name == "spans" else 0] * (count - 1))]
         return values
+
+    def places(self, cells: Sequence[Any]) -> places.Places:
+        """Return where the tokens of a row are in its text, or in its words joined by spaces."""
+        source = cells[0]
+        backend = self.tokenizer.backend_tokenizer
+        backend.no_padding()
+        backend.enable_truncation(self.max_length, stride=self.stride)
+        (encoding,) = backend.encode_batch([source], is_pretokenized=self.words)
+        found = [encoding, *encoding.overflowing]
+        if not self.words:
+            return places.of([source], found)
+        starts, at = dict[int, int](), 0
+        for number, word in enumerate(source):
+            starts[number] = at
+            at += len(word) + 1
+        return places.of([" ".join(source)], found, starts=starts)
 
     def _labels(
         self, row: "_Row", source: Any, cell: Any, where: str
