@@ -1,9 +1,9 @@
 """The learning rate and the number of epochs, where a config gives none.
 
-Small networks and short trainings need a higher rate than large and long ones. The rule is fitted
-to trainings of a network of 10.7 million parameters besides its embeddings on seven data sets of
-800 and 4,000 rows (docs/fine-tuning.md has the table), and its slope by size to the rates that are
-usual for BERT, 2e-5 to 5e-5 (Devlin et al. 2019, appendix A.3).
+Small networks, short trainings and many classes need a higher rate than large networks, long
+trainings and two classes. The rule is fitted to trainings of a network of 10.7 million parameters
+besides its embeddings (docs/fine-tuning.md has the table), and its slope by size to the rates that
+are usual for BERT, 2e-5 to 5e-5 (Devlin et al. 2019, appendix A.3).
 """
 
 import logging
@@ -17,28 +17,35 @@ from plcli.models.layers import EMBEDDING_NAMES
 logger = logging.getLogger(__name__)
 
 CHOSEN = 0.0  # as the learning rate of an optimizer: it is chosen here
-MIDDLE = 2e-4  # at SIZE parameters and STEPS steps
-SIZE, STEPS = 10_700_000, 250
-BY_SIZE, BY_STEPS = -2 / 3, -1 / 4  # exponents
+MIDDLE = 1.2e-4  # at SIZE parameters, STEPS steps and CLASSES classes
+SIZE, STEPS, CLASSES = 10_700_000, 500, 2
+BY_SIZE, BY_STEPS, BY_CLASSES = -2 / 3, -1 / 4, 1 / 3  # exponents
 LOW_RANK = 5.0  # times the rate of the whole network
 RANDOM = 3.0  # likewise, of a network without pretrained weights
 LOWEST, HIGHEST = 1e-5, 1e-3
-WANTED_STEPS, FEWEST, MOST = 500, 3, 10  # steps of a training; epochs
+WANTED_STEPS, FEWEST, MOST = 500, 3, 15  # steps of a training; epochs
 
 
 def rate(
-    *, steps: float, parameters: int, low_rank: bool = False, pretrained: bool = True
+    *,
+    steps: float,
+    parameters: int,
+    classes: int = CLASSES,
+    low_rank: bool = False,
+    pretrained: bool = True,
 ) -> float:
     """Return the learning rate of an Adam, with two significant digits.
 
     Args:
         steps: number of steps of the training; may be infinite.
         parameters: number of parameters of the network without its embeddings.
+        classes: number of classes, labels or tags; 0 without them.
         low_rank: whether low-rank updates are trained instead of the network.
         pretrained: whether training starts from pretrained weights.
     """
     found = MIDDLE * (max(parameters, 1) / SIZE) ** BY_SIZE
     found *= (min(max(steps, 100.0), 10_000.0) / STEPS) ** BY_STEPS
+    found *= (max(classes, CLASSES) / CLASSES) ** BY_CLASSES
     found *= (LOW_RANK if low_rank else 1.0) * (1.0 if pretrained else RANDOM)
     return float(f"{min(max(found, LOWEST), HIGHEST):.1e}")
 
@@ -84,6 +91,7 @@ def complete(optimizer: Any, module: Any, *, steps: float) -> None:
     found = rate(
         steps=steps,
         parameters=network,
+        classes=len(module.class_names),
         low_rank=lora.is_adapted(module.model),
         pretrained=module.architecture is None,
     )

@@ -24,6 +24,11 @@ def test_the_rate_falls_with_the_length_of_the_training() -> None:
     assert found == sorted(found, reverse=True)
 
 
+def test_many_classes_get_a_higher_rate() -> None:
+    few, many = (rates.rate(steps=500, parameters=BASE, classes=number) for number in (2, 77))
+    assert 2 * few < many < 5 * few
+
+
 def test_bert_gets_a_usual_rate() -> None:
     assert 1.5e-5 <= rates.rate(steps=2000, parameters=BASE) <= 6e-5
 
@@ -38,7 +43,7 @@ def test_low_rank_updates_and_random_weights_get_a_higher_rate() -> None:
     assert rates.rate(steps=500, parameters=BASE, pretrained=False) > plain
 
 
-@pytest.mark.parametrize(("steps", "epochs"), [(1, 10), (125, 4), (10_000, 3), (math.inf, 3)])
+@pytest.mark.parametrize(("steps", "epochs"), [(1, 15), (125, 4), (10_000, 3), (math.inf, 3)])
 def test_short_epochs_are_repeated(steps: float, epochs: int) -> None:
     assert rates.epochs(steps=steps) == epochs
 
@@ -119,9 +124,9 @@ def test_the_head_keeps_a_rate_of_its_own(tmp_path: Path) -> None:
 
 def test_without_epochs_their_number_is_chosen_and_said(tmp_path: Path) -> None:
     result = fit_with(tmp_path, max_epochs=None, limit_val_batches=1)
-    assert "10 epochs, chosen for 3 steps each; --epochs sets others" in result.err
+    assert "15 epochs, chosen for 3 steps each; --epochs sets others" in result.err
     assert "Setting it to 1000" not in result.err
-    assert read_json(tmp_path / "run" / "metrics.json")["fit"]["epochs"] == 10
+    assert read_json(tmp_path / "run" / "metrics.json")["fit"]["epochs"] == 15
 
 
 def test_a_number_of_steps_is_an_end(tmp_path: Path) -> None:
