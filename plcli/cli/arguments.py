@@ -25,6 +25,8 @@ COMMANDS = {  # each of those that are no steps is a module of plcli.commands
     "runs": "list runs, show one, name the best, remove or prune them",
     "serve": "answer predictions of a run or a model over HTTP",
     "export": "write a model for ONNX, OpenVINO or bfloat16, and check that it predicts the same",
+    "package": "write a folder that Docker, SageMaker or AWS Lambda runs a model from",
+    "push": "write the model of a run to a repository on the Hugging Face Hub",
 }
 ALLOW_IMPORT = "allow-import"
 ALLOW_WRITE = "allow-write"

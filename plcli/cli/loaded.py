@@ -25,7 +25,7 @@ from plcli.config import allowlist, own_modules
 from plcli.config.contracts import data_contract, module_contract
 from plcli.data.split_data import SplitData
 from plcli.errors import DataError, UsageError, listed
-from plcli.runs import artefact, atomic_files, results
+from plcli.runs import artefact, atomic_files, hub, results
 from plcli.runs.folder import check_local
 from plcli.runs.predictions import Sink
 from plcli.training.inference import Inference
@@ -48,7 +48,8 @@ def load(
     up logging of `plcli`.
 
     Args:
-        name: a run folder, a model/ folder, or a public model to use as it is: a folder, a hub id
+        name: a run folder, a model/ folder, a model that `plcli push` wrote to the Hub, as
+            OWNER/NAME or OWNER/NAME@REVISION, or a public model to use as it is: a folder, a hub id
             or package:NAME/FOLDER.
         options: config keys as on the command line of `plcli predict`, for example
             {"data.batch_size": 64, "trainer.accelerator": "cpu", "ckpt_path": "last"}.
@@ -307,7 +308,7 @@ class _Opened(PlCLI):
 
 
 def _named(name: str) -> list[str]:
-    """Return the option that names a run or a model.
+    """Return the option that names a run or a model; an artefact on the Hub is downloaded.
 
     Raises:
         UsageError: if it is a path and does not exist.
@@ -318,6 +319,8 @@ def _named(name: str) -> list[str]:
         is_run = artefact.exists(path) or any(part.is_file() for part in inside)
         return ["--run" if is_run else "--model.pretrained", name]
     is_path = name.startswith((".", "/", "~")) or Path(*path.parts[:1]).is_dir()
+    if not is_path and ":" not in name and (folder := hub.folder_of(name)) is not None:
+        return ["--run", str(folder)]
     return ["--run" if is_path else "--model.pretrained", name]
 
 

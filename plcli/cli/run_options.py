@@ -1,4 +1,4 @@
-"""The command lines of `plcli compare`, `plcli report` and `plcli runs`: words and options."""
+"""The command lines of commands on runs, such as `plcli runs`: words and options."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

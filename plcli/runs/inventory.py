@@ -14,7 +14,7 @@ from plcli.runs.folder import Run
 
 OWN = {  # what plcli writes into a run folder
     *("config.yaml", "environment.json", "metrics.csv", "metrics.json", "train.log"),
-    *("checkpoints", "model", "predictions", "report.html", "figures"),
+    *("checkpoints", "model", "predictions", "report.html", "figures", "export", "package"),
 }
 OWN_BEGINNINGS = (
     *("test_rows", "test_predictions", "errors", "suspected_labels", "analysis"),

@@ -8,6 +8,7 @@ Source of the format: https://huggingface.co/docs/hub/model-cards
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,31 @@ def page(
         f"{TO_FILL}what is known to go wrong, and for whom.\n",
     ]
     return "\n".join(parts)
+
+
+def of_repository(text: str, repo: str, *, revision: str | None) -> str:
+    """Return a model card whose code names a repository of the Hub instead of a local folder.
+
+    Args:
+        text: the card, as `page` wrote it and its authors changed it.
+        repo: OWNER/NAME.
+        revision: the branch; None for the main one.
+    """
+    named, download = (repo, repo) if revision is None else (f"{repo}@{revision}", "")
+    download = download or f"{repo} --revision {revision}"
+    chosen = "" if revision is None else f', revision="{revision}"'
+    text_of = r"(?:'[^'\n]*'|\"[^\"\n]*\")"
+    for pattern, instead in (
+        (rf"plcli\.load\({text_of}\)", f'plcli.load("{named}")'),
+        (
+            r"^plcli predict --run .+ --input FILE",
+            f"hf download {download} --local-dir model\nplcli predict --run model --input FILE",
+        ),
+        (r"^plcli serve .+$", f"plcli serve {named}"),
+        (rf"(pipeline\({text_of}, )model={text_of}\)", rf'\g<1>model="{repo}"{chosen})'),
+    ):
+        text = re.sub(pattern, instead, text, flags=re.MULTILINE)
+    return text
 
 
 def _head(
