@@ -29,20 +29,21 @@ RUN pip install --no-cache-dir --no-deps ./{wheel} \\
 """
 WITH_MODEL = """
 COPY --chown=plcli:plcli model {model}
-USER plcli
+USER 1000
 EXPOSE {port}
-HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD python -c \\
-    "import urllib.request; urllib.request.urlopen('http://127.0.0.1:{port}/ready', timeout=4)"
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["python", "-c", \\
+    "import urllib.request as r; r.urlopen('http://127.0.0.1:{port}/ready', timeout=4)"]
 CMD ["plcli", "serve", "{model}", "--host", "0.0.0.0", "--port", "{port}"]
 """
 WITH_SERVE = """
 # SageMaker names the port, and starts the container with the word serve
 ENV SAGEMAKER_BIND_TO_PORT={port}
 COPY --chmod=755 serve /usr/local/bin/serve
-USER plcli
+USER 1000
 EXPOSE {port}
-HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD python -c \\
-    "import urllib.request as r; r.urlopen('http://127.0.0.1:$SAGEMAKER_BIND_TO_PORT/ping')"
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["python", "-c", \\
+    "import os, urllib.request as r; port = os.environ['SAGEMAKER_BIND_TO_PORT']; \\
+    r.urlopen('http://127.0.0.1:' + port + '/ping', timeout=4)"]
 CMD ["serve"]
 """
 SERVE = f"""\
