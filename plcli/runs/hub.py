@@ -163,6 +163,11 @@ def _answer(error: Any) -> str:
     return f"the Hub answered {status}{f' ({told[0]})' if told else ''}. Try again later."
 
 
+def has_card(name: str) -> bool:
+    """Whether a hub id is known to be an artefact of plcli, with columns and decisions."""
+    return _downloaded_card(name, None) is not None
+
+
 def folder_of(name: str) -> Path | None:
     """Download the artefact of a repository, and return its folder in the Hub's cache.
 
@@ -176,22 +181,34 @@ def folder_of(name: str) -> Path | None:
     Raises:
         ModelError: if a revision is named, which only an artefact of plcli can have, and there is
             none.
+        MachineError: if the files cannot be downloaded.
     """
-    from huggingface_hub import errors, hf_hub_download, snapshot_download
+    from huggingface_hub import constants, snapshot_download
 
     repo, _, revision = name.partition("@")
+    card = _downloaded_card(repo, revision or None)
+    if card is None and revision:
+        raise ModelError(
+            f"{name}: there is no model of plcli at this revision of {repo}, or it cannot be "
+            "reached. Check the name, the network, and your login if it is private."
+        )
+    if card is None:
+        return None
+    names = [artefact.CARD, model_card.FILE, *WEIGHTS, *_card(card)]
+    if constants.HF_HUB_OFFLINE:
+        return Path(card).parent
+    with _explained(name, constants.ENDPOINT):
+        return Path(snapshot_download(repo, revision=Path(card).parent.name, allow_patterns=names))
+
+
+def _downloaded_card(repo: str, revision: str | None) -> str | None:
+    """Return the path of a repository's plcli.json; None if there is none, or out of reach."""
+    from huggingface_hub import errors, hf_hub_download
+
     any_http: type[Exception] = getattr(errors, "HTTPError")  # noqa: B009  # httpx or httpx2
+    missing = (errors.HFValidationError, errors.EntryNotFoundError, any_http, OSError)
     try:
-        card = hf_hub_download(repo, artefact.CARD, revision=revision or None)
-        names = [artefact.CARD, model_card.FILE, *WEIGHTS, *_card(card)]
-        commit = Path(card).parent.name
-        return Path(snapshot_download(repo, revision=commit, allow_patterns=names))
-    except (errors.HFValidationError, errors.EntryNotFoundError, any_http, OSError) as error:
-        if revision:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ModelError(
-                f"{name}: there is no model of plcli at this revision of {repo} ({reason}). Check "
-                "the name, and your login if it is private."
-            ) from None
+        return str(hf_hub_download(repo, artefact.CARD, revision=revision))
+    except missing as error:
         logger.debug("%s has no %s: %s", repo, artefact.CARD, error)
         return None

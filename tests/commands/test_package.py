@@ -142,7 +142,7 @@ def container(plcli: Command, text_run: FinishedRun, tmp_path: Path) -> Iterator
         port = re.search(r"http://0\.0\.0\.0:(\d+)/", line)
         assert port, line + process.stderr.read()
         yield f"http://127.0.0.1:{port[1]}"
-        process.terminate()
+        process.kill()
 
 
 def test_sagemaker_answers_with_what_is_in_requirements_alone(

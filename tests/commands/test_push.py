@@ -32,7 +32,11 @@ NAMES += ["tokenizer.json", "tokenizer_config.json"]
 
 
 def test_a_model_is_written_in_one_commit_and_loads_by_the_code_of_its_card(
-    plcli: Command, text_run: FinishedRun, hub: Hub, capsys: pytest.CaptureFixture[str]
+    plcli: Command,
+    text_run: FinishedRun,
+    hub: Hub,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = text_run.copy("mine")
     (run / "model" / "notes.pt.txt").write_text("not of the model")
@@ -50,8 +54,12 @@ def test_a_model_is_written_in_one_commit_and_loads_by_the_code_of_its_card(
         capsys.readouterr()
         exec(block, {})
         assert capsys.readouterr().out.startswith("[{'id': 0, 'label'")
-    row = {"message": "where is it"}
-    assert package.load("mary/mails").predict([row]) == package.load(run).predict([row])
+    expected = package.load(run).predict("where is it")
+    assert package.load("mary/mails").predict("where is it") == expected
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # from the cache
+    assert package.load("mary/mails").predict("where is it") == expected
+    words = ("predict", "--model.pretrained", "mary/mails", "a text")
+    assert "mary/mails: is a model of plcli, with thresholds" in message(plcli(*words))
 
 
 def test_a_branch_is_made_and_named(plcli: Command, text_run: FinishedRun, hub: Hub) -> None:

@@ -30,7 +30,8 @@ PAGE = """\
 
 {size} unpacked, of 250 MB. Pack it on any machine with pip, upload it, and make a function:
 
-    pip install --no-deps --target build --only-binary=:all: --platform manylinux_2_28_x86_64 \\
+    pip install --no-deps --no-compile --target build --only-binary=:all: \\
+      --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \\
       --implementation cp --python-version {python} -r requirements.txt
     cp -r lambda_function.py model build/
     (cd build && python -m zipfile -c ../function.zip *)
@@ -39,7 +40,7 @@ PAGE = """\
       --handler lambda_function.lambda_handler --memory-size 2048 --timeout 30 \\
       --code S3Bucket=BUCKET,S3Key={name}.zip
 
-For ARM, the platform is manylinux_2_28_aarch64. The function takes `{{"rows": [...]}}`, invoked
+For ARM, the platforms end in aarch64. The function takes `{{"rows": [...]}}`, invoked
 directly or as the body of a POST to a function URL or API Gateway, which also decide who may call.
 """
 
