@@ -144,7 +144,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(body, X_Repo_Commit=_sha(files), ETag=etag)
             return
         found = re.fullmatch(r"/api/models/([^/]+/[^/]+)(/tree|/revision)?(?:/([^/]+))?", path)
-        assert found, path
+        if found is None:
+            self.answer({}, 404)
+            return
         files = self._branch(repos.get(found[1], {}), found[3] or "main")
         if files is None:
             self.answer({}, 404, X_Error_Code="RepoNotFound")

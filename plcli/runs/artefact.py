@@ -130,8 +130,8 @@ def _check_unlisted(folder: Path, listed: set[str]) -> None:
     """
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if name.parts[0] in OWN_FOLDERS or name.name.startswith("."):
-            continue
+        if name.parts[0] in OWN_FOLDERS or any(part.startswith(".") for part in name.parts):
+            continue  # as .cache, where `hf download` notes what it has done
         is_read = path.suffix in READ_BY_LIBRARIES or path.name in READ_TEXTS
         if path.is_file() and is_read and str(name) not in listed:
             raise ModelError(
