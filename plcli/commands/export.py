@@ -127,6 +127,7 @@ def _export(model: "Model", rows: list[dict[str, Any]], *, to: str, folder: Path
     fast = exporting.opened(folder, to=to, original=original, exact=False)
     return {
         "to": to,
+        "weights": model.card.get("sha256"),  # of the artefact; null for another model
         **parity.compare(before, after),
         "metrics": {name: _plain(values) for name, values in scores.items()},
         "milliseconds": {

@@ -186,13 +186,12 @@ class Session:
             return [self.network.eval()(**tensors).logits.numpy()]
 
 
-def exported(folder: Path, run: Path, **changes: Any) -> Path:
+def exported(folder: Path, run: Path, **changes: str) -> Path:
     """Write what `plcli export` leaves, with a stand-in for the network."""
     folder.mkdir(parents=True)
     card = json.loads((run / "model" / "plcli.json").read_text())
-    kept = {key: value for key, value in card.items() if key in functions.ALIKE}
-    (folder / "card.json").write_text(json.dumps({**kept, **changes}))
-    (folder / "parity.json").write_text('{"agreement": 1.0}')
+    parity = {"agreement": 1.0, "weights": card["sha256"], **changes}
+    (folder / "parity.json").write_text(json.dumps(parity))
     (folder / "model.onnx").write_bytes(b"network")
     return folder
 
@@ -308,11 +307,10 @@ def test_an_export_of_another_model_and_one_without_a_comparison_are_refused(
     plcli: Command, text_run: FinishedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("package", text_run.folder, "--target", "lambda", "--output", "out", "--export")
-    exported(Path("other"), text_run.folder, temperature=2.0)
+    exported(Path("other"), text_run.folder, weights="0")
     result = plcli(*words, "other")
     assert (result.code, Path("out").exists()) == (4, False)
-    assert "--export other: is of another model than" in message(result)
-    assert "(temperature differ)" in message(result)
+    assert "--export other: is of other weights than" in message(result)
     (exported(Path("broken"), text_run.folder) / "parity.json").unlink()
     result = plcli(*words, "broken")
     assert (result.code, "is not a finished export to ONNX." in message(result)) == (2, True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from plcli.errors import ModelError, UsageError, listed
+from plcli.errors import ModelError, UsageError
 from plcli.packages import need
 from plcli.runs import artefact
 from plcli.runs.artefact import Artefact
@@ -23,7 +23,6 @@ PACKAGES = ("onnxruntime", "tokenizers", "numpy")
 # needed by a package above, but only for what the function does not do: downloads
 WITHOUT = ("huggingface-hub",)
 KINDS = {"single_label_classification": False, "multi_label_classification": True}
-ALIKE = ("task", "columns", "labels", "max_length", "thresholds", "temperature", "metrics")
 ENOUGH = 0.99  # of the rows that an export predicts as before
 PAGE = """\
 # {name}, for AWS Lambda
@@ -137,20 +136,18 @@ def check_export(found: Artefact, export: Path) -> None:
         UsageError: if it is none.
         ModelError: if it is of another model.
     """
-    whole = all((export / name).is_file() for name in ("model.onnx", "card.json", "parity.json"))
-    if not whole:
+    if not all((export / name).is_file() for name in ("model.onnx", "parity.json")):
         raise UsageError(
             f"--export {export}: is not a finished export to ONNX. Make one with `plcli export RUN "
             "--to onnx`."
         )
-    card = json.loads(artefact.to_json({key: found.card.get(key) for key in ALIKE}))
-    exported = _json(export / "card.json")
-    if other := [key for key in ALIKE if exported.get(key) != card[key]]:
+    parity = _json(export / "parity.json")
+    if parity.get("weights") != found.card["sha256"]:
         raise ModelError(
-            f"--export {export}: is of another model than {found.folder} ({listed(other)} differ). "
-            "Export this one: plcli export RUN --to onnx --output FOLDER."
+            f"--export {export}: is of other weights than {found.folder}. Export these: plcli "
+            "export RUN --to onnx --output FOLDER."
         )
-    agreement = _json(export / "parity.json").get("agreement", 0.0)
+    agreement = parity.get("agreement", 0.0)
     if agreement < ENOUGH:
         logger.warning(
             "warning: %s predicts %.1f%% of the rows as before; see its parity.json",
