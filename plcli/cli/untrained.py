@@ -18,7 +18,7 @@ from plcli.cli.fragments import entered
 from plcli.config import yaml_core
 from plcli.config.files import Fragment
 from plcli.errors import ModelError, UsageError
-from plcli.runs import artefact, hub
+from plcli.runs import artefact
 from plcli.runs.artefact import Artefact
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,11 @@ def check_name(name: str) -> None:
                 f"--model.pretrained {name}: is a model of plcli, with thresholds and columns of "
                 f"its own. Name it with --run {name}."
             )
-    if not folder.exists() and name.count("/") == 1 and ":" not in name and hub.has_card(name):
+    if folder.exists() or name.count("/") != 1 or ":" in name:
+        return
+    from plcli.runs import hub  # a fit does not need it
+
+    if hub.has_card(name):
         raise UsageError(
             f"--model.pretrained {name}: is a model of plcli, with thresholds and columns of its "
             f"own. Get it with `hf download {name} --local-dir model`, and name it: --run model."
