@@ -17,15 +17,11 @@ from plcli.runs.folder import check_local, open_run
 from plcli.runs.handover import size_text
 
 TARGETS = {
-    "docker": "an image that serves the model over HTTP",
-    "sagemaker": "an image and a model.tar.gz for an endpoint of SageMaker",
-    "lambda": "a function of AWS Lambda without torch, of an export to ONNX",
+    "docker": "the build folder of an image that serves the model over HTTP",
+    "sagemaker": "that of an image for an endpoint of SageMaker, and the model.tar.gz",
+    "lambda": "that of a function of AWS Lambda, without torch, of an export to ONNX",
 }
-USAGE = {
-    "RUN --target TARGET": "write a folder that a finished run, or a model/ folder, can be run "
-    "from: the model, pinned versions, and what starts it. "
-    + "; ".join(f"{name}: {text}" for name, text in TARGETS.items())
-}
+USAGE = {f"RUN --target {name}": text for name, text in TARGETS.items()}
 OPTIONS = {
     "target": listed(TARGETS),
     "output": "the folder to write (default: RUN/package/TARGET)",
