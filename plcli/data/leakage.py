@@ -63,3 +63,21 @@ def _parts(
         part = np.fromiter(map(hash, each), np.int64)
         yield part if used is None else part[used[start : start + len(part)]]
         start += len(part)
+
+
+def warnings(
+    splits: Mapping[str, tuple[Rows, list[str], npt.NDArray[np.int64] | None]],
+) -> list[str]:
+    """Return a warning for validation and test each, if they share rows with training.
+
+    Args:
+        splits: the rows, the input columns and the row numbers (None for all) of train and others.
+    """
+    found = {name: hashes(*each) for name, each in splits.items() if name != "train"}
+    return [
+        f"{split}: {count} of {len(found[split])} rows are also in the training split "
+        f"({count / len(found[split]):.1%}), so that its score is too optimistic; remove them "
+        f"from data.{split} or data.train"
+        for split, count in counted(*splits["train"], found).items()
+        if count
+    ]

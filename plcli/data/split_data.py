@@ -8,7 +8,7 @@ the data). Facts flow only from the training split to the model.
 import copy
 import shutil
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from lightning.pytorch import LightningDataModule
 
-from plcli.data import leakage, loading, rows
+from plcli.data import folds, leakage, loading, rows
 from plcli.data.cache import temporary_folder
 from plcli.data.cells import Kind
 from plcli.data.further_columns import FurtherColumns, Wanted
@@ -25,17 +25,13 @@ from plcli.data.rows import Rows
 from plcli.data.samplers import LengthOrderedBatches, ShuffledBatches
 from plcli.data.sources import Decimal, Documents, Format, Quoting, Reading
 from plcli.data.split import Batch, Split
-from plcli.data.validation_cut import grouped_cut, stratified_cut
+from plcli.data.validation_cut import grouped_cut, put_back, stratified_cut
 from plcli.errors import DataError, UsageError
 
 Source = str | list[str]
 CHECKED_ROWS = 16  # of a batch for checks
-STAGE_SPLITS = {
-    "fit": (
-        "train",
-        "validation",
-        "test",
-    ),  # so that errors in test rows are reported before training
+STAGE_SPLITS = {  # in fit the test, too, so that errors in its rows are reported before training
+    "fit": ("train", "validation", "test"),
     "validate": ("validation",),
     "test": ("test",),
     "predict": ("predict",),
@@ -54,7 +50,9 @@ class SplitData(LightningDataModule):
         validation_fraction: the fraction of training rows that is split off if no validation rows
             are given.
         num_workers: number of processes that prepare batches; 0 uses the main process.
-        seed: the seed of the validation split and of the order of training rows.
+        seed: the seed of the order of training rows.
+        split_seed: the seed of the validation split and of folds; None takes `seed`.
+        fold: the fold of the training rows whose held-out part is the validation split.
         tokens_per_batch: number of tokens per batch and device, instead of batch_size.
         bucket_batches: number of training batches whose rows are sorted by length together; None
             chooses.
@@ -83,6 +81,8 @@ class SplitData(LightningDataModule):
         num_workers: int,
         seed: int | None,
         group: str | None = None,
+        split_seed: int | None = None,
+        fold: folds.Fold | None = None,
         tokens_per_batch: int | None = None,
         bucket_batches: int | None = 1,
         pieces: int | None = 1,
@@ -95,14 +95,16 @@ class SplitData(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise UsageError(f"data.batch_size: got {batch_size}, expected 1 or more.")
-        if seed is not None and seed < 0:
-            raise UsageError(f"data.seed: got {seed}, expected 0 or more.")
+        for name, value in (("seed", seed), ("split_seed", split_seed)):
+            if value is not None and value < 0:
+                raise UsageError(f"data.{name}: got {value}, expected 0 or more.")
         if not 0 <= validation_fraction < 1:
             raise UsageError(
                 f"data.validation_fraction: got {validation_fraction}, "
                 "expected 0 or more and below 1."
             )
         self.sources, self.inputs, self.id, self.group = sources, inputs, id, group
+        self.held_out = fold
         self.num_workers, self.encoding = num_workers, encoding
         self.quoting, self.delimiter = quoting, delimiter
         self.decimal, self.format = decimal, format
@@ -112,6 +114,7 @@ class SplitData(LightningDataModule):
             "tokens_per_batch": tokens_per_batch,
         }
         self.validation_fraction, self.seed = validation_fraction, seed
+        self.cut_seed = split_seed if split_seed is not None else seed or 0
         self._in_memory: dict[str, Rows] = {}  # by split; they go before its source
         self._rows: dict[str, Rows] = {}
         self._splits: dict[str, Split] = {}
@@ -137,16 +140,26 @@ class SplitData(LightningDataModule):
         """
         return np.zeros(len(rows), np.int64)
 
+    def trained_names(self, rows: Rows) -> Sequence[Collection[str]] | None:
+        """Return the names in each row that stay in training; None if strata say enough."""
+        return None
+
+    def kept_together(self) -> npt.NDArray[np.int64] | None:
+        """Return the group of each training row that no fold divides; None if there are none."""
+        return self.groups("train")
+
     def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the row numbers for training, and those split off for validation.
 
-        Rows of a group stay together.
+        Rows of a group stay together, and every name of `trained_names` stays in training.
         """
-        settings: Any = {"fraction": self.validation_fraction, "seed": self.seed or 0}
-        groups = self.groups("train")
+        settings: Any = {"fraction": self.validation_fraction, "seed": self.cut_seed}
+        groups, names = self.groups("train"), self.trained_names(rows)
         if groups is None:
-            return stratified_cut(self.strata(rows), **settings)
-        return grouped_cut(groups, self.strata(rows), **settings)
+            found = stratified_cut(self.strata(rows), **settings)
+        else:
+            found = grouped_cut(groups, self.strata(rows), **settings)
+        return found if names is None else put_back(*found, names, groups=groups)
 
     def input_columns(self, split: str) -> list[str]:
         """Return the input columns of a split; rows to predict must have `inputs`."""
@@ -163,7 +176,7 @@ class SplitData(LightningDataModule):
         return (split in self._in_memory or self.sources[split] is not None) or (
             split == "validation"
             and self.sources["train"] is not None
-            and self.validation_fraction > 0
+            and (self.validation_fraction > 0 or self.held_out is not None)
         )
 
     def rows(self, split: str) -> Rows:
@@ -281,7 +294,17 @@ class SplitData(LightningDataModule):
 
     @cached_property
     def _cut(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        return self.cut(self.rows("train"))
+        rows = self.rows("train")
+        if self.held_out is None:
+            return self.cut(rows)
+        return folds.parts(
+            self.held_out,
+            self.strata(rows),
+            groups=self.kept_together(),
+            names=self.trained_names(rows),
+            seed=self.cut_seed,
+            source=rows.source,
+        )
 
     def subset(self, split: str) -> npt.NDArray[np.int64] | None:
         """Return the row numbers of a split within its rows; None means all."""
@@ -421,21 +444,13 @@ class SplitData(LightningDataModule):
 
     def leaks(self) -> list[str]:
         """Return a warning for validation and test each, if they share rows with training."""
-        hashes = {
-            split: leakage.hashes(self.rows(split), self.input_columns(split), self.subset(split))
-            for split in ("validation", "test")
-            if self.has(split)
-        }
-        counts = leakage.counted(
-            self.rows("train"), self.input_columns("train"), self.subset("train"), hashes
+        return leakage.warnings(
+            {
+                split: (self.rows(split), self.input_columns(split), self.subset(split))
+                for split in ("train", "validation", "test")
+                if self.has(split)
+            }
         )
-        return [
-            f"{split}: {count} of {len(hashes[split])} rows are also in the training split "
-            f"({count / len(hashes[split]):.1%}), so that its score is too optimistic; remove them "
-            f"from data.{split} or data.train"
-            for split, count in counts.items()
-            if count
-        ]
 
     def train_dataloader(self) -> Any:
         """Return random batches, in a different order every epoch.

@@ -14,6 +14,7 @@ The tokenizer, encoding and batches are here, and splits and loaders in split_da
 contains whole rows, and all windows of each.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -39,7 +40,7 @@ from plcli.config.marks import (
     instead_of,
     renamed_to,
 )
-from plcli.data import fitted_tokenizers
+from plcli.data import fitted_tokenizers, folds
 from plcli.data.cells import Kind
 from plcli.data.encoders.documents import Blocks
 from plcli.data.encoders.encoder import Encoder
@@ -88,8 +89,11 @@ class TextData(SplitData):
         validation_fraction: the fraction of training rows that is split off if no validation rows
             are given.
         num_workers: number of processes that prepare batches; 0 uses the main process.
-        seed: the seed of the validation split and of the order of training rows; by default
+        folds: divides the training rows into this number of stratified folds, for `fold`.
+        fold: the fold, from 1, whose rows are the validation split; the others are trained on.
+        seed: the seed of the order of training rows, and of the validation split; by default
             seed_everything.
+        split_seed: the seed of the validation split and of folds alone; by default `seed`.
         encoding: the encoding of text files, such as cp1252; by default UTF-8.
         quoting: whether quotes enclose the cells of csv and tsv files (csv), or are plain
             characters (none); by default they do, and cells that look like several rows are
@@ -124,6 +128,9 @@ class TextData(SplitData):
     bucket_batches: int | None = field(default=None, metadata=LEARNING)
     window: int | None = field(default=None, metadata={**renamed_to("bucket_batches"), **LEARNING})
     validation_fraction: float = 0.1
+    folds: int | None = None
+    fold: int | None = None
+    split_seed: int | None = None
     num_workers: int = field(default=0, metadata=FREE)
     seed: int | None = None
     encoding: str | None = field(default=None, metadata=USE)
@@ -161,6 +168,8 @@ class TextData(SplitData):
             validation_fraction=self.validation_fraction,
             num_workers=self.num_workers,
             seed=self.seed,
+            split_seed=self.split_seed,
+            fold=folds.given(self.folds, self.fold, validation=self.validation),
             tokens_per_batch=self.tokens_per_batch,
             bucket_batches=self.bucket_batches or self.default_bucket_batches,
             pieces=self.pieces,
@@ -253,7 +262,7 @@ class TextData(SplitData):
         key = [
             self.rows("train").fingerprint,
             self.fitted_columns(),
-            None if kept is None else (self.seed or 0, self.validation_fraction),
+            None if kept is None else hashlib.sha256(kept.tobytes()).hexdigest(),
             self.texts_key,
         ]
         return fitted_tokenizers.fit(

@@ -12,6 +12,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
 
 from plcli.config.marks import FACT, OTHER_ROWS, TRAIN, USE, VALIDATION
+from plcli.data import folds
 from plcli.data.cells import Kind
 from plcli.data.sources import Decimal, Format, Quoting
 from plcli.data.split import Batch, Split
@@ -196,8 +197,11 @@ class TableData(SplitData):
         batch_size: number of rows per batch and device.
         validation_fraction: the fraction of the training rows that is used for validation if
             validation is not given.
-        seed: for the validation split and the order of the training rows; by default
+        folds: divides the training rows into this number of folds, for `fold`.
+        fold: the fold, from 1, whose rows are the validation split; the others are trained on.
+        seed: for the order of the training rows and the validation split; by default
             seed_everything.
+        split_seed: the seed of the validation split and of folds alone; by default `seed`.
         encoding: the encoding of text files, such as cp1252; by default UTF-8.
         quoting: whether quotes enclose the cells of csv and tsv files (csv), or are plain
             characters (none); by default they do, and cells that look like several rows are
@@ -222,6 +226,9 @@ class TableData(SplitData):
     group: str | None = None
     batch_size: int = field(default=32, metadata=USE)
     validation_fraction: float = 0.1
+    folds: int | None = None
+    fold: int | None = None
+    split_seed: int | None = None
     seed: int | None = None
     encoding: str | None = field(default=None, metadata=USE)
     quoting: Quoting | None = field(default=None, metadata=USE)
@@ -254,6 +261,8 @@ class TableData(SplitData):
             validation_fraction=self.validation_fraction,
             num_workers=0,
             seed=self.seed,
+            split_seed=self.split_seed,
+            fold=folds.given(self.folds, self.fold, validation=self.validation),
             encoding=self.encoding,
             quoting=self.quoting,
             delimiter=self.delimiter,

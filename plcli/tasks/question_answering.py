@@ -248,14 +248,21 @@ class QuestionAnsweringData(TextData):
         """Split off validation rows by whole contexts, so that no context is in both splits."""
         if self.group is not None:
             return super().cut(rows)
-        context_of = rows.table.column(self.context).combine_chunks().dictionary_encode().indices
-        context_of = context_of.to_numpy()
+        context_of = self.kept_together()
         contexts = np.zeros(context_of.max() + 1)
-        _, cut = stratified_cut(contexts, fraction=self.validation_fraction, seed=self.seed or 0)
+        _, cut = stratified_cut(contexts, fraction=self.validation_fraction, seed=self.cut_seed)
         if not len(cut):  # there is only one context
             return super().cut(rows)
         chosen = np.isin(context_of, cut)
         return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+    def kept_together(self) -> npt.NDArray[np.int64]:
+        """The group or, without groups, the context of each training row."""
+        if (groups := self.groups("train")) is not None:
+            return groups
+        cells = self.rows("train").table.column(self.context).combine_chunks()
+        found: npt.NDArray[np.int64] = cells.dictionary_encode().indices.to_numpy()
+        return found
 
     def facts(self) -> dict[str, Any]:
         """The maximum length of an answer, and whether questions can have no answer."""

@@ -26,7 +26,6 @@ from plcli.data.rows import Rows
 from plcli.data.split import Batch
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
-from plcli.data.validation_cut import put_back
 from plcli.errors import UsageError
 from plcli.metrics import classification, regression
 from plcli.metrics.numeric import Numbers
@@ -432,12 +431,11 @@ class TextClassificationData(TextData):
             return super().strata(rows)
         return labels.strata(self._cells(rows))
 
-    def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Split off validation rows, and keep every label in the training rows."""
-        parts, groups = super().cut(rows), self.groups("train")
-        if self.problem == "multi_label" or (self.problem == "single_label" and groups is not None):
-            return put_back(*parts, labels.of_rows(self._cells(rows)), groups=groups)
-        return parts
+    def trained_names(self, rows: Rows) -> list[list[str]] | None:
+        """The labels of each row, except where strata are labels that no group holds together."""
+        grouped = self.problem == "single_label" and self.group is not None
+        multiple = self.problem == "multi_label"
+        return labels.of_rows(self._cells(rows)) if grouped or multiple else None
 
     def facts(self) -> dict[str, Any]:
         """The labels and their frequencies, the kind of problem, and the settings of windows."""

@@ -23,7 +23,6 @@ from plcli.data.tagging import OUTSIDE, Span, Tagging, is_iob1, of_labels, of_ta
 from plcli.data.tagging import read as read_spans
 from plcli.data.text_data import TextData
 from plcli.data.token_cache import Encoded
-from plcli.data.validation_cut import put_back
 from plcli.errors import DataError, UsageError, listed
 from plcli.metrics import spans
 from plcli.metrics.row_scores import RowCollector, RowColumns
@@ -266,9 +265,9 @@ class TokenClassificationData(TextData):
                 )
         return found
 
-    def cut(self, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Split off validation rows, and keep every tag in the training rows."""
-        return put_back(*super().cut(rows), self._names, groups=self.groups("train"))
+    def trained_names(self, rows: Rows) -> list[set[str]]:
+        """The tags, or the types of the spans, of each row."""
+        return self._names
 
     @cached_property
     def tagging(self) -> Tagging:
