@@ -37,7 +37,11 @@ SHORT_FORMS = {  # and the keys that they stand for; that of lr depends on the m
     "seed": "seed_everything",
 }
 ACCEPTED = ("weights_only", "verbose", "return_predictions")  # of LightningCLI; plcli decides
-FLAGS = {"with-truth": "with_truth", "explain": "explain"}  # of predict, and their attributes
+FLAGS = {  # options without a value, and their attributes
+    "with-truth": "with_truth",
+    "explain": "explain",
+    "ensemble": "ensemble",
+}
 OPTIONS = {
     "fit": {
         "run": "the run folder (default: the next free runs/<config name>-<n>)",
@@ -47,6 +51,10 @@ OPTIONS = {
         "grace": "seconds after SIGTERM or SIGHUP until a training that hangs is ended (default: "
         "30)",
         "confirm": "what plcli advises against: bf16-true",
+        "seeds": "trains a run for each of 5 seeds, or for the seeds 1,7,42, and keeps the best "
+        "(docs/campaigns.md)",
+        "folds": "trains a run for each of 5 folds of the training rows, and scores every row "
+        "out of fold (docs/campaigns.md)",
         "baseline": "tfidf: also score a linear model on TF-IDF (classification and regression)",
         "slice": "columns of the test rows, separated by commas, whose values have scores of their "
         "own; `length` is the length of rows",
@@ -61,6 +69,7 @@ OPTIONS = {
         "run": "the run folder or model/ folder to load",
         "ckpt_path": "best (default), last, a checkpoint file, or pretrained for weights as they "
         "are",
+        "ensemble": "of a campaign (fit --seeds, --folds): averages all its models",
         "baseline": "tfidf: also score a linear model on TF-IDF (classification and regression)",
         "slice": "columns of the test rows, separated by commas, whose values have scores of their "
         "own; `length` is the length of rows",
@@ -70,6 +79,7 @@ OPTIONS = {
     "predict": {
         "run": "the run folder or model/ folder to load",
         "ckpt_path": "best (default), last or a checkpoint file",
+        "ensemble": "of a campaign (fit --seeds, --folds): averages all its models",
         "input": "a file to predict, or - to read standard input",
         "input-format": "text (one per line), jsonl or csv: what standard input is; default: what "
         "its first line looks like",
@@ -115,6 +125,7 @@ class Arguments:
         keep: the columns to write beside predictions.
         with_truth: whether to write the label column beside predictions.
         explain: whether to write how much each word moved the decision.
+        ensemble: whether to average all models of a campaign.
         allowed: more packages that a config may name; never taken from the environment.
         writable: folders and addresses outside the run folder that a config may write to; never
             taken from the environment.
@@ -131,6 +142,7 @@ class Arguments:
     keep: list[str] = field(default_factory=list)
     with_truth: bool = False
     explain: bool = False
+    ensemble: bool = False
     allowed: list[str] = field(default_factory=list)
     writable: list[str] = field(default_factory=list)
     help: bool = False

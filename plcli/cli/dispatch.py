@@ -1,19 +1,15 @@
-"""Parses a command line, checks it against the classes that it names, and runs the command."""
+"""Parses a command line, and runs the command."""
 
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from plcli import __version__
-from plcli.cli import fragments, logs, processes, replaced, short_forms
-from plcli.cli.arguments import Arguments, parse
-from plcli.cli.plan import Plan, plan_fit, plan_use
-from plcli.config import allowlist, checks, classes, own_modules
-from plcli.config.files import Fragment
-from plcli.errors import UsageError, listed
-from plcli.runs import atomic_files
-from plcli.training.signals import GRACE, signals
+from plcli.cli import campaign_fit, execution, fragments, logs, processes
+from plcli.cli.arguments import parse
+from plcli.cli.plan import Plan, plan_use
+from plcli.config import allowlist, classes, own_modules
 
 logger = logging.getLogger(__name__)
 
@@ -32,74 +28,21 @@ def run(command: str, words: Sequence[str]) -> int:
         return 0
     if command == "predict" and (found := processes.launched()) is not None and found.rank:
         return 0  # the first process predicts, and writes one file
-    plan = plan_fit(arguments, entered) if command == "fit" else plan_use(arguments, entered)
-    try:
-        _execute(plan)
-    finally:
-        if plan.lock is not None:
-            plan.lock.release()
-    return 0
-
-
-def planned(arguments: Arguments, entered: list[Fragment]) -> Plan:
-    """Return the checked plan of a command that uses weights.
-
-    Args:
-        arguments: the command line.
-        entered: its config files.
-
-    Raises:
-        PlcliError: if there is no such run, or a config is not valid.
-    """
+    if command == "fit":
+        campaign = campaign_fit.asked(arguments, entered)
+        if campaign is None:
+            execution.fit(arguments, entered)
+        else:
+            campaign.run()
+        return 0
     plan = plan_use(arguments, entered)
-    _complete(plan)
-    return plan
+    if arguments.ensemble:
+        from plcli.cli import ensembled
 
-
-def _execute(plan: Plan) -> None:
-    _complete(plan)
-    from plcli.cli.lightning_cli import PlCLI
-
-    signals.grace = _grace(plan.arguments.options.get("grace"))
-    signals.take()
-    with atomic_files.disk_errors_explained():
-        PlCLI(plan)
-    signals.check()
-
-
-def _complete(plan: Plan) -> None:
-    """Complete a plan, and check it against the classes that it names."""
-    short_forms.expand(plan)
-    replaced.leave_out(plan)
-    if plan.merged.get("model") is None:
-        raise UsageError(
-            "no model given. Use --config FILE (such as configs/bert.yaml) or --model CLASS."
-        )
-    from plcli.cli import chosen_rate, loggers, precision
-    from plcli.cli.lightning_cli import fixed_classes
-
-    precision.resolve(plan)
-    chosen_rate.resolve(plan)
-    loggers.write_into_run_folder(plan)
-    _check_bound(plan)
-    _check(plan, fixed_classes())
-
-
-def _grace(given: str | None) -> float:
-    """Return the number of seconds of --grace.
-
-    Raises:
-        UsageError: if it is not a number of 0 or more.
-    """
-    if given is None:
-        return GRACE
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = -1
-    if not 0 <= seconds < float("inf"):
-        raise UsageError(f"--grace: got '{given}', expected a number of seconds, 0 or more.")
-    return seconds
+        ensembled.execute(plan)
+    else:
+        execution.execute(plan)
+    return 0
 
 
 def _help(plan: Plan) -> None:
@@ -113,29 +56,3 @@ def _help(plan: Plan) -> None:
         if isinstance(plan.merged.get(section), dict) and "class_path" in plan.merged[section]
     }
     help_pages.command(Console(), plan.arguments.command, chosen)
-
-
-def _check_bound(plan: Plan) -> None:
-    """Check that the arguments of model and data belong to a class.
-
-    Raises:
-        UsageError: if the class is missing, as in a config of a LightningCLI that fixes it.
-    """
-    for section in ("model", "data"):
-        value = plan.merged.get(section)
-        if isinstance(value, dict) and value.get("class_path") is None:
-            given = listed(value.get("init_args") or value)
-            raise UsageError(
-                f"{section}: has arguments ({given}), but no class_path. If your LightningCLI "
-                f"fixes the class, name it: --{section} CLASS."
-            )
-
-
-def _check(plan: Plan, fixed: Mapping[str, type]) -> None:
-    merged = plan.merged
-    checks.check_pair(merged)
-    checks.check_nulls(plan.typed, merged=merged)
-    for fragment in (*plan.base, *plan.fragments):
-        checks.check_keys(fragment.values, merged=merged, source=fragment.source, classes=fixed)
-    for key, _ in plan.arguments.overrides:
-        checks.check_override(key, merged=merged, classes=fixed)

@@ -19,6 +19,7 @@ from plcli.cli import (
     decided,
     hints,
     kept_rows,
+    out_of_fold,
     processes,
     run_opening,
     scored,
@@ -121,6 +122,7 @@ class Fit:
             scores["validation"] = validation
             facts = {name: chosen[name] for name in decided.FACTS if name in chosen}
             self.checkpoints.facts = {**self.checkpoints.facts, **facts}
+        out_of_fold.keep(trainer, model, self.datamodule, run.folder, validated=bool(validation))
         if self._has_test():
             reseed("test", self.config.get("seed_everything"))  # as in an uninterrupted run
             trainer.test(model, datamodule=self.datamodule, verbose=False)
@@ -257,6 +259,9 @@ class Fit:
             atomic_files.size_of(run.folder),
             atomic_files.size_of(run.model),
         )
+        if self.plan.member is not None:
+            logger.info("%s: %s", self.plan.member, self._chosen_epoch())
+            return
         scored.show(self.console, scores)
         told = f"{self._chosen_epoch()}; model: {run.model}"
         self.console.print(told, markup=False, highlight=False, soft_wrap=True)

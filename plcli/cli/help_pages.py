@@ -35,6 +35,8 @@ TEXTS = {
 METAVARS = {
     "run": "FOLDER",
     "resume": "MODE",
+    "seeds": "NUMBER|SEED,...",
+    "folds": "NUMBER",
     "ckpt_path": "FILE",
     "input": "FILE",
     "output": "FILE",

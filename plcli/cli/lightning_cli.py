@@ -409,6 +409,7 @@ class PlCLI(LightningCLI):
             flag = trainer_setup.flag_in(str(error), self.values.trainer.as_dict())
             raise UsageError(f"{flag}: {str(error).splitlines()[0]}") from error
         processes.check_world(self.launched, self.trainer)
+        processes.check_alone(self.plan.member, self.trainer)
         if fitting:
             averaging.prepare(self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning's list
             self.trainer.fit_loop = ExactFitLoop(

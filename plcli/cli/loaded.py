@@ -17,7 +17,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from plcli.cli import dispatch, fragments, logs, predict
+from plcli.cli import execution, fragments, logs, predict
 from plcli.cli.arguments import parse
 from plcli.cli.explaining import Explainer
 from plcli.cli.lightning_cli import PlCLI
@@ -66,9 +66,9 @@ def load(
     arguments = parse("predict", words)
     allowlist.allow(arguments.allowed)
     own_modules.find(arguments.allowed, os.getcwd())
-    plan = dispatch.planned(arguments, fragments.of_arguments(arguments))
-    with _seed_kept():
-        return Model(_Opened(plan), name=str(name))
+    plan = execution.planned(arguments, fragments.of_arguments(arguments))
+    with seed_kept():
+        return Model(Opened(plan), name=str(name))
 
 
 class Model:
@@ -297,7 +297,7 @@ class Model:
         )
 
 
-class _Opened(PlCLI):
+class Opened(PlCLI):
     """Opens the model of a plan, and runs nothing."""
 
     def take_input(self, data: Namespace) -> None:
@@ -353,7 +353,7 @@ def _named_id(row: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _seed_kept() -> Iterator[None]:
+def seed_kept() -> Iterator[None]:
     """Keep the random state of the process, and Lightning's global seed."""
     before = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
     with isolate_rng():

@@ -50,6 +50,8 @@ class Plan:
         start: the checkpoint that a new run starts from; None for a run that starts anew.
         pretrained: the weights that are evaluated as they are; None for those of a run.
         lock: the lock of the run folder, on the first process of a fit.
+        member: what the run is of a campaign, for messages; None for a run of its own.
+        ensemble: the sha256 of the weights of further models whose outputs are averaged.
     """
 
     arguments: Arguments
@@ -61,6 +63,8 @@ class Plan:
     start: Path | None = None
     pretrained: str | None = None
     lock: RunLock | None = None
+    member: str | None = None
+    ensemble: list[str] = field(default_factory=list)
 
     @property
     def allows_changes(self) -> bool:

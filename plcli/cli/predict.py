@@ -185,6 +185,7 @@ def key_of(plan: Plan, config: Mapping[str, Any], data: Any) -> str | None:
     rows = data.rows("predict").fingerprint
     own = plan.arguments
     written = [own.keep, own.with_truth, escapes_formulas(own), *(["explain"] * own.explain)]
+    written += plan.ensemble
     precision = trainer.get("precision")
     parts = [__version__, weights, sections, precision, rows, data.sizes, written]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

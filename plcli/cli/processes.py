@@ -271,6 +271,24 @@ def check_world(found: Launched | None, trainer: Any) -> None:
         )
 
 
+def check_alone(member: str | None, trainer: Any) -> None:
+    """Check that a sub-run of a campaign trains in this process alone.
+
+    Args:
+        member: what it is of the campaign; None for a run of its own.
+        trainer: the trainer.
+
+    Raises:
+        UsageError: if the trainer starts other processes, which would start the campaign again.
+    """
+    if member is not None and trainer.world_size > 1:
+        raise UsageError(
+            f"--seeds, --folds: the trainer would use {_processes(trainer.world_size, 1)}, but a "
+            "campaign trains in one. Add --trainer.devices 1, or train each sub-run by itself, as "
+            "docs/campaigns.md says; the campaign then only gathers them."
+        )
+
+
 def prepare_slurm(found: Launched) -> None:
     """Set the variable that Lightning needs where srun was given --ntasks alone."""
     if found.launcher == "SLURM" and found.world_size > 1:

@@ -71,6 +71,11 @@ def check(plan: Plan, trainer: Namespace) -> None:
             "trainer.barebones: turns off the checkpoints and the log of a run, which plcli "
             "needs. Remove the key."
         )
+    if plan.member is not None and trainer.get("fast_dev_run"):
+        raise UsageError(
+            "--seeds, --folds: trainer.fast_dev_run saves nothing that could be compared. Remove "
+            "one of them."
+        )
     strategy = trainer.get("strategy")
     if isinstance(strategy, str) and strategy.endswith(("_fork", "_spawn", "_notebook")):
         kind = strategy.rpartition("_")[0]

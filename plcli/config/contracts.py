@@ -51,6 +51,15 @@ class ModuleContract(Protocol):
         Those called `temperature` and `thresholds` become facts, which are saved with the artefact.
         """
 
+    def averaged(self, outputs: Sequence[Any], batch: Any, modules: Sequence[Any]) -> Any:
+        """Return the outputs of several modules of its class as one, for an ensemble.
+
+        Scores and predictions follow from it as from the module's own outputs.
+        """
+
+    def use_ensemble(self, modules: Sequence[Any]) -> None:
+        """Prepare for predicting with the averaged outputs of modules, of which it is the first."""
+
     def artefact_facts(self) -> Mapping[str, Any]:
         """Return additional entries for the artefact's plcli.json."""
 
@@ -202,6 +211,8 @@ MODULE_FORMS: dict[str, tuple[Callable[[Any], bool], Any]] = {  # check of the f
     "decide": (_method(), dict),
     "adapter_base": (_plain(Mapping), None),
     "parts": (lambda value: callable(getattr(value, "freeze", None)), None),
+    "averaged": (_method([], {}, []), None),
+    "use_ensemble": (_method([]), lambda modules: None),
     "artefact_facts": (_method(), dict),
     "save_pretrained": (_method(Path()), lambda folder: None),
     "use_gradient_norm": (_method(None), lambda norm: None),

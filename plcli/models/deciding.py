@@ -12,6 +12,7 @@ from torchmetrics import MetricCollection
 from plcli.errors import UsageError, did_you_mean, listed
 from plcli.metrics import classification, decisions
 from plcli.metrics.scoring import Columns, MultiLabel, Scoring, SingleLabel
+from plcli.models import ensemble
 from plcli.models.attribution import Support, log_odds
 
 logger = logging.getLogger(__name__)
@@ -270,3 +271,9 @@ def decider(module: Any) -> Decider:
         thresholds=thresholds,
         abstain_below=module.abstain_below,
     )
+
+
+def joint(deciders: Sequence[Decider]) -> Decider:
+    """Return how an ensemble decides: by the mean threshold of each label, without temperature."""
+    thresholds = ensemble.mean_thresholds([each.thresholds for each in deciders])
+    return replace(deciders[0], temperature=None, thresholds=thresholds)

@@ -8,7 +8,7 @@ converted back.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -77,6 +77,17 @@ class TargetScaling(torch.nn.Module):
                     value.copy_(before[name])
             if dtype in HALF:
                 model.to(dtype)
+
+
+def mean(scalings: Sequence[TargetScaling], values: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the mean of what models predict, as the first one standardizes it, float32 [...].
+
+    Args:
+        scalings: those of the models.
+        values: the standardized values that each predicts.
+    """
+    restored = [each.restored(value) for each, value in zip(scalings, values, strict=True)]
+    return scalings[0].standardized(torch.stack(restored).mean(0))
 
 
 def output_layer(model: Any) -> Any:

@@ -29,7 +29,13 @@ def write(folder: Path, table: Any, *, fingerprint: str | None) -> Path:
         kept = pa.parquet.read_schema(path).metadata or {}
         if fingerprint.encode() not in b" ".join(kept.values()):
             path = folder / f"test_rows-{fingerprint[:8]}.parquet"
-    handle, temporary = atomic_files.new_file(folder)
+    write_file(path, table)
+    return path
+
+
+def write_file(path: Path, table: Any) -> None:
+    """Write rows to a file that is whole or absent."""
+    handle, temporary = atomic_files.new_file(path.parent)
     os.close(handle)
     try:
         pa.parquet.write_table(table, temporary)
@@ -37,8 +43,7 @@ def write(folder: Path, table: Any, *, fingerprint: str | None) -> Path:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    atomic_files.sync_folder(folder)
-    return path
+    atomic_files.sync_folder(path.parent)
 
 
 def read(folder: Path) -> list[tuple[Path, Any]]:
@@ -49,13 +54,19 @@ def read(folder: Path) -> list[tuple[Path, Any]]:
     """
     others = sorted(folder.glob("test_rows-*.parquet"))
     found = [path for path in (folder / NAME, *others) if path.is_file()]
-    tables = []
-    for path in found:
-        try:
-            tables.append((path, pa.parquet.read_table(path)))
-        except (OSError, pa.ArrowInvalid) as error:
-            raise ModelError(
-                f"{path}: is damaged ({str(error).splitlines()[0][:100]}). Write it again with "
-                f"`plcli test --run {folder}`."
-            ) from None
-    return tables
+    return [(path, read_file(path)) for path in found]
+
+
+def read_file(path: Path) -> Any:
+    """Return the table of a file.
+
+    Raises:
+        ModelError: if it is damaged.
+    """
+    try:
+        return pa.parquet.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ModelError(
+            f"{path}: is damaged ({str(error).splitlines()[0][:100]}). Write it again with "
+            f"`plcli test --run {path.parent}`."
+        ) from None

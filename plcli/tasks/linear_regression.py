@@ -1,6 +1,6 @@
 """Linear regression on numeric columns of a table: one linear layer, mean squared error, Adam."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -166,6 +166,12 @@ class SimpleLinearModel(LightningModule):
             self.evaluated_rows[split] = found
         logged = {f"{split}_{name}": value for name, value in self.results[split].items()}
         self.log_dict(logged, sync_dist=True)  # the metrics are synchronized already
+
+    def averaged(
+        self, outputs: Sequence[torch.Tensor], batch: Any, modules: Sequence[Any]
+    ) -> torch.Tensor:
+        """Return the mean of the predicted targets, float64 [rows, output_dim]."""
+        return torch.stack(list(outputs)).mean(0)
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """Return one plain dict per row: its id and every predicted target."""

@@ -1,7 +1,7 @@
 """Multiple choice: which of several texts continues a text, or answers a question about it."""
 
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from plcli.data.token_cache import Encoded
 from plcli.errors import DataError, UsageError, did_you_mean, listed
 from plcli.metrics.row_scores import RowCollector, RowColumns
 from plcli.metrics.scoring import Means, Scoring
+from plcli.models import ensemble
 from plcli.models.transformer_module import TransformerModule
 
 LabelForm = Literal["index", "letter", "text"]
@@ -93,6 +94,13 @@ class MultipleChoiceModel(TransformerModule):
         """Return how the accuracy follows from the rows; its baseline is chance."""
         names = ["accuracy", "loss"]
         return Means(names=names, proportions=["accuracy"], only={}, baseline_name="chance")
+
+    def averaged(self, outputs: Sequence[Any], batch: Any, modules: Sequence[Any]) -> Any:
+        """Return outputs with the mean probabilities of choices."""
+        row_index, places = batch["row_index"], batch["places"]
+        tables = [ensemble.with_logits(each, self.logits(each, batch)) for each in outputs]
+        mean = ensemble.with_mean_probabilities(tables).logits
+        return ensemble.with_logits(outputs[0], mean[row_index, places][:, None])
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The choice, its index and score, and the probability of each choice."""

@@ -3,7 +3,7 @@
 A row is a text, a pair, or columns joined by a template; long texts are cut, or read in windows.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,7 +31,7 @@ from plcli.metrics import classification, regression
 from plcli.metrics.numeric import Numbers
 from plcli.metrics.row_scores import RowCollector, RowColumns
 from plcli.metrics.scoring import Scoring
-from plcli.models import deciding, losses, target_scaling
+from plcli.models import deciding, ensemble, losses, target_scaling
 from plcli.models.build import label_settings
 from plcli.models.pooling import Pooling, first_windows, pooled
 from plcli.models.target_scaling import TargetScaling
@@ -163,10 +163,7 @@ class TextClassifier(TransformerModule):
         }
 
     def metrics(self) -> MetricCollection:
-        """Running metrics.
-
-        Only Spearman's rank correlation has to keep all values, two numbers per row.
-        """
+        """Running metrics; only Spearman's correlation keeps all values, two numbers per row."""
         if self.problem == "regression":
             return regression.regression()
         if self.problem == "multi_label":
@@ -238,10 +235,7 @@ class TextClassifier(TransformerModule):
         return logits.sigmoid() if self.sigmoid else logits
 
     def summary(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """Plain numbers, a table of the classes, and the confusion matrix.
-
-        The rows of the matrix are the true classes.
-        """
+        """Plain numbers, a table of the classes, and the confusion matrix; its rows are true."""
         return classification.summary(values, self.names)
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -254,6 +248,21 @@ class TextClassifier(TransformerModule):
                 for row_id, score in zip(batch["id"], scores, strict=True)
             ]
         return self.decider.rows(batch["id"], logits)
+
+    def averaged(self, outputs: Sequence[Any], batch: Any, modules: Sequence[Any]) -> Any:
+        """Return outputs with the mean probabilities or, for regression, the mean numbers."""
+        if self.problem == "regression":
+            scalings = [module.scaling for module in modules]
+            mean = target_scaling.mean(scalings, [each.logits.float() for each in outputs])
+            return ensemble.with_logits(outputs[0], mean)
+        average = ensemble.with_mean_chances
+        if not self.several_labels:
+            average = ensemble.with_mean_probabilities
+        return average(outputs, temperatures=[module.temperature for module in modules])
+
+    def use_ensemble(self, modules: Sequence[Any]) -> None:
+        """Decide by the mean of the thresholds."""
+        self.decider = deciding.joint([module.decider for module in modules])
 
     def artefact_facts(self) -> dict[str, Any]:
         """Return the thresholds, the temperature, and the pooling."""

@@ -1,7 +1,7 @@
 """Token classification: finds spans, given tagged words or texts with character spans."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -29,7 +29,7 @@ from plcli.metrics.row_scores import RowCollector, RowColumns
 from plcli.metrics.scoring import Scoring
 from plcli.metrics.spans import SpanScores, counts_of_rows
 from plcli.metrics.texts import SpanCounts
-from plcli.models import losses
+from plcli.models import ensemble, losses
 from plcli.models.attribution import Support, log_odds
 from plcli.models.build import label_settings
 from plcli.models.transformer_module import TransformerModule
@@ -160,6 +160,10 @@ class TokenClassifier(TransformerModule):
             return summed
 
         return support
+
+    def averaged(self, outputs: Sequence[Any], batch: Any, modules: Sequence[Any]) -> Any:
+        """Return outputs with the mean probabilities of tags."""
+        return ensemble.with_mean_probabilities(outputs)
 
     def predict_rows(self, outputs: Any, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The spans of each row in the order of the text, and its tags if the input is words.
