@@ -26,7 +26,7 @@ from plcli.config.classes import parameters
 from plcli.config.contracts import module_contract
 from plcli.config.files import Fragment, load_yaml
 from plcli.config.marks import class_of
-from plcli.errors import MachineError, PlcliError, UsageError, below, shown
+from plcli.errors import MachineError, ModelError, PlcliError, UsageError, below, shown
 from plcli.runs import artefact, atomic_files, campaign, lock
 from plcli.runs.campaign import Campaign, Kind, Summary
 from plcli.runs.folder import ROOT, Run, check_local, differences, flat
@@ -265,10 +265,25 @@ class CampaignFit:
         say(f"{chosen}: {summary.best}; model: {found.folder / 'model'}")
         if "test" in metrics:
             say(f"next: {hints.command('test', found.folder)}")
-        model = class_of(load_yaml(Run(found.folder).config).get("model"))
-        if module_contract(model).offers("averaged"):
+        if _can_be_averaged(found):
             words = ["test"] if "test" in metrics else ["predict", "--input", "FILE"]
             say(f"next: {hints.command(words[0], found.folder, '--ensemble', *words[1:])}")
+
+
+def _can_be_averaged(found: Campaign) -> bool:
+    """Whether the outputs of the models of a campaign can be averaged."""
+    model = class_of(load_yaml(Run(found.folder).config).get("model"))
+    if not module_contract(model).offers("averaged"):
+        return False
+    from plcli.cli import ensembled  # which imports the libraries of models
+
+    first, *others = (artefact.load(run.model) for run in found.runs.values())
+    try:
+        for other in others:
+            ensembled.check_same(first, other)
+    except ModelError:
+        return False
+    return True
 
 
 def asked(arguments: Arguments, entered: list[Fragment]) -> CampaignFit | None:

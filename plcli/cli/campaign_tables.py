@@ -38,7 +38,7 @@ def _show_means(console: Console, metrics: Mapping[str, Any], found: Mapping[str
     table = Table(
         "metric",
         *extra,
-        *(f"{split}: mean ± deviation" for split in splits),
+        *(f"{split} ± sd" for split in splits),
         *(f"baseline: {escape(name)}" for name in baselines),
     )
     names = dict.fromkeys(name for split in splits for name in found["mean"][split])

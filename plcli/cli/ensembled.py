@@ -1,6 +1,7 @@
 """`--ensemble`: test and predict with all models of a campaign, whose outputs are averaged."""
 
 import copy
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,8 @@ from plcli.runs.folder import Run
 logger = logging.getLogger(__name__)
 
 SAME_FACTS = ("labels", "problem", "target_names", "max_length")
+TOKENIZER = "tokenizer.json"
+LAST_USE = ("truncation", "padding")
 NO_TOKENIZER = ("config.json", "generation_config.json", "adapter_config.json")
 
 
@@ -77,7 +80,7 @@ def _opened(plan: Plan, run: Run) -> tuple[Artefact, Any]:
     assert own.artefact is not None
     assert plan.artefact is not None
     execution.complete(own)
-    _check_same(plan.artefact, own.artefact)
+    check_same(plan.artefact, own.artefact)
     with seed_kept():
         module = Opened(own).model
     if not module_contract(module).offers("averaged"):
@@ -88,7 +91,12 @@ def _opened(plan: Plan, run: Run) -> tuple[Artefact, Any]:
     return own.artefact, module
 
 
-def _check_same(first: Artefact, other: Artefact) -> None:
+def check_same(first: Artefact, other: Artefact) -> None:
+    """Check that two models read the same tokens and have the same outputs.
+
+    Raises:
+        ModelError: if they do not.
+    """
     for name in SAME_FACTS:
         if first.facts.get(name) != other.facts.get(name):
             raise ModelError(
@@ -104,6 +112,13 @@ def _check_same(first: Artefact, other: Artefact) -> None:
 
 
 def _tokenizer(found: Artefact) -> dict[str, Any]:
-    """Return the sums of the files beside the weights and their config."""
+    """Return the sums of the files beside the weights and their config.
+
+    That of tokenizer.json is its content, without how it last truncated and padded.
+    """
     files: Mapping[str, Any] = found.card.get("files") or {}
-    return {name: value for name, value in files.items() if name not in NO_TOKENIZER}
+    sums = {name: value for name, value in files.items() if name not in NO_TOKENIZER}
+    if TOKENIZER in sums:
+        content = json.loads((found.folder / TOKENIZER).read_text(encoding="utf-8"))
+        sums[TOKENIZER] = {name: content[name] for name in content if name not in LAST_USE}
+    return sums

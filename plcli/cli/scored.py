@@ -11,7 +11,7 @@ from plcli.cli.arguments import Arguments
 from plcli.cli.plan import Plan
 from plcli.cli.predict import escapes_formulas
 from plcli.config.contracts import data_contract
-from plcli.runs import results
+from plcli.runs import artefact, atomic_files, campaign, results
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +71,14 @@ def report(console: Console, plan: Plan, trainer: Any, datamodule: Any, split: s
     if made is not None:
         analysis_tables.show(console, made.plain)
     if run is not None and run.model != run.folder:
-        escape = escapes_formulas(arguments)
-        files = kept_rows.keep(run.folder, model, datamodule, made=made, escape_formulas=escape)
+        folder, escape = run.folder, escapes_formulas(arguments)
+        if arguments.ensemble:
+            folder = folder / campaign.ENSEMBLE
+            folder.mkdir(exist_ok=True)
+            atomic_files.write_text(folder / "metrics.json", artefact.to_json({split: scores}))
+        files = kept_rows.keep(folder, model, datamodule, made=made, escape_formulas=escape)
         if files:
-            analysis_tables.say(console, f"in {run.folder}: {', '.join(files)}")
+            analysis_tables.say(console, f"in {folder}: {', '.join(files)}")
 
 
 def show(console: Console, splits: Mapping[str, Mapping[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from plcli.errors import ModelError, UsageError, did_you_mean, listed
 from plcli.metrics import comparison, evaluated
 from plcli.metrics.evaluated import KeptRows
 from plcli.metrics.intervals import Difference
-from plcli.runs import atomic_files, metric_names, test_rows
+from plcli.runs import atomic_files, campaign, metric_names, test_rows
 from plcli.runs.folder import Run, flat, open_run
 from plcli.runs.reporting import compared, contents
 from plcli.runs.reporting.compared import Told
@@ -45,6 +45,9 @@ def run(words: Sequence[str]) -> int:
     if output is not None:
         contents.check_output("--html", output)
     console = Console()
+    for name, each in zip(names, runs, strict=True):
+        if campaign.exists(each.folder):
+            _say_campaign(console, name, each)
     _show_configs(console, names, runs)
     metrics = [_metrics(each) for each in runs]
     _show_metrics(console, names, metrics)
@@ -64,6 +67,19 @@ def run(words: Sequence[str]) -> int:
             atomic_files.write_text(Path(output), compared.render(names, files, told))
         console.print(output, markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _say_campaign(console: Console, name: str, run: Run) -> None:
+    """Print what the scores and the rows of a campaign are."""
+    found = campaign.read(run.folder)
+    best = campaign.read_json(run.folder / "metrics.json")[campaign.MARK]["best"]
+    scores = "out of fold, of the test means" if found.kind == "folds" else "means"
+    console.print(
+        f"{name}: {found}; its scores are {scores}, its config and rows those of the best, {best}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _show_configs(console: Console, names: list[str], runs: list[Run]) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from plcli.cli import run_options
+from plcli.cli import campaign_tables, run_options
 from plcli.cli.run_options import RunOptions
 from plcli.errors import UsageError, did_you_mean
 from plcli.runs import inventory, results
-from plcli.runs.folder import ROOT, open_run
+from plcli.runs.folder import ROOT, Run
 from plcli.runs.inventory import Listed
 
 USAGE = {
@@ -47,7 +47,7 @@ def run(words: Sequence[str]) -> int:
     action, rest = _action(given)
     console = Console()
     if action == "show":
-        _show(console, open_run(_one(rest, action)).folder)
+        _show(console, inventory.named(_one(rest, action)))
     elif action == "rm":
         _remove(console, rest, given)
     else:
@@ -108,22 +108,30 @@ def _list(console: Console, folder: Path, found: list[Listed], given: RunOptions
     table = Table("run", "state", "changed", "metric", _split(given), "size")
     for each in found:
         metric = given.options.get("metric") or each.monitor
-        value = None if metric is None else each.value(metric, _split(given))
         table.add_row(
             each.run.folder.name.replace("[", r"\["),
-            each.state,
+            each.progress,
             time.strftime("%Y-%m-%d %H:%M", time.localtime(each.changed)),
             metric or "",
-            "" if value is None else f"{value:.4f}",
+            _told(each, metric, _split(given)),
             _bytes(each.size),
         )
     console.print(table)
 
 
-def _show(console: Console, folder: Path) -> None:
+def _told(each: Listed, metric: str | None, split: str) -> str:
+    """Return the value of a metric, of a campaign with its deviation."""
+    value = None if metric is None else each.value(metric, split)
+    if metric is None or value is None:
+        return ""
+    deviation = each.deviation(metric, split)
+    return f"{value:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
+
+
+def _show(console: Console, run: Run) -> None:
     """Print one run."""
-    each = inventory.describe(open_run(str(folder)))
-    lines = {"run": str(folder), "state": each.state, "size": _bytes(each.size)}
+    each, folder = inventory.describe(run), run.folder
+    lines = {"run": str(folder), "state": each.progress, "size": _bytes(each.size)}
     fit = each.metrics.get("fit") or {}
     for key in ("best_epoch", "monitor", "epochs", "steps", "seconds"):
         if fit.get(key) is not None:
@@ -138,7 +146,9 @@ def _show(console: Console, folder: Path) -> None:
         console.print(f"{name}: {text}", markup=False, highlight=False, soft_wrap=True)
     order = ["validation", "test"]
     splits = {name: each.metrics[name] for name in order if name in each.metrics}
-    if splits:
+    if each.campaign is not None and splits:
+        campaign_tables.show(console, each.metrics)
+    elif splits:
         results.show(console, splits)
 
 
@@ -146,7 +156,7 @@ def _remove(console: Console, names: list[str], given: RunOptions) -> None:
     """Remove runs, after a question."""
     if not names:
         raise UsageError("runs rm: names no run. Name one or more run folders.")
-    runs = [open_run(name) for name in names]
+    runs = [inventory.named(name) for name in names]
     for each, name in zip(runs, names, strict=True):
         inventory.check_removable(each, name)
     folders = [each.folder for each in runs]

@@ -14,6 +14,7 @@ from plcli.errors import ModelError, UsageError
 from plcli.runs import artefact
 
 ROOT = Path("runs")
+CAMPAIGN = "campaign.json"  # of a folder with several runs of one config: plcli.runs.campaign
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}")  # not C:/ of Windows
 # keys that may differ when a run is resumed, as they change neither weights nor results; classes
 # mark such arguments of their own (plcli.config.marks)
@@ -108,6 +109,13 @@ def open_run(folder: str) -> Run:
         return Run(path.parent) if inside_a_run else Run(path)
     if not path.is_dir():
         raise UsageError(f"--run {folder}: no such folder.{_known_runs()}")
+    if (path / CAMPAIGN).is_file() and not (path / "config.yaml").exists():
+        inner = sorted(each.parents[1] for each in path.glob("*/model/plcli.json"))
+        finished = f"; finished are {', '.join(map(str, inner))}" if inner else ""
+        raise UsageError(
+            f"--run {folder}: is a campaign that is not finished. Run its command again, or name "
+            f"one of its runs{finished}."
+        )
     if not (path / "config.yaml").exists() and not artefact.exists(path / "model"):
         raise UsageError(
             f"--run {folder}: is neither a run folder (config.yaml) nor a model/ folder "

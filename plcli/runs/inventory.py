@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from plcli.errors import ModelError, UsageError, listed
-from plcli.runs import metric_names
-from plcli.runs.folder import Run
+from plcli.runs import campaign, metric_names
+from plcli.runs.campaign import Campaign
+from plcli.runs.folder import CAMPAIGN, Run, open_run
 
 OWN = {  # what plcli writes into a run folder
     *("config.yaml", "environment.json", "metrics.csv", "metrics.json", "train.log"),
@@ -18,6 +19,7 @@ OWN = {  # what plcli writes into a run folder
 }
 OWN_BEGINNINGS = (
     *("test_rows", "test_predictions", "errors", "suspected_labels", "analysis"),
+    *("validation_rows", "out_of_fold"),
     *("predictions", ".plcli", "events.out", "lock", ".lock"),
 )
 RECENT = 120  # seconds: an unfinished run with a newer file may still be trained
@@ -33,6 +35,7 @@ class Listed:
         changed: when its newest file was written, in seconds since 1970.
         size: the bytes of its files.
         metrics: the content of its metrics.json; empty without it.
+        campaign: the campaign that it is; None for a single run.
     """
 
     run: Run
@@ -40,6 +43,23 @@ class Listed:
     changed: float
     size: int
     metrics: dict[str, Any]
+    campaign: Campaign | None = None
+
+    @property
+    def progress(self) -> str:
+        """The state, of a campaign with the number of runs that are done."""
+        if self.campaign is None:
+            return self.state
+        count = len(self.campaign.numbers)
+        if self.campaign.num_done < count:
+            return f"{self.campaign.num_done} of {count} {self.campaign.kind} done"
+        return f"{self.state}, {count} {self.campaign.kind}"
+
+    def deviation(self, metric: str, split: str) -> float | None:
+        """Return the standard deviation of a metric of a campaign; None if it has none."""
+        found = (self.metrics.get(campaign.MARK) or {}).get("deviation") or {}
+        value = (found.get(split) or {}).get(metric)
+        return value if isinstance(value, float) else None
 
     @property
     def monitor(self) -> str | None:
@@ -61,7 +81,18 @@ def describe(run: Run) -> Listed:
     state = "finished"
     if not run.finished:
         state = "changing" if time.time() - changed < RECENT else "unfinished"
-    return Listed(run, state, changed, sum(each.st_size for each in stats), _metrics(run))
+    size = sum({each.st_ino or number: each.st_size for number, each in enumerate(stats)}.values())
+    found = campaign.read(run.folder) if campaign.exists(run.folder) else None
+    return Listed(run, state, changed, size, _metrics(run), found)
+
+
+def named(name: str) -> Run:
+    """Return the run of a folder, or of that of a campaign that is not finished.
+
+    Raises:
+        UsageError: if it is neither.
+    """
+    return Run(Path(name)) if campaign.exists(Path(name)) else open_run(name)
 
 
 def _metrics(run: Run) -> dict[str, Any]:
@@ -80,8 +111,9 @@ def runs_below(folder: Path) -> Iterator[Run]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder. Name the folder that holds the runs.")
-    configs = sorted(folder.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime)
-    yield from (Run(path.parent) for path in configs)
+    files = [*folder.glob("*/config.yaml"), *folder.glob(f"*/{CAMPAIGN}")]
+    by_age = sorted(files, key=lambda path: path.stat().st_mtime)
+    yield from (Run(path) for path in dict.fromkeys(path.parent for path in by_age))
 
 
 def best(found: list[Listed], *, metric: str | None, split: str) -> tuple[Listed, str]:
@@ -127,10 +159,16 @@ def best(found: list[Listed], *, metric: str | None, split: str) -> tuple[Listed
 
 def foreign(folder: Path) -> list[str]:
     """Return the names of entries of a run folder that plcli did not write."""
+    own = set(OWN)
+    if campaign.exists(folder):
+        runs = campaign.read(folder).runs.values()
+        own |= {campaign.ENSEMBLE, CAMPAIGN, *(run.folder.name for run in runs)}
+        if others := [name for run in runs if run.folder.is_dir() for name in foreign(run.folder)]:
+            return others
     return sorted(
         path.name
         for path in folder.iterdir()
-        if path.name not in OWN and not path.name.startswith(OWN_BEGINNINGS)
+        if path.name not in own and not path.name.startswith(OWN_BEGINNINGS)
     )
 
 
@@ -183,8 +221,13 @@ def prunable(found: list[Listed], *, keep: int | None) -> tuple[list[Path], list
     finished = [each for each in found if each.state == "finished"]
     old = [] if keep is None else finished[: max(0, len(finished) - keep)]
     kept = [each for each in finished if each not in old]
-    checkpoints = [each.run.checkpoints for each in kept if each.run.checkpoints.is_dir()]
+    single = [run for each in kept for run in _runs_of(each)]
+    checkpoints = [run.checkpoints for run in single if run.checkpoints.is_dir()]
     return checkpoints, [each.run.folder for each in old if not foreign(each.run.folder)]
+
+
+def _runs_of(each: Listed) -> list[Run]:
+    return [each.run] if each.campaign is None else list(each.campaign.runs.values())
 
 
 def size_of(folder: Path) -> int:
