@@ -1,0 +1,345 @@
+"""fit --seeds and --folds: sub-runs, their summary, interruption, and the average of all models."""
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+
+from plcli.config.contracts import module_contract
+from plcli.runs.lock import RunLock
+from plcli.tasks.causal_lm import CausalLM
+from plcli.tasks.linear_regression import SimpleLinearModel
+from plcli.tasks.masked_lm import MaskedLM
+from plcli.tasks.seq2seq import Seq2SeqModel
+from tests.conftest import Command, message_rows, write_rows
+from tests.running import (
+    CLASSIFIER,
+    LINEAR,
+    QUICK_BERT,
+    TABLE,
+    TEXTS,
+    Result,
+    adamw,
+    predicted,
+    read_json,
+    run_plcli,
+    saved_state,
+    stopped,
+    try_fit,
+)
+from tests.tiny import save_bert
+
+SEEDS = (3, 1)
+
+
+def table(rows: int, seed: int) -> list[dict[str, float]]:
+    """Rows of y = 2 a + noise, three of which have the same patient."""
+    draws = np.random.default_rng(seed).normal(size=(rows, 2))
+    return [
+        {"a": float(a), "y": float(2 * a + noise / 4), "patient": row // 3}
+        for row, (a, noise) in enumerate(draws)
+    ]
+
+
+def try_table(folder: Path, *words: object, **data: Any) -> Result:
+    """Fit a table into FOLDER/run."""
+    sources = {
+        name: str(write_rows(folder / f"{name}.csv", table(rows, rows)))
+        for name, rows in (("train", 30), ("test", 9))
+    }
+    return try_fit(
+        folder,
+        *words,
+        model={"optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1}}},
+        data={**sources, "features": ["a"], "target": "y", **data},
+        trainer={"max_epochs": 3},
+        classes=(LINEAR, TABLE),
+    )
+
+
+def try_texts(folder: Path, *words: object, **data: Any) -> Result:
+    """Fit a tiny classifier with a tokenizer of its own into FOLDER/run."""
+    rows = [{**row, "author": number // 3} for number, row in enumerate(message_rows(3))]
+    return try_fit(
+        folder,
+        *words,
+        model={"architecture": QUICK_BERT, "optimizer": adamw(5e-3)},
+        data={
+            "train": str(write_rows(folder / "train.jsonl", rows)),
+            "test": str(write_rows(folder / "test.jsonl", rows[:12])),
+            "tokenizer": str(save_bert(folder / "named")),
+            "text": "message",
+            "label": "intent",
+            **data,
+        },
+        classes=(CLASSIFIER, TEXTS),
+    )
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign of two seeds of a table."""
+    folder = tmp_path_factory.mktemp("seeds")
+    result = try_table(folder, "--seeds", "3,1")
+    assert result.code == 0, result.err
+    assert "best by val_rmse" in result.out
+    assert "--ensemble" in result.out
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign of three folds of texts, grouped by author."""
+    folder = tmp_path_factory.mktemp("folds")
+    result = try_texts(folder, "--folds", "3", group="author")
+    assert result.code == 0, result.err
+    return folder / "run"
+
+
+def test_sub_runs_are_ordinary_runs_of_their_seeds(seeds: Path, tmp_path: Path) -> None:
+    result = try_table(tmp_path, "--seed", 1, "--data.split_seed", 42)
+    assert result.code == 0, result.err
+    alone, own = (saved_state(run) for run in (tmp_path / "run", seeds / "seed-1"))
+    assert all(torch.equal(alone[name], own[name]) for name in alone)
+    metrics = [read_json(run / "metrics.json") for run in (tmp_path / "run", seeds / "seed-1")]
+    assert metrics[0]["test"] == metrics[1]["test"]
+    log = (seeds / "seed-3" / "train.log").read_text(encoding="utf-8")
+    assert "seed-3" in log
+    assert "seed-1" not in log
+    others = saved_state(seeds / "seed-3")
+    assert not torch.equal(others["layer.weight"], own["layer.weight"])
+
+
+def test_metrics_have_mean_deviation_and_each_sub_run(seeds: Path) -> None:
+    metrics = read_json(seeds / "metrics.json")
+    each = {f"seed-{seed}": read_json(seeds / f"seed-{seed}" / "metrics.json") for seed in SEEDS}
+    for split in ("validation", "test"):
+        values = [run[split]["rmse"] for run in each.values()]
+        assert metrics[split]["rmse"] == pytest.approx(statistics.fmean(values))
+        deviation = metrics["campaign"]["deviation"][split]["rmse"]
+        assert deviation == pytest.approx(statistics.stdev(values))
+        for name, run in each.items():
+            assert metrics["campaign"]["runs"][name][split]["rmse"] == run[split]["rmse"]
+    assert metrics["test"]["baselines"]["mean"]["rmse"] > 0
+    best = min(each, key=lambda name: each[name]["validation"]["rmse"])
+    assert metrics["campaign"]["best"] == best
+    for name in ("model/model.safetensors", "config.yaml", "test_rows.parquet"):
+        assert (seeds / name).read_bytes() == (seeds / best / name).read_bytes()
+
+
+def test_all_seeds_are_validated_on_the_same_rows(seeds: Path) -> None:
+    configs = [(seeds / f"seed-{seed}" / "config.yaml").read_text() for seed in SEEDS]
+    assert all("split_seed: 42" in config for config in configs)
+    counts = [read_json(seeds / f"seed-{seed}" / "environment.json")["data"] for seed in SEEDS]
+    assert counts[0] == counts[1]
+
+
+def test_a_campaign_is_used_as_its_best_run(seeds: Path) -> None:
+    best = seeds / read_json(seeds / "metrics.json")["campaign"]["best"]
+    source = seeds.parent / "test.csv"
+    assert predicted(seeds, source) == predicted(best, source)
+
+
+def test_an_ensemble_of_numbers_is_their_mean(seeds: Path) -> None:
+    source = seeds.parent / "test.csv"
+    parts = [[row["y"] for row in predicted(seeds / f"seed-{seed}", source)] for seed in SEEDS]
+    mean = [row["y"] for row in predicted(seeds, source, "--ensemble")]
+    assert mean == pytest.approx(np.mean(parts, axis=0))
+    assert not np.allclose(parts[0], parts[1])
+
+
+def test_an_ensemble_of_classifiers_has_the_mean_probabilities(folds: Path) -> None:
+    source = folds.parent / "test.jsonl"
+    runs = [folds / f"fold-{fold}" for fold in (1, 2, 3)]
+    parts = [[list(row["probability"].values()) for row in predicted(run, source)] for run in runs]
+    rows = predicted(folds, source, "--ensemble")
+    means = [list(row["probability"].values()) for row in rows]
+    assert np.array(means) == pytest.approx(np.mean(parts, axis=0), abs=1e-6)
+    result = run_plcli("test", "--run", folds, "--ensemble", "--quiet")
+    assert result.code == 0, result.err
+    scores = read_json(folds / "ensemble" / "metrics.json")["test"]
+    names = [row["intent"] for row in message_rows(1)]
+    right = [row["label"] == name for row, name in zip(rows, names, strict=True)]
+    assert scores["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_every_row_is_scored_out_of_fold_and_no_author_leaks(folds: Path) -> None:
+    table = pyarrow.parquet.read_table(folds / "out_of_fold.parquet").to_pydict()
+    assert table["row"] == list(range(36))
+    authors = []
+    for fold in (1, 2, 3):
+        held = pyarrow.parquet.read_table(folds / f"fold-{fold}" / "validation_rows.parquet")
+        own = held.to_pydict()
+        authors.append({row // 3 for row in own["row"]})
+        source = write_rows(
+            folds.parent / f"held-{fold}.jsonl", [message_rows(3)[row] for row in own["row"]]
+        )
+        again = [row["label"] for row in predicted(folds / f"fold-{fold}", source)]
+        assert own["prediction"] == again
+        assert [table["prediction"][row] for row in own["row"]] == again
+    assert sum(map(len, authors)) == len(set.union(*authors)) == 12
+    scores = read_json(folds / "metrics.json")["validation"]
+    right = np.array(table["truth"]) == np.array(table["prediction"])
+    assert scores["accuracy"] == pytest.approx(right.mean())
+    assert scores["rows"] == 36
+    assert scores["intervals"]["accuracy"]["n"] == 12  # authors
+
+
+def test_folds_of_numbers_are_scored_in_their_unit(tmp_path: Path) -> None:
+    result = try_table(tmp_path, "--folds", "2", "--trainer.max_epochs", 1)
+    assert result.code == 0, result.err
+    run = tmp_path / "run"
+    rows = pyarrow.parquet.read_table(run / "out_of_fold.parquet").to_pydict()
+    assert np.ravel(rows["truth"]) == pytest.approx([row["y"] for row in table(30, 30)], abs=1e-5)
+    error = np.ravel(rows["prediction"]) - np.ravel(rows["truth"])
+    rmse = read_json(run / "metrics.json")["validation"]["rmse"]
+    assert rmse == pytest.approx(np.sqrt((error**2).mean()), rel=1e-5)
+    assert "out of fold" in result.out
+
+
+def after(run: Path) -> Callable[[Any, int], bool]:
+    return lambda module, step: (run / "model" / "plcli.json").exists()
+
+
+def test_an_interrupted_campaign_continues_with_the_run_it_was_in(tmp_path: Path) -> None:
+    first = tmp_path / "run" / "seed-42"
+    with stopped(SimpleLinearModel, after(first)):
+        result = try_table(tmp_path, "--seeds", "2")
+    assert result.code == 130
+    assert result.err.count("plcli: stopped") == 1
+    assert not (tmp_path / "run" / ".lock").exists()
+    assert run_plcli("test", "--run", tmp_path / "run").err.count("that is not finished") == 1
+    shown = run_plcli("runs", tmp_path)
+    assert "1 of 2 seeds" in shown.out
+    before = (first / "model" / "plcli.json").stat().st_mtime_ns
+    result = try_table(tmp_path, "--seeds", "2")
+    assert result.code == 0, result.err
+    assert "seed 42 (1 of 2): done before" in result.err
+    assert (first / "model" / "plcli.json").stat().st_mtime_ns == before
+    assert run_plcli("runs", tmp_path).out.count("finished, 2") == 1
+
+    result = try_table(tmp_path, "--seeds", "2")
+    assert result.code == 2
+    assert "this campaign is finished" in result.err
+    assert try_table(tmp_path, "--seeds", "2", "--resume", "auto").code == 0
+    result = try_table(tmp_path, "--seeds", "2", "--epochs", 4)
+    assert "2 seeds with a different config" in result.err
+    result = try_table(tmp_path, "--seeds", "3")  # more of them
+    assert result.code == 0, result.err
+    assert result.err.count("done before") == 2
+    assert len(read_json(tmp_path / "run" / "metrics.json")["campaign"]["runs"]) == 3
+    result = try_table(tmp_path, "--folds", "2")
+    assert "a campaign of 3 seeds, of `--seeds 42,43,44`, not of `--folds 2`" in result.err
+    assert "contains a campaign of 3 seeds. Continue it with" in try_table(tmp_path).err
+
+
+def test_a_failed_run_ends_the_campaign_and_the_next_call_continues(tmp_path: Path) -> None:
+    first = tmp_path / "run" / "seed-5"
+    step = SimpleLinearModel.training_step
+
+    def fails(self: Any, batch: Any, batch_idx: int) -> Any:
+        loss = step(self, batch, batch_idx)
+        return loss * float("nan") if (first / "model" / "plcli.json").exists() else loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SimpleLinearModel, "training_step", fails)
+        result = try_table(tmp_path, "--seeds", "5,6")
+    assert result.code not in (0, 70)
+    assert "seed 6 (2 of 2) has ended; the same command continues with it" in result.err
+    assert result.err.count("plcli: ") == 1
+    result = try_table(tmp_path, "--seeds", "5,6")
+    assert result.code == 0, result.err
+
+
+def test_runs_lists_a_campaign_as_one_and_compare_reads_it(seeds: Path, plcli: Command) -> None:
+    metrics = read_json(seeds / "metrics.json")
+    mean, deviation = (
+        metrics["validation"]["rmse"],
+        metrics["campaign"]["deviation"]["validation"]["rmse"],
+    )
+    listed = " ".join(plcli("runs", seeds.parent).out.replace("│", " ").split())
+    assert f"{mean:.4f} ±" in listed
+    assert f"{deviation:.4f}" in listed
+    assert plcli("runs", "best", seeds.parent).out.strip() == str(seeds)
+    shown = plcli("runs", "show", seeds)
+    assert "finished, 2 seeds" in shown.out
+    assert "seed-3" in shown.out
+    result = plcli("compare", seeds, seeds / "seed-3")
+    assert result.code == 0, result.err
+    assert "a campaign of 2 seeds; its scores are means" in " ".join(result.out.split())
+
+
+def test_a_campaign_in_use_is_refused(tmp_path: Path) -> None:
+    held = RunLock(tmp_path / "run", command="fit")
+    try:
+        result = try_table(tmp_path, "--seeds", "2")
+    finally:
+        held.release()
+    assert result.code == 5
+    assert "is in use by" in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--seeds", "1"), "A single run has --seed"),
+        (("--seeds", "x"), "--seeds: got 'x', expected a number from 2 to 100"),
+        (("--seeds", "1,x"), "--seeds: got '1,x', expected a number of seeds such as 5, or seeds"),
+        (("--seeds", "1,1"), "--seeds: 1 is given twice"),
+        (("--folds", "1"), "--folds: got '1', expected a number from 2"),
+        (("--seeds", "2", "--folds", "2"), "--seeds and --folds: both are given"),
+        (("--folds", "2", "--data.validation", "v.csv"), "set --data.validation null"),
+        (("--folds", "2", "--data.fold", "1"), "--folds: data.fold is given as well"),
+        (("--seeds", "2", "--resume", "must"), "--resume must: there is no campaign"),
+        (("--seeds", "2", "--resume", "allow-changes"), "--resume allow-changes: the sub-runs"),
+        (("--seeds", "2", "--trainer.fast_dev_run", "true"), "fast_dev_run saves nothing"),
+        (("--seeds", "2", "--trainer.devices", "2"), "would use 2 processes on 1 node"),
+    ],
+)
+def test_what_makes_no_campaign_is_refused(
+    tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    result = try_table(tmp_path, *words)
+    assert result.code == 2, result.err
+    assert message in result.err
+
+
+def test_a_launcher_of_several_processes_is_told_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"WORLD_SIZE": 2, "RANK": 0, "LOCAL_RANK": 0}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    result = try_table(tmp_path, "--seeds", "2")
+    assert result.code == 2
+    assert "torchrun has started 2 processes" in result.err
+    assert "--seed_everything 42 --data.init_args.split_seed 42 --run RUN/seed-42" in result.err
+
+
+def test_a_run_of_another_split_is_not_taken_for_a_sub_run(tmp_path: Path) -> None:
+    result = try_table(tmp_path, "--seed", 42)
+    (tmp_path / "run").rename(tmp_path / "alone")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "alone").rename(tmp_path / "run" / "seed-42")
+    result = try_table(tmp_path, "--seeds", "2")
+    assert result.code == 2
+    assert "was trained with data.init_args.split_seed null" in result.err
+
+
+def test_an_ensemble_needs_a_campaign_of_models_that_can_be_averaged(
+    seeds: Path, plcli: Command
+) -> None:
+    result = plcli("test", "--run", seeds / "seed-1", "--ensemble")
+    assert result.code == 2
+    assert "averages the models of a campaign, but" in result.err
+    result = plcli("test", "--run", seeds, "--ensemble", "--ckpt_path", "best")
+    assert "Remove --ckpt_path" in result.err
+    assert "takes no value" in plcli("predict", "--ensemble=yes").err
+    assert "is an option of plcli test and predict" in plcli("validate", "--ensemble").err
+    for task in (CausalLM, MaskedLM, Seq2SeqModel):
+        assert not module_contract(task).offers("averaged")
