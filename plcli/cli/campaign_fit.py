@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from plcli.cli import campaign_tables, execution, hints, logs, out_of_fold, processes
+from plcli.cli import campaign_tables, ensembled, execution, hints, logs, out_of_fold, processes
 from plcli.cli.arguments import Arguments
 from plcli.cli.plan import Plan
 from plcli.config import secrets, yaml_core
@@ -26,7 +26,7 @@ from plcli.config.classes import parameters
 from plcli.config.contracts import module_contract
 from plcli.config.files import Fragment, load_yaml
 from plcli.config.marks import class_of
-from plcli.errors import MachineError, ModelError, PlcliError, UsageError, below, shown
+from plcli.errors import MachineError, ModelError, PlcliError, Terminated, UsageError, below, shown
 from plcli.runs import artefact, atomic_files, campaign, lock
 from plcli.runs.campaign import Campaign, Kind, Summary
 from plcli.runs.folder import ROOT, Run, check_local, differences, flat
@@ -209,6 +209,9 @@ class CampaignFit:
         except PlcliError:
             logger.warning("%s has ended; the same command continues with it", said)
             raise
+        except Terminated as end:  # what resumes is the campaign, not the sub-run alone
+            folder = str(run.folder.parent)
+            raise Terminated(end.number, end.said.replace(str(run.folder), folder)) from None
         finally:
             _free()
         if not run.finished:
@@ -275,8 +278,6 @@ def _can_be_averaged(found: Campaign) -> bool:
     model = class_of(load_yaml(Run(found.folder).config).get("model"))
     if not module_contract(model).offers("averaged"):
         return False
-    from plcli.cli import ensembled  # which imports the libraries of models
-
     first, *others = (artefact.load(run.model) for run in found.runs.values())
     try:
         for other in others:

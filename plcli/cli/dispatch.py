@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from plcli import __version__
-from plcli.cli import campaign_fit, execution, fragments, logs, processes
+from plcli.cli import execution, fragments, logs, processes
 from plcli.cli.arguments import parse
 from plcli.cli.plan import Plan, plan_use
 from plcli.config import allowlist, classes, own_modules
@@ -29,6 +29,8 @@ def run(command: str, words: Sequence[str]) -> int:
     if command == "predict" and (found := processes.launched()) is not None and found.rank:
         return 0  # the first process predicts, and writes one file
     if command == "fit":
+        from plcli.cli import campaign_fit  # which imports torch
+
         campaign = campaign_fit.asked(arguments, entered)
         if campaign is None:
             execution.fit(arguments, entered)

@@ -111,6 +111,8 @@ def test_sub_runs_are_ordinary_runs_of_their_seeds(seeds: Path, tmp_path: Path) 
     log = (seeds / "seed-3" / "train.log").read_text(encoding="utf-8")
     assert "seed-3" in log
     assert "seed-1" not in log
+    configs = [(run / "config.yaml").read_text() for run in (tmp_path / "run", seeds / "seed-1")]
+    assert configs[0].replace(str(tmp_path), str(seeds.parent)) == configs[1]
     others = saved_state(seeds / "seed-3")
     assert not torch.equal(others["layer.weight"], own["layer.weight"])
 
@@ -212,6 +214,8 @@ def test_an_interrupted_campaign_continues_with_the_run_it_was_in(tmp_path: Path
         result = try_table(tmp_path, "--seeds", "2")
     assert result.code == 130
     assert result.err.count("plcli: stopped") == 1
+    assert "run the same command" in result.err
+    assert "seed-43" not in result.err.splitlines()[-1]
     assert not (tmp_path / "run" / ".lock").exists()
     assert run_plcli("test", "--run", tmp_path / "run").err.count("that is not finished") == 1
     shown = run_plcli("runs", tmp_path)

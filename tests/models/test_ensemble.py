@@ -33,12 +33,13 @@ def test_several_labels_have_the_mean_probability_even_of_sure_models() -> None:
 
 
 def test_thresholds_are_averaged_and_the_temperature_is_used_up() -> None:
+    both: dict[str, Any] = {"names": ["a", "b"], "several": True, "abstain_below": None}
     chosen: list[tuple[Any, dict[str, float]]] = [
         (2.0, {"a": 0.2, "b": 0.4}),
         (None, {"a": 0.4, "b": 0.6}),
     ]
     each = [
-        Decider(names=["a", "b"], several=True, temperature=temperature, thresholds=thresholds)
+        Decider(**both, temperature=temperature, thresholds=thresholds)
         for temperature, thresholds in chosen
     ]
     made = joint(each)
@@ -81,6 +82,6 @@ def test_a_joined_module_has_the_others_as_its_parts() -> None:
 
     module = Module(1.0)
     ensemble.join(module, [Module(2.0), Module(6.0)])
-    assert float(module(torch.tensor(2.0))) == 6.0
-    assert float(module.double()(torch.tensor(2.0).double())) == 6.0
+    assert float(module(torch.tensor(2.0)).detach()) == 6.0
+    assert float(module.double()(torch.tensor(2.0).double()).detach()) == 6.0
     assert {each.dtype for each in module.parameters()} == {torch.float64}
