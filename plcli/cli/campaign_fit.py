@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from plcli.cli import campaign_tables, ensembled, execution, hints, logs, out_of_fold, processes
+from plcli.cli import campaign_tables, execution, hints, logs, out_of_fold, processes
 from plcli.cli.arguments import Arguments
 from plcli.cli.plan import Plan
 from plcli.config import secrets, yaml_core
@@ -278,6 +278,8 @@ def _can_be_averaged(found: Campaign) -> bool:
     model = class_of(load_yaml(Run(found.folder).config).get("model"))
     if not module_contract(model).offers("averaged"):
         return False
+    from plcli.cli import ensembled  # whose libraries a training does not need
+
     first, *others = (artefact.load(run.model) for run in found.runs.values())
     try:
         for other in others:

@@ -4,12 +4,15 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from plcli import __version__
 from plcli.cli import execution, fragments, logs, processes
-from plcli.cli.arguments import parse
+from plcli.cli.arguments import Arguments, parse
 from plcli.cli.plan import Plan, plan_use
 from plcli.config import allowlist, classes, own_modules
+from plcli.config.files import Fragment
+from plcli.runs.folder import CAMPAIGN
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +32,8 @@ def run(command: str, words: Sequence[str]) -> int:
     if command == "predict" and (found := processes.launched()) is not None and found.rank:
         return 0  # the first process predicts, and writes one file
     if command == "fit":
-        from plcli.cli import campaign_fit  # which imports torch
-
-        campaign = campaign_fit.asked(arguments, entered)
-        if campaign is None:
+        if not _fits_a_campaign(arguments, entered):
             execution.fit(arguments, entered)
-        else:
-            campaign.run()
         return 0
     plan = plan_use(arguments, entered)
     if arguments.ensemble:
@@ -45,6 +43,20 @@ def run(command: str, words: Sequence[str]) -> int:
     else:
         execution.execute(plan)
     return 0
+
+
+def _fits_a_campaign(arguments: Arguments, entered: list[Fragment]) -> bool:
+    """Run the fit of a campaign; return False if a single run is asked for."""
+    named = Path(arguments.options.get("run") or "", CAMPAIGN)
+    if not {"seeds", "folds"} & arguments.options.keys() and not named.is_file():
+        return False
+    from plcli.cli import campaign_fit  # which a single run does not need
+
+    campaign = campaign_fit.asked(arguments, entered)
+    if campaign is None:
+        return False
+    campaign.run()
+    return True
 
 
 def _help(plan: Plan) -> None:

@@ -57,6 +57,11 @@ def _others(plan: Plan) -> list[Run]:
             f"--ensemble: averages the models of a campaign, but {where} is none. Name the folder "
             "of a `plcli fit --seeds` or `--folds` with --run."
         )
+    if plan.arguments.explain:
+        raise UsageError(
+            "--explain and --ensemble: both are given, but what moved a decision is that of one "
+            "model. Remove one of them."
+        )
     if "ckpt_path" in plan.arguments.options:
         raise UsageError("--ensemble: averages the models of a campaign. Remove --ckpt_path.")
     found = campaign.read(run.folder)

@@ -18,8 +18,6 @@ from plcli.cli import (
     analysed,
     decided,
     hints,
-    kept_rows,
-    out_of_fold,
     processes,
     run_opening,
     scored,
@@ -30,6 +28,7 @@ from plcli.cli.processes import RUN_VARIABLE, Launched
 from plcli.config import secrets, yaml_core
 from plcli.config.contracts import DataContract, data_contract
 from plcli.config.files import load_yaml
+from plcli.data.split_data import SplitData
 from plcli.errors import ModelError, UsageError
 from plcli.runs import artefact, atomic_files, environment, model_card, results
 from plcli.runs.folder import Run, differences
@@ -122,7 +121,11 @@ class Fit:
             scores["validation"] = validation
             facts = {name: chosen[name] for name in decided.FACTS if name in chosen}
             self.checkpoints.facts = {**self.checkpoints.facts, **facts}
-        out_of_fold.keep(trainer, model, self.datamodule, run.folder, validated=bool(validation))
+        if isinstance(self.datamodule, SplitData) and self.datamodule.held_out is not None:
+            from plcli.cli import out_of_fold  # which a training does not need
+
+            validated = bool(validation)
+            out_of_fold.keep(trainer, model, self.datamodule, run.folder, validated=validated)
         if self._has_test():
             reseed("test", self.config.get("seed_everything"))  # as in an uninterrupted run
             trainer.test(model, datamodule=self.datamodule, verbose=False)
@@ -297,6 +300,8 @@ class Fit:
 
     def _keep_test(self, run: Run, scores: dict[str, Any]) -> None:
         """Write the rows of the test and what is said of them."""
+        from plcli.cli import kept_rows  # which a training does not need
+
         arguments = self.plan.arguments
         made = analysed.analysis(self.model, self.datamodule, arguments, scores)
         escape = escapes_formulas(arguments)

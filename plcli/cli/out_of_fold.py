@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from plcli.config.contracts import data_contract, module_contract
-from plcli.data.split_data import SplitData
 from plcli.metrics import evaluated, out_of_fold
 from plcli.runs import test_rows
 from plcli.runs.folder import Run
@@ -23,12 +22,10 @@ def keep(trainer: Any, model: Any, datamodule: Any, folder: Path, *, validated: 
     Args:
         trainer: the trainer.
         model: the LightningModule, with its best weights.
-        datamodule: its LightningDataModule; without a fold, nothing is done.
+        datamodule: its LightningDataModule, which has a fold.
         folder: the run folder.
         validated: whether the last evaluation of the validation split was with these weights.
     """
-    if not isinstance(datamodule, SplitData) or datamodule.held_out is None:
-        return
     if not validated:
         trainer.validate(model, datamodule=datamodule, verbose=False)
     rows = module_contract(model).evaluated_rows.get("val")

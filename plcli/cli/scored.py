@@ -6,12 +6,13 @@ from typing import Any
 
 from rich.console import Console
 
-from plcli.cli import analysed, kept_rows, tfidf_baseline
+from plcli.cli import analysed, tfidf_baseline
 from plcli.cli.arguments import Arguments
 from plcli.cli.plan import Plan
 from plcli.cli.predict import escapes_formulas
 from plcli.config.contracts import data_contract
-from plcli.runs import artefact, atomic_files, campaign, results
+from plcli.runs import artefact, atomic_files, results
+from plcli.runs.folder import ENSEMBLE
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def report(console: Console, plan: Plan, trainer: Any, datamodule: Any, split: s
     show(console, {split: scores})
     if split != "test":
         return
-    from plcli.cli import analysis_tables
+    from plcli.cli import analysis_tables, kept_rows
 
     made = analysed.analysis(model, datamodule, arguments, scores)
     if made is not None:
@@ -73,7 +74,7 @@ def report(console: Console, plan: Plan, trainer: Any, datamodule: Any, split: s
     if run is not None and run.model != run.folder:
         folder, escape = run.folder, escapes_formulas(arguments)
         if arguments.ensemble:
-            folder = folder / campaign.ENSEMBLE
+            folder = folder / ENSEMBLE
             folder.mkdir(exist_ok=True)
             atomic_files.write_text(folder / "metrics.json", artefact.to_json({split: scores}))
         files = kept_rows.keep(folder, model, datamodule, made=made, escape_formulas=escape)

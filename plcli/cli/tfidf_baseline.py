@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from plcli.config.contracts import data_contract, module_contract
 from plcli.errors import UsageError
-from plcli.metrics import tfidf
 from plcli.metrics.scoring import Columns
 
 logger = logging.getLogger(__name__)
@@ -34,6 +33,8 @@ def check(wanted: str | None, datamodule: Any) -> None:
         )
     if not data_contract(datamodule).has("train"):
         raise UsageError("--baseline tfidf: needs training rows. Give data.train.")
+    from plcli.metrics import tfidf  # which others do not need
+
     tfidf.need_library()
 
 
@@ -52,6 +53,8 @@ def scores(model: Any, datamodule: Any, split: str) -> dict[str, dict[str, float
     texts, targets, problem = data.texts_and_targets("train")
     others, truth, _ = data.texts_and_targets(split)
     logger.info("baseline: fitting %s on %d rows", NAME, len(texts))
+    from plcli.metrics import tfidf
+
     predicted = tfidf.predictions(texts, targets, others, problem=problem)
     found = rows.scoring.scores(_columns(truth, predicted, problem))
     return {NAME: {name: value for name, value in found.items() if "." not in name}}

@@ -232,10 +232,7 @@ class SplitData(LightningDataModule):
         """Return the group of each row of the source of a split, int64 [rows].
 
         Groups are numbered from 0 in the order of the rows. A row with an empty cell is a group of
-        its own.
-
-        Returns:
-            The numbers; None if data.group is not given.
+        its own. None if data.group is not given.
 
         Raises:
             UsageError: if the column holds lists.

@@ -20,7 +20,6 @@ from plcli.runs import atomic_files
 from plcli.runs.folder import CAMPAIGN as NAME
 from plcli.runs.folder import Run
 
-ENSEMBLE = "ensemble"  # the folder of what is said of the average of all models
 MARK = "campaign"  # the key of metrics.json that only a campaign has
 SPLITS = ("validation", "test")
 NOT_COPIED = {"metrics.json", "train.log", "report.html", "validation_rows.parquet", NAME}

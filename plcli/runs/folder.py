@@ -14,6 +14,7 @@ from plcli.errors import ModelError, UsageError
 from plcli.runs import artefact
 
 ROOT = Path("runs")
+ENSEMBLE = "ensemble"  # the folder in that of a campaign of what is said of all its models
 CAMPAIGN = "campaign.json"  # of a folder with several runs of one config: plcli.runs.campaign
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}")  # not C:/ of Windows
 # keys that may differ when a run is resumed, as they change neither weights nor results; classes

@@ -11,7 +11,7 @@ from typing import Any
 from plcli.errors import ModelError, UsageError, listed
 from plcli.runs import campaign, metric_names
 from plcli.runs.campaign import Campaign
-from plcli.runs.folder import CAMPAIGN, Run, open_run
+from plcli.runs.folder import CAMPAIGN, ENSEMBLE, Run, open_run
 
 OWN = {  # what plcli writes into a run folder
     *("config.yaml", "environment.json", "metrics.csv", "metrics.json", "train.log"),
@@ -162,7 +162,7 @@ def foreign(folder: Path) -> list[str]:
     own = set(OWN)
     if campaign.exists(folder):
         runs = campaign.read(folder).runs.values()
-        own |= {campaign.ENSEMBLE, CAMPAIGN, *(run.folder.name for run in runs)}
+        own |= {ENSEMBLE, CAMPAIGN, *(run.folder.name for run in runs)}
         if others := [name for run in runs if run.folder.is_dir() for name in foreign(run.folder)]:
             return others
     return sorted(

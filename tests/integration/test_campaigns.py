@@ -342,6 +342,8 @@ def test_an_ensemble_needs_a_campaign_of_models_that_can_be_averaged(
     assert "averages the models of a campaign, but" in result.err
     result = plcli("test", "--run", seeds, "--ensemble", "--ckpt_path", "best")
     assert "Remove --ckpt_path" in result.err
+    explained = plcli("predict", "--run", seeds, "--ensemble", "--explain", "--input", "x.csv")
+    assert "--explain and --ensemble: both are given" in explained.err
     assert "takes no value" in plcli("predict", "--ensemble=yes").err
     assert "is an option of plcli test and predict" in plcli("validate", "--ensemble").err
     for task in (CausalLM, MaskedLM, Seq2SeqModel):
