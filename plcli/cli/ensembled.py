@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 SAME_FACTS = ("labels", "problem", "target_names", "max_length")
 TOKENIZER = "tokenizer.json"
 LAST_USE = ("truncation", "padding")
-NO_TOKENIZER = ("config.json", "generation_config.json", "adapter_config.json")
+NO_TOKENIZER = ("README.md", "config.json", "generation_config.json", "adapter_config.json")
 
 
 def execute(plan: Plan) -> None:

@@ -22,7 +22,7 @@ from plcli.runs.folder import Run
 
 MARK = "campaign"  # the key of metrics.json that only a campaign has
 SPLITS = ("validation", "test")
-NOT_COPIED = {"metrics.json", "train.log", "report.html", "validation_rows.parquet", NAME}
+NOT_COPIED = {"metrics.json", "report.html", "validation_rows.parquet", NAME}
 
 Kind = Literal["seeds", "folds"]
 

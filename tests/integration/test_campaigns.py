@@ -275,6 +275,11 @@ def test_runs_lists_a_campaign_as_one_and_compare_reads_it(seeds: Path, plcli: C
     result = plcli("compare", seeds, seeds / "seed-3")
     assert result.code == 0, result.err
     assert "a campaign of 2 seeds; its scores are means" in " ".join(result.out.split())
+    result = plcli("report", seeds, "--output", "report.html")
+    assert result.code == 0, result.err
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert "This is a campaign of 2 seeds." in page
+    assert "mean ± standard deviation" in page
 
 
 def test_a_campaign_in_use_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import shlex
 
 from plcli import __version__
-from plcli.runs.reporting import evaluation, overview, page, worst
+from plcli.runs.reporting import evaluation, overview, page, sub_runs, worst
 from plcli.runs.reporting.contents import Contents
 from plcli.runs.reporting.marked import Explanations
 from plcli.runs.reporting.page import Section
@@ -42,6 +42,7 @@ def render(contents: Contents, explanations: Explanations) -> str:
         Section("summary", "Summary", summary),
         Section("trained", "What was trained", overview.trained(contents)),
         Section("metrics", "Metrics", overview.metrics(contents)),
+        Section("campaign", "Campaign", sub_runs.section(contents)),
         Section("curves", "Training", curves),
         Section("classes", _classes_name(contents), evaluation.classes(contents)),
         Section("spans", "Spans", evaluation.spans(contents)),
