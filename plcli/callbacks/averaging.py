@@ -5,7 +5,8 @@ Lightning's StochasticWeightAveraging only applies the mean after the last valid
 is neither validated nor saved. `EpochAveraging` replaces it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback, WeightAveraging
@@ -73,6 +74,21 @@ def prepare(callbacks: Sequence[Callback]) -> None:
         if isinstance(callback, WeightAveraging) and "multi_avg_fn" not in callback._kwargs:
             mean = callback._kwargs.get("avg_fn") or get_swa_avg_fn()  # type: ignore[no-untyped-call]  # torch's own
             callback._kwargs["avg_fn"] = _floats_only(mean)
+
+
+@contextmanager
+def set_aside(trainer: Any) -> Iterator[None]:
+    """Leave out callbacks that average, until the block ends.
+
+    After a training they would evaluate their last mean instead of the weights of the best epoch.
+    """
+    callbacks: list[Any] = trainer.callbacks
+    kept = list(callbacks)
+    callbacks[:] = [each for each in kept if not isinstance(each, WeightAveraging)]
+    try:
+        yield
+    finally:
+        callbacks[:] = kept
 
 
 def _floats_only(mean: Any) -> Any:

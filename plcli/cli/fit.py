@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
 from plcli import __version__
+from plcli.callbacks import averaging
 from plcli.callbacks.checkpoints import Checkpoints
 from plcli.cli import (
     analysed,
@@ -116,16 +117,13 @@ class Fit:
         scores = {}
         if self.checkpoints.best_results:
             scores["validation"] = self.checkpoints.best_results
-        chosen, validation = decided.decide(trainer, model, self.datamodule)
+        with averaging.set_aside(trainer):
+            chosen, validation = decided.decide(trainer, model, self.datamodule)
+            self._keep_held_out(run, validated=bool(validation))
         if validation:
             scores["validation"] = validation
             facts = {name: chosen[name] for name in decided.FACTS if name in chosen}
             self.checkpoints.facts = {**self.checkpoints.facts, **facts}
-        if isinstance(self.datamodule, SplitData) and self.datamodule.held_out is not None:
-            from plcli.cli import out_of_fold  # which a training does not need
-
-            validated = bool(validation)
-            out_of_fold.keep(trainer, model, self.datamodule, run.folder, validated=validated)
         if self._has_test():
             reseed("test", self.config.get("seed_everything"))  # as in an uninterrupted run
             trainer.test(model, datamodule=self.datamodule, verbose=False)
@@ -297,6 +295,14 @@ class Fit:
             pretrained=(self.config["model"].get("init_args") or {}).get("pretrained"),
             sources=sources,
         )
+
+    def _keep_held_out(self, run: Run, *, validated: bool) -> None:
+        """Write the rows that a fold holds out, as the best weights predict them."""
+        if isinstance(self.datamodule, SplitData) and self.datamodule.held_out is not None:
+            from plcli.cli import out_of_fold  # which a training does not need
+
+            folder, trainer, model = run.folder, self.trainer, self.model
+            out_of_fold.keep(trainer, model, self.datamodule, folder, validated=validated)
 
     def _keep_test(self, run: Run, scores: dict[str, Any]) -> None:
         """Write the rows of the test and what is said of them."""

@@ -27,7 +27,11 @@ def keep(trainer: Any, model: Any, datamodule: Any, folder: Path, *, validated: 
         validated: whether the last evaluation of the validation split was with these weights.
     """
     if not validated:
-        trainer.validate(model, datamodule=datamodule, verbose=False)
+        loggers, trainer.loggers = trainer.loggers, []  # it is no further step of the training
+        try:
+            trainer.validate(model, datamodule=datamodule, verbose=False)
+        finally:
+            trainer.loggers = loggers
     rows = module_contract(model).evaluated_rows.get("val")
     if rows is None or not len(rows.index) or not trainer.is_global_zero:
         return
