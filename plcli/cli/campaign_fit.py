@@ -6,6 +6,7 @@ does, and what a fit holds is freed before the next one. Those that are finished
 
 import copy
 import gc
+import json
 import logging
 import re
 import shlex
@@ -389,11 +390,16 @@ def _check_folds(data: type | None, given: dict[str, Any]) -> None:
     for key in ("folds", "fold"):
         if given.get(key) is not None:
             raise UsageError(f"--folds: data.{key} is given as well, as {given[key]}. Remove it.")
-    if given.get("validation") is not None:
+    if (validation := given.get("validation")) is not None:
+        parts = [
+            each if isinstance(each, list) else [each]
+            for each in (given.get("train") or [], validation)
+        ]
+        both = shlex.quote(json.dumps([source for part in parts for source in part]))
         raise UsageError(
             f"--folds: each fold is validated on training rows that it holds out, but "
-            f"data.validation is {given['validation']}. Add its rows to data.train, a list of "
-            "sources, and set --data.validation null."
+            f"data.validation is given as well. Add its rows to those for training: --data.train "
+            f"{both} --data.validation null"
         )
 
 

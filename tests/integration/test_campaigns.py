@@ -334,7 +334,7 @@ def test_a_campaign_in_use_is_refused(tmp_path: Path) -> None:
         (("--seeds", "1,1"), "--seeds: 1 is given twice"),
         (("--folds", "1"), "--folds: got '1', expected a number from 2"),
         (("--seeds", "2", "--folds", "2"), "--seeds and --folds: both are given"),
-        (("--folds", "2", "--data.validation", "v.csv"), "set --data.validation null"),
+        (("--folds", "2", "--data.validation", "v.csv"), "--data.validation null"),
         (("--folds", "2", "--data.fold", "1"), "--folds: data.fold is given as well"),
         (("--seeds", "2", "--resume", "must"), "--resume must: there is no campaign"),
         (("--seeds", "2", "--resume", "allow-changes"), "--resume allow-changes: the sub-runs"),
