@@ -19,6 +19,7 @@ from plcli.cli import (
     decided,
     hints,
     kept_rows,
+    loggers,
     processes,
     run_opening,
     scored,
@@ -88,6 +89,8 @@ class Fit:
         scored.check(self.plan.arguments, self.datamodule)
         if run is not None:
             self._open(run)
+        if trainer.is_global_zero:
+            loggers.start(trainer.loggers)
         try:
             if run is not None:  # for the processes that the trainer starts
                 os.environ[RUN_VARIABLE] = str(run.folder)
