@@ -1,105 +1,108 @@
-"""Optimizers without a learning rate: its place in the plan is left to the rule of models/rates.
+"""Optimizers without a learning rate, which is left to models/rates until the length is known.
 
-Without this, a config that names AdamW and no lr would train at the default of torch, 1e-3, which
-ruins pretrained weights.
+NaN stands for such a rate. It is the default of a TransformerModule, which the parser carries over
+to any optimizer that a config names without lr. A config may also say `lr: auto`.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from plcli.cli.plan import Plan
-from plcli.config import yaml_core
 from plcli.config.classes import import_class, parameters
-from plcli.config.marks import class_of
+from plcli.config.files import load_yaml
 from plcli.errors import UsageError
 
 RULED = {f"torch.optim.{name}" for name in ("Adam", "AdamW", "NAdam", "RAdam")}
 AUTO = "auto"
 KEY = "model.init_args.optimizer.init_args.lr"
+UNRULED = "a learning rate is only chosen for Adam and its kin. Set it with --lr."
 
 
-def resolve(plan: Plan) -> None:
-    """Give an optimizer that has no lr, or `lr: auto`, the rate that stands for a chosen one."""
-    if plan.arguments.command != "fit" or not _chooses(plan):
-        return
-    path, rate = _given(plan)
-    if path is not None and "." not in path:  # a short name, as the parser takes them
-        path = f"torch.optim.{path}"
-    if rate is None and path is not None and path not in RULED:
-        if (own := _own_rate(path)) is not None:  # else the one of the default optimizer is kept
-            plan.arguments.overrides.append((KEY, own))
-    elif rate in (None, AUTO):
-        for fragment in (*plan.base, *plan.fragments):
-            _remove_auto(fragment.values)
-        plan.arguments.overrides = [
-            (key, value)
-            for key, value in plan.arguments.overrides
-            if not (_name(key) == "lr" and value == AUTO)
-        ]
-        from plcli.models.rates import CHOSEN
-
-        plan.arguments.overrides.append((KEY, str(CHOSEN)))
+def replace_auto(plan: Plan) -> None:
+    """Replace `lr: auto` by NaN in the plan, as the parser wants a number."""
+    given: list[Any] = []
+    for fragment in (*plan.base, *plan.fragments):
+        for arguments in _arguments(fragment.values):
+            given.append(arguments["lr"])
+            if arguments["lr"] == AUTO:
+                del arguments["lr"]
+    kept = []
+    for key, value in plan.arguments.overrides:
+        is_rate = key.replace(".init_args.", ".") == "model.optimizer.lr"
+        given += [value] if is_rate else []
+        if not (is_rate and value == AUTO):
+            kept.append((key, value))
+    if AUTO in given:
+        plan.arguments.overrides = kept
+        if given[-1] == AUTO:
+            plan.arguments.overrides.append((KEY, ".nan"))
 
 
-def _own_rate(path: str) -> str | None:
-    """Return the default rate of an optimizer that the rule does not know; None if it has no lr.
+def _arguments(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the arguments of the optimizer in a fragment, if lr is among them."""
+    part: Any = values
+    for name in ("model", "init_args", "optimizer", "init_args"):
+        part = part.get(name) if isinstance(part, Mapping) else None
+    if isinstance(part, dict) and "lr" in part:
+        yield part
+
+
+def settle(plan: Plan, model: Any, cls: type | None) -> None:
+    """Decide over a rate that the config does not give, in the parsed section of the model.
+
+    That of Adam and its kin is chosen when the length of the training is known; another optimizer
+    has its own default. A run that began when there was a default goes on with it.
+
+    Args:
+        plan: the plan.
+        model: the parsed section, changed in place.
+        cls: the model's class.
 
     Raises:
-        UsageError: if it has none of its own.
+        UsageError: if the optimizer needs a rate.
     """
-    found = parameters(import_class(path, "model.optimizer")).get("lr")
-    if found is None:
-        return None
-    if found.default is found.empty:
-        raise UsageError(
-            f"model.optimizer: {path} needs a learning rate; one is only chosen for Adam and "
-            "its kin. Set it with --lr."
-        )
-    return yaml_core.dump(found.default).removesuffix("...\n").strip()
+    optimizer: Any = (model.get("init_args") or {}).get("optimizer")
+    arguments = getattr(optimizer, "init_args", None)
+    if arguments is None or not _is_chosen(arguments.get("lr")):
+        return
+    if (before := _saved(plan)) is not None:
+        arguments.lr = before
+    elif optimizer.class_path not in RULED:
+        found = parameters(import_class(optimizer.class_path, "model.optimizer")).get("lr")
+        default = None if found is None else found.default
+        if not isinstance(default, (int, float)):
+            raise UsageError(f"model.optimizer: {optimizer.class_path}: {UNRULED}")
+        arguments.lr = float(default)
+    elif not _configures(cls):
+        from plcli.models.rates import USUAL
+
+        arguments.lr = USUAL  # of a class with an optimizer of its own making
 
 
-def _chooses(plan: Plan) -> bool:
-    """Whether the model is one whose rates plcli knows."""
+def _is_chosen(rate: Any) -> bool:
+    return isinstance(rate, float) and math.isnan(rate)
+
+
+def _configures(cls: type | None) -> bool:
+    """Whether the optimizer is made by TransformerModule."""
     from plcli.models.transformer_module import TransformerModule
 
-    cls = class_of(plan.merged.get("model"))
-    return cls is not None and issubclass(cls, TransformerModule)
+    own = TransformerModule.configure_optimizers
+    return getattr(cls, "configure_optimizers", None) is own
 
 
-def _given(plan: Plan) -> tuple[str | None, Any]:
-    """Return the class of the optimizer and its lr, None without them; the last ones count."""
-    path: str | None = None
-    rate: Any = None
-    section = plan.merged.get("model")
-    arguments = section.get("init_args") if isinstance(section, dict) else None
-    value = (arguments or {}).get("optimizer")
-    if isinstance(value, str):
-        path = value
-    elif isinstance(value, Mapping):
-        path, rate = value.get("class_path"), (value.get("init_args") or {}).get("lr")
-    for key, text in plan.arguments.overrides:
-        name = _name(key)
-        if name == "class_path":
-            path = text
-        elif name == "lr":
-            rate = AUTO if text == AUTO else yaml_core.parse_value(text)
-    return path, rate
+def _saved(plan: Plan) -> float | None:
+    """Return the rate in the config of the run that is resumed; None if it was chosen."""
+    if plan.checkpoint is None or plan.run is None or not plan.run.config.exists():
+        return None
+    rates = [arguments["lr"] for arguments in _arguments(load_yaml(plan.run.config))]
+    return rates[0] if rates and isinstance(rates[0], float) else None
 
 
-def _name(key: str) -> str | None:
-    """Return which part of the optimizer a key of the command line is; None if it is none."""
-    plain = key.replace(".init_args.", ".")
-    return {
-        "model.optimizer": "class_path",
-        "model.optimizer.class_path": "class_path",
-        "model.optimizer.lr": "lr",
-    }.get(plain)
-
-
-def _remove_auto(values: dict[str, Any]) -> None:
-    section = values.get("model")
-    arguments = section.get("init_args") if isinstance(section, dict) else None
-    value = (arguments or {}).get("optimizer")
-    given = value.get("init_args") if isinstance(value, dict) else None
-    if isinstance(given, dict) and given.get("lr") == AUTO:
-        del given["lr"]
+def written(resolved: dict[str, Any]) -> dict[str, Any]:
+    """Return a resolved config that says auto where the rate is chosen."""
+    for arguments in _arguments(resolved):
+        if _is_chosen(arguments["lr"]):
+            arguments["lr"] = AUTO
+    return resolved

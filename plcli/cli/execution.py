@@ -73,7 +73,7 @@ def complete(plan: Plan) -> None:
     from plcli.cli.lightning_cli import fixed_classes
 
     precision.resolve(plan)
-    chosen_rate.resolve(plan)
+    chosen_rate.replace_auto(plan)
     loggers.write_into_run_folder(plan)
     _check_bound(plan)
     _check(plan, fixed_classes())

@@ -19,6 +19,7 @@ from plcli.cli import (
     analysed,
     decided,
     hints,
+    loggers,
     processes,
     run_opening,
     scored,
@@ -89,6 +90,8 @@ class Fit:
         scored.check(self.plan.arguments, self.datamodule)
         if run is not None:
             self._open(run)
+        if trainer.is_global_zero:
+            loggers.start(trainer.loggers)
         try:
             if run is not None:  # for the processes that the trainer starts
                 os.environ[RUN_VARIABLE] = str(run.folder)
@@ -281,6 +284,7 @@ class Fit:
         row = model_card.example(
             {name: str(getattr(kind, "value", kind)) for name, kind in kinds.items()},
             messages=arguments.get("messages"),
+            mask=self._mask() if card["task"] == "fill-mask" else None,
         )
         sources = {
             split: Path(str(arguments[split])).name
@@ -328,8 +332,23 @@ class Fit:
             "value": best.best_value,
             "epochs": progress.completed,
             "steps": self.trainer.global_step,
+            "lr": self._rate(),
             "seconds": None if best.seconds is None else round(best.seconds, 3),
         }
+
+    def _mask(self) -> str | None:
+        """Return the token of the data's tokenizer that stands for a missing word."""
+        mask: str | None = getattr(self.data.loaded_tokenizer, "mask_token", None)
+        return mask
+
+    def _rate(self) -> float | None:
+        """Return the highest learning rate of the schedule; None without a schedule."""
+        bases = [
+            rate
+            for each in self.trainer.lr_scheduler_configs
+            for rate in getattr(each.scheduler, "base_lrs", [])
+        ]
+        return max(map(float, bases), default=None)
 
     def _suggest(self, command: str, *words: str) -> None:
         assert self.plan.run is not None

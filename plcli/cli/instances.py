@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 
-from plcli.cli import user_errors
+from plcli.cli import loggers, user_errors
 from plcli.config import yaml_core
 from plcli.config.classes import parameters, takes_any
 from plcli.errors import MachineError, PlcliError, UsageError
@@ -38,7 +38,11 @@ def make(section: str, values: Namespace, parser: LightningArgumentParser) -> An
         instantiators = [(_with(hyperparameters), MODULES[section], True)]
     try:
         return parser.instantiate(part, instantiators=instantiators)[section]
-    except ValueError as error:
+    except Exception as error:
+        if section == "trainer" and loggers.is_of_a_logger(error):
+            raise loggers.refused(error) from error
+        if not isinstance(error, ValueError):
+            raise
         for cause in user_errors.chain_of(error):
             if isinstance(cause, PlcliError):
                 raise cause from None

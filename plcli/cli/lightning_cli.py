@@ -25,6 +25,7 @@ from plcli.callbacks.checkpoints import Checkpoints
 from plcli.callbacks.late_weights import LateWeights
 from plcli.callbacks.numbers import FiniteNumbers
 from plcli.cli import (
+    chosen_rate,
     facts,
     instances,
     loggers,
@@ -167,7 +168,8 @@ class PlCLI(LightningCLI):
         arguments = (self.values.get("data") or _namespace()).get("init_args") or _namespace()
         hardware.check_shared_memory(arguments.get("num_workers"))
         hardware.set_threads(self.values.threads, interop=self.values.interop_threads)
-        self.resolved = self._resolve()
+        chosen_rate.settle(self.plan, self.values.model, self._class("model"))
+        self.resolved = chosen_rate.written(self._resolve())
         if key := secrets.hidden_key(self.resolved):
             raise UsageError(
                 f"{key}: is a secret that was hidden when its config was saved. "

@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from plcli.cli.plan import Plan
 from plcli.config.classes import import_class, parameters
 from plcli.config.files import Fragment
+from plcli.errors import PlcliError, UsageError
 from plcli.runs import atomic_files
 from plcli.training.csv_logger import MetricsCsv
 
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 FILE = "loggers.json"  # in the run folder: the runs of the user's loggers
 FOLDERS = ("save_dir", "offline_directory")  # arguments that say where a logger writes
+FILE_STORE = "MLFLOW_ALLOW_FILE_STORE"  # without it, MLflow refuses to write into a folder
+LIBRARIES = ("mlflow", "wandb", "comet_ml", "neptune")
 RUN_IDS = ("id", "run_id", "experiment_key")  # arguments that continue a run
 
 
@@ -135,6 +138,44 @@ def _saved(folder: Path) -> dict[str, list[dict[str, Any]]]:
     except (OSError, ValueError):
         return {}
     return found
+
+
+def start(loggers: Sequence[Logger]) -> None:
+    """Begin the runs of the user's loggers, so that what they refuse is said before training.
+
+    Raises:
+        UsageError: if a logger cannot begin its run.
+    """
+    for each in loggers:
+        try:
+            _ = getattr(each, "experiment", None)
+        except Exception as error:  # of any library; PlcliError is none of theirs
+            if isinstance(error, PlcliError):
+                raise
+            raise refused(error, type(each).__name__) from error
+
+
+def refused(error: Exception, name: str = "a logger") -> UsageError:
+    """Return the message for what a library of loggers refuses.
+
+    Args:
+        error: its error.
+        name: the class of the logger.
+    """
+    said = " ".join(str(error).split())
+    hint = "Check its arguments, or remove it."
+    if FILE_STORE in said:
+        said = "MLflow does not write into a folder by itself any more."
+        hint = (
+            f"Set the environment variable {FILE_STORE}=true, or tracking_uri: the address of a "
+            "server, or sqlite:///mlflow.db, which needs the whole mlflow package."
+        )
+    return UsageError(f"trainer.logger: {name} cannot begin its run: {said[:200]} {hint}")
+
+
+def is_of_a_logger(error: Exception) -> bool:
+    """Whether an error is one of a library of loggers."""
+    return type(error).__module__.split(".")[0] in LIBRARIES
 
 
 class LoggerRuns(Callback):

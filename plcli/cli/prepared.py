@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from plcli.callbacks import chosen
 from plcli.cli import trainer_setup
 from plcli.cli.plan import Plan
 from plcli.config.contracts import data_contract, module_contract
@@ -30,5 +31,9 @@ def pass_objects(
     kind = trainer.strategy.root_device.type
     if not trainer_setup.predates(plan, "unpadded") and module.use_device(kind):
         data.use_whole_batches()
-    if module.offers("choose_epochs") and open_ended:
+    if not module.offers("choose_epochs") or not open_ended or trainer.fast_dev_run:
+        return
+    if plan.checkpoint is None:
         trainer.fit_loop.choose_epochs = module.choose_epochs
+    elif plan.run is not None and (before := chosen.epochs(plan.run.folder)) is not None:
+        trainer.fit_loop.choose_epochs = lambda steps: before

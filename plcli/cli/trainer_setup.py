@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from plcli.callbacks.chosen import ChosenNumbers
 from plcli.callbacks.progress import LiveBar, ProgressLines
 from plcli.callbacks.sanity import Rehearsal
 from plcli.callbacks.step_columns import StepColumns
@@ -296,7 +297,7 @@ class Chosen:
         """Return the callbacks that plcli adds."""
         own: list[Callback] = [ProgressLines(), Rehearsal()]
         if self.run is not None:
-            own.append(loggers.LoggerRuns(self.run.folder))
+            own += [loggers.LoggerRuns(self.run.folder), ChosenNumbers(self.run.folder)]
         if self.metrics_csv is not None:
             own.append(StepColumns(self.metrics_csv))
         has_bar = any(isinstance(callback, ProgressBar) for callback in self.callbacks)
@@ -338,7 +339,8 @@ class Chosen:
 
 def is_open_ended(given: Namespace) -> bool:
     """Whether a trainer section gives neither epochs, steps nor a time that end the training."""
-    timed = any("Timer" in str(entry) for entry in _listed(given.get("callbacks")))
+    named = [entry.get("class_path") for entry in _listed(given.get("callbacks")) if entry]
+    timed = any(str(path).rpartition(".")[2] == "Timer" for path in named)
     return (
         given.max_epochs is None and given.max_steps in (None, -1) and not (given.max_time or timed)
     )

@@ -30,9 +30,10 @@ class AdamW(dict[str, Any]):
     def __init__(self) -> None:
         super().__init__(class_path="torch.optim.AdamW", init_args={"lr": rates.CHOSEN})
 
-    def __call__(self, parameters: Any) -> torch.optim.Optimizer:
-        """Make the optimizer."""
-        return torch.optim.AdamW(parameters, **self["init_args"])
+    def __call__(self, parameters: Any, **arguments: Any) -> torch.optim.Optimizer:
+        """Make the optimizer; where no learning rate is given, with the usual one of BERT."""
+        usual = {"lr": rates.USUAL} if rates.is_chosen(self) else {}
+        return torch.optim.AdamW(parameters, **{**self["init_args"], **usual, **arguments})
 
 
 @dataclass(kw_only=True)
@@ -167,13 +168,16 @@ def configure(module: Any) -> dict[str, Any]:
         UsageError: if the schedule follows a validation that there is not.
     """
     steps = module.trainer.estimated_stepping_batches
+    steps = math.inf if steps < 0 else steps  # as Lightning says it
+    make = module.optimizer
+    if rates.is_chosen(make):
+        make = partial(make, lr=rates.choose(module, steps=steps))
     optimizer = make_optimizer(
-        module.optimizer,
+        make,
         module.model,
         parts=module.parts if module.head_lr or module.layer_decay else None,
         head_lr=module.head_lr,
         layer_decay=module.layer_decay,
-        complete=partial(rates.complete, module=module, steps=steps),
     )
     if module.schedule == "plateau" and not module.trainer.enable_validation:
         raise UsageError(
@@ -201,7 +205,6 @@ def make_optimizer(
     parts: Parts | None,
     head_lr: float | None,
     layer_decay: float | None,
-    complete: Callable[[Optimizer], None] = lambda optimizer: None,
 ) -> Optimizer:
     """Make the optimizer of a network's trainable parameters.
 
@@ -215,7 +218,6 @@ def make_optimizer(
         parts: the parts of the network by depth; None treats the network as one part.
         head_lr: the learning rate of the head; None uses that of the optimizer.
         layer_decay: the factor of the learning rate from each layer to the one below it.
-        complete: sets the learning rate of an optimizer that has none.
 
     Raises:
         UsageError: if the optimizer refuses its arguments, there is no trainable head, or the
@@ -228,7 +230,6 @@ def make_optimizer(
         raise UsageError(
             f"model.optimizer: {error}. Change its arguments, or use another."
         ) from error
-    complete(optimizer)
     if parts is not None:
         if head_lr and all(group["part"] != "head" for group in optimizer.param_groups):
             raise UsageError(

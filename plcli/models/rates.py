@@ -10,18 +10,18 @@ import logging
 import math
 from typing import Any
 
-from plcli.errors import UsageError
 from plcli.models import lora
 from plcli.models.layers import EMBEDDING_NAMES
 
 logger = logging.getLogger(__name__)
 
-CHOSEN = 0.0  # as the learning rate of an optimizer: it is chosen here
+CHOSEN = math.nan  # as the learning rate of an optimizer: it is chosen here
+USUAL = 2e-5  # of BERT, where the length of the training is not known
 MIDDLE = 1.2e-4  # at SIZE parameters, STEPS steps and CLASSES classes
 SIZE, STEPS, CLASSES = 10_700_000, 500, 2
 BY_SIZE, BY_STEPS, BY_CLASSES = -2 / 3, -1 / 4, 1 / 3  # exponents
-LOW_RANK = 5.0  # times the rate of the whole network
-RANDOM = 3.0  # likewise, of a network without pretrained weights
+LOW_RANK, LEAST_LOW_RANK = 5.0, 2e-4  # times the rate of the whole network, and at least this
+RANDOM, LEAST_RANDOM = 3.0, 3e-4  # likewise, of a network without pretrained weights
 LOWEST, HIGHEST = 1e-5, 1e-3
 WANTED_STEPS, FEWEST, MOST = 500, 3, 15  # steps of a training; epochs
 
@@ -46,7 +46,10 @@ def rate(
     found = MIDDLE * (max(parameters, 1) / SIZE) ** BY_SIZE
     found *= (min(max(steps, 100.0), 10_000.0) / STEPS) ** BY_STEPS
     found *= (max(classes, CLASSES) / CLASSES) ** BY_CLASSES
-    found *= (LOW_RANK if low_rank else 1.0) * (1.0 if pretrained else RANDOM)
+    if low_rank:
+        found = max(found * LOW_RANK, LEAST_LOW_RANK)
+    elif not pretrained:
+        found = max(found * RANDOM, LEAST_RANDOM)
     return float(f"{min(max(found, LOWEST), HIGHEST):.1e}")
 
 
@@ -70,33 +73,35 @@ def size(model: Any) -> int:
     )
 
 
-def complete(optimizer: Any, module: Any, *, steps: float) -> None:
-    """Set the learning rate of an optimizer that has none, and say so.
+def is_chosen(make: Any) -> bool:
+    """Whether an optimizer of a config has no learning rate of its own.
 
     Args:
-        optimizer: the optimizer, changed in place.
-        module: the TransformerModule whose network it trains.
-        steps: number of steps of the training; may be infinite.
-
-    Raises:
-        UsageError: if only some of its groups have a rate.
+        make: makes the optimizer; its arguments are those of the config.
     """
-    groups = optimizer.param_groups
-    missing = [group for group in groups if group.get("lr") == CHOSEN]
-    if not missing:
-        return
-    if len(missing) < len(groups):
-        raise UsageError("model.optimizer: has a learning rate for some parameters only. Set lr.")
+    given = make.get("init_args") if isinstance(make, dict) else getattr(make, "keywords", None)
+    rate = (given or {}).get("lr")
+    return isinstance(rate, float) and math.isnan(rate)
+
+
+def choose(module: Any, *, steps: float) -> float:
+    """Choose the learning rate of a module's network, and say so.
+
+    Args:
+        module: the TransformerModule.
+        steps: number of steps of the training; may be infinite.
+    """
     network = size(module.model)
     found = rate(
         steps=steps,
         parameters=network,
         classes=len(module.class_names),
         low_rank=lora.is_adapted(module.model),
-        pretrained=module.architecture is None,
+        pretrained=module.architecture is None or module.has_loaded_weights,
     )
-    for group in groups:
-        group["lr"] = found
+    module.chosen_rate = found
+    if module.trainer.ckpt_path is not None:
+        return found  # the checkpoint's own is restored
     length = "" if math.isinf(steps) else f" and {int(steps):,} steps"
     logger.info(
         "learning rate %.2g, chosen for %s parameters besides embeddings%s; --lr sets another",
@@ -104,3 +109,4 @@ def complete(optimizer: Any, module: Any, *, steps: float) -> None:
         f"{network:,}",
         length,
     )
+    return found

@@ -108,6 +108,8 @@ class TransformerModule(LightningModule):
     _evaluating = "val"
     given_tokenizer = None  # the tokenizer of the data, set by use_tokenizer
     seed = 0  # for sampling during generation
+    chosen_rate = None  # the learning rate, where the config gives none
+    has_loaded_weights = False  # from a checkpoint, in place of those it was made with
 
     pretrained: str | None = field(default=None, metadata=WEIGHTS_PATH)
     architecture: Architecture | None = field(default=None, metadata={**WEIGHTS, **LEARNING})
@@ -153,6 +155,10 @@ class TransformerModule(LightningModule):
         self.check_sizes()
         self._metrics = torch.nn.ModuleDict({split: self.metrics() for split in ("val", "test")})
         self._losses = torch.nn.ModuleDict({split: MeanMetric() for split in ("val", "test")})
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note that the weights are trained ones."""
+        self.has_loaded_weights = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the arguments with which Lightning's `load_from_checkpoint` makes the module."""

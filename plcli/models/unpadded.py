@@ -257,6 +257,11 @@ class Unpadded:
         self.kernels: dict[torch.device, varlen.Kernel | None] = {}
         self.__signature__ = inspect.signature(base.forward)
 
+    def _shows(self, kwargs: dict[str, Any]) -> bool:
+        """Whether the outputs of all layers, or the attention weights, are asked for."""
+        names = ("output_hidden_states", "output_attentions")
+        return any(kwargs.get(name) or getattr(self.base.config, name, False) for name in names)
+
     def __call__(self, input_ids: Any = None, attention_mask: Any = None, **kwargs: Any) -> Any:
         """Run a batch; evaluation, embedded inputs and batches of equal lengths stay padded."""
         usable = (
@@ -266,6 +271,7 @@ class Unpadded:
             and attention_mask.dim() == 2
             and kwargs.get("inputs_embeds") is None
             and kwargs.get("position_ids") is None
+            and not self._shows(kwargs)  # whose shapes would be those without padding
             and not bool(attention_mask.all())
             and bool(attention_mask[:, 0].all())  # heads read the first place, also of padding
         )

@@ -27,18 +27,26 @@ PIPELINES = {  # tasks whose model transformers.pipeline runs on one text, as it
     "text-generation",
 }
 TO_FILL = "*To be filled in by the authors:* "
+HUB_TASKS = {  # the Hub's names of tasks that are called otherwise here
+    "seq2seq": "text2text-generation",
+    "linear-regression": "tabular-regression",
+}
 MOST_CLASSES = 30
 
 
-def example(kinds: Mapping[str, str], *, messages: str | None = None) -> dict[str, Any]:
+def example(
+    kinds: Mapping[str, str], *, messages: str | None = None, mask: str | None = None
+) -> dict[str, Any]:
     """Return a row to predict.
 
     Args:
         kinds: the kind of each input column, such as text.
         messages: the column of conversations, if there is one.
+        mask: the token that stands for a missing word, where one is to be filled in.
     """
+    text = TEXT if mask is None else f"Write a {mask} here."
     return {
-        name: EXAMPLES["messages"] if name == messages else EXAMPLES.get(kind, TEXT)
+        name: EXAMPLES["messages"] if name == messages else EXAMPLES.get(kind, text)
         for name, kind in kinds.items()
     }
 
@@ -133,7 +141,7 @@ def _head(
     data = ModelCardData(
         model_name=name,
         library_name="transformers" if task in PIPELINES else "plcli",
-        pipeline_tag=task,
+        pipeline_tag=HUB_TASKS.get(str(task), task),
         tags=["plcli"],
         base_model=pretrained if is_hub_id else None,
         eval_results=results or None,
@@ -222,7 +230,9 @@ def _training(card: Mapping[str, Any], fit: Mapping[str, Any], sources: Mapping[
     lines.append(f"- {fit['epochs']} epochs, {fit['steps']} steps")
     if fit.get("monitor") is not None:
         lines[-1] += f"; the weights are those of epoch {fit['best_epoch']}, by {fit['monitor']}"
-    lines.append("- settings: `plcli.json` beside this file")
+    if fit.get("lr") is not None:
+        lines.append(f"- highest learning rate: {fit['lr']:.2g}")
+    lines.append("- other settings: `plcli.json` beside this file")
     lines += ["", f"{TO_FILL}where the data come from, who labelled them, and their licence."]
     return "\n".join(lines) + "\n"
 

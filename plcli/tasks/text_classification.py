@@ -117,6 +117,7 @@ class TextClassifier(TransformerModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Load the weights of earlier versions, which predicted targets in their unit."""
+        super().on_load_checkpoint(checkpoint)
         if self.problem == "regression":
             for name, value in TargetScaling(0.0, 1.0).state_dict(prefix="scaling.").items():
                 checkpoint["state_dict"].setdefault(name, value)

@@ -13,6 +13,7 @@ and other counters, so two of its loops are replaced. This depends on internals 
 import copy
 import itertools
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,6 +59,7 @@ class ExactFitLoop(_FitLoop):
         )
         self.orders: list[Order] = []
         self.choose_epochs: Callable[[float], int] | None = None
+        self.has_chosen_epochs = False
         self.seekable = True
         self._resumes_epoch = False
 
@@ -139,10 +141,15 @@ class ExactFitLoop(_FitLoop):
         super().setup_data()
         choose, self.choose_epochs = self.choose_epochs, None
         if choose is not None:
-            steps = self.max_batches / self.trainer.accumulate_grad_batches
-            self.max_epochs = choose(steps)
+            steps: float = self.max_batches / self.trainer.accumulate_grad_batches
+            steps = steps if math.isinf(steps) else math.ceil(steps)
+            least = self.epoch_loop.min_steps or 0
+            wanted = 0 if not steps or math.isinf(steps) else math.ceil(least / steps)
+            self.max_epochs = max(choose(steps), self.min_epochs or 0, wanted)
+            self.has_chosen_epochs = True
+            length = "" if math.isinf(steps) else f" of {steps} steps"
             logger.info(
-                "%d epochs, chosen for %g steps each; --epochs sets others", self.max_epochs, steps
+                "%d epochs%s, as none are given; --epochs sets others", self.max_epochs, length
             )
 
     def _load_combined_loader_states(self) -> None:

@@ -132,7 +132,7 @@ def test_the_encoder_of_a_seq2seq_model_has_the_gradient_of_the_padded_batch(
 
 def test_the_encoder_of_t5_keeps_its_padding() -> None:
     made = network("t5", "Seq2SeqLM", d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2)
-    assert unpadded.install(made) is not None
+    assert str(unpadded.install(made)).startswith("its outputs differ without padding")
 
 
 def test_second_texts_keep_their_token_types() -> None:
@@ -177,14 +177,30 @@ def test_frozen_layers_stay_frozen() -> None:
     assert_same(made, batch(made))
 
 
-def test_plain_attention_of_bfloat16_is_that_of_torch() -> None:
+def test_plain_attention_of_bfloat16_is_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     made = network("bert")
     given = batch(made)
+    calls, plain = [], unpadded._plain
+
+    def counted(*tensors: torch.Tensor, **settings: Any) -> torch.Tensor:
+        calls.append(tensors[0].dtype)
+        return plain(*tensors, **settings)
+
+    monkeypatch.setattr(unpadded, "_plain", counted)
     assert unpadded.install(made) is None
     wanted = gradient(made, given)
     with torch.autocast("cpu", torch.bfloat16):
         found = gradient(made, given)
+    assert calls == [torch.bfloat16] * 2 * unpadded.GROUPS  # layers and groups
     assert float((found - wanted).norm() / wanted.norm()) < 0.05
+
+
+def test_outputs_of_all_layers_keep_the_padding() -> None:
+    made = network("bert", output_hidden_states=True)
+    given = batch(made)
+    padded = gradient(made, given)
+    assert unpadded.install(made) is None
+    assert torch.equal(gradient(made, given), padded)
 
 
 def test_evaluation_is_padded_as_before() -> None:

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 import plcli
-from tests.conftest import Command, FinishedRun
+from tests.conftest import TINY_BERT, Command, FinishedRun
 
 
 def page(run: FinishedRun) -> str:
@@ -63,3 +63,16 @@ def test_without_a_test_split_the_scores_are_said_to_be_too_high(
     text = (run / "model" / "README.md").read_text(encoding="utf-8")
     assert "There was no test split." in text
     assert "| validation rows | score |" in text
+
+
+def test_the_example_of_a_masked_language_model_has_a_word_to_fill_in(
+    plcli: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.txt").write_text("a red house\na green tree\na blue lake\n" * 4)
+    words = ["--model", "MaskedLM", "--model.architecture", str(TINY_BERT)]
+    words += ["--data", "MaskedLMData", "--data.train", "rows.txt", "--data.text", "text"]
+    run = tmp_path / "run"
+    done = plcli("fit", *words, "--trainer.max_epochs", "1", "--run", run)
+    assert done.code == 0, done.err
+    text = (run / "model" / "README.md").read_text(encoding="utf-8")
+    assert "Write a [MASK] here." in text

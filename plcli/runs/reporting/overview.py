@@ -97,7 +97,7 @@ def trained(contents: Contents) -> Markup:
         "model": source or (f"random weights: {', '.join(sizes)}" if sizes else None),
         "class": str(config.get("model.class_path") or "").rpartition(".")[2],
         "training": contents.described.get("training", "").removeprefix("training "),
-        "optimizer": _optimizer(model),
+        "optimizer": _optimizer(model, (contents.metrics.get("fit") or {}).get("lr")),
         "batch size": model.get("batch_size") or data.get("batch_size"),
         "max length": card.get("max_length") or data.get("max_length"),
         "labels": f"{len(labels)}: {', '.join(labels)}" if labels else None,
@@ -118,9 +118,10 @@ def trained(contents: Contents) -> Markup:
     )
 
 
-def _optimizer(model: Mapping[str, Any]) -> str | None:
+def _optimizer(model: Mapping[str, Any], highest: float | None) -> str | None:
     named = str(model.get("optimizer.class_path", "")).rpartition(".")[2]
-    rate = model.get("optimizer.init_args.lr")
+    given = model.get("optimizer.init_args.lr")
+    rate = given if isinstance(given, float) else highest
     parts = [named, f"learning rate {rate:g}" if isinstance(rate, float) else ""]
     parts.append(f"{model['schedule']} schedule" if model.get("schedule") else "")
     return ", ".join(part for part in parts if part) or None
