@@ -256,9 +256,8 @@ class TextClassifier(TransformerModule):
             scalings = [module.scaling for module in modules]
             mean = target_scaling.mean(scalings, [each.logits.float() for each in outputs])
             return ensemble.with_logits(outputs[0], mean)
-        average = ensemble.with_mean_chances
-        if not self.several_labels:
-            average = ensemble.with_mean_probabilities
+        several, single = ensemble.with_mean_chances, ensemble.with_mean_probabilities
+        average = several if self.several_labels else single
         return average(outputs, temperatures=[module.temperature for module in modules])
 
     def use_ensemble(self, modules: Sequence[Any]) -> None:
