@@ -284,7 +284,8 @@ class Fit:
         row = model_card.example(
             {name: str(getattr(kind, "value", kind)) for name, kind in kinds.items()},
             messages=arguments.get("messages"),
-            mask=self._mask() if card["task"] == "fill-mask" else None,
+            task=card["task"],
+            mask=self._mask(),
         )
         sources = {
             split: Path(str(arguments[split])).name

@@ -21,6 +21,7 @@ EXAMPLES: dict[str, Any] = {  # a cell of each kind of column
     "messages": [{"role": "user", "content": "Hello!"}],
 }
 TEXT = "Write a text here."
+TEXTS = {"fill-mask": "Write a {mask} here."}
 PIPELINES = {  # tasks whose model transformers.pipeline runs on one text, as it is saved
     "text-classification",
     "token-classification",
@@ -35,16 +36,21 @@ MOST_CLASSES = 30
 
 
 def example(
-    kinds: Mapping[str, str], *, messages: str | None = None, mask: str | None = None
+    kinds: Mapping[str, str],
+    *,
+    task: str | None = None,
+    messages: str | None = None,
+    mask: str | None = None,
 ) -> dict[str, Any]:
     """Return a row to predict.
 
     Args:
         kinds: the kind of each input column, such as text.
+        task: the task, as transformers calls it.
         messages: the column of conversations, if there is one.
-        mask: the token that stands for a missing word, where one is to be filled in.
+        mask: the token that stands for a missing word; None without a tokenizer.
     """
-    text = TEXT if mask is None else f"Write a {mask} here."
+    text = TEXTS.get(str(task), TEXT).format(mask=mask)
     return {
         name: EXAMPLES["messages"] if name == messages else EXAMPLES.get(kind, text)
         for name, kind in kinds.items()
