@@ -100,7 +100,7 @@ def choose(module: Any, *, steps: float) -> float:
         pretrained=module.architecture is None or module.has_loaded_weights,
     )
     module.chosen_rate = found
-    if module.trainer.ckpt_path is not None:
+    if getattr(module.trainer, "ckpt_path", None) is not None:
         return found  # the checkpoint's own is restored
     length = "" if math.isinf(steps) else f" and {int(steps):,} steps"
     logger.info(

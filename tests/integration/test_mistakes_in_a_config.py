@@ -9,8 +9,9 @@ from tests.conftest import Command, message
 LINEAR = "plcli.tasks.linear_regression"
 TEXT = "plcli.tasks.text_classification"
 TABLE_TAKES = (
-    "TableData takes features, target, train, validation, test, predict, id, batch_size, "
-    "validation_fraction, seed, encoding, quoting, delimiter, decimal, format."
+    "TableData takes features, target, train, validation, test, predict, id, group, "
+    "batch_size, validation_fraction, folds, fold, split_seed, seed, encoding, quoting, delimiter, "
+    "decimal, format."
 )
 
 

@@ -23,7 +23,12 @@ class Trainer:
 
 def optimizer(**options: Any) -> torch.optim.Optimizer:
     module = TextClassifier(
-        architecture=THREE_LAYERS, labels=["a", "b"], vocab_size=40, pad_token_id=0, **options
+        architecture=THREE_LAYERS,
+        labels=["a", "b"],
+        vocab_size=40,
+        pad_token_id=0,
+        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=2e-5),
+        **options,
     )
     module._trainer = Trainer()  # type: ignore[assignment]
     made: torch.optim.Optimizer = module.configure_optimizers()["optimizer"]

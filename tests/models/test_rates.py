@@ -76,7 +76,7 @@ def rate_of(result: Result) -> float:
         (None, ()),
         ({"class_path": "torch.optim.AdamW", "init_args": {"weight_decay": 0.1}}, ()),
         ("torch.optim.Adam", ()),
-        ("AdamW", ()),
+        (None, ("--model.optimizer", "AdamW")),
         ({"class_path": "torch.optim.AdamW", "init_args": {"lr": "auto"}}, ()),
         (adamw(5e-3), ("--lr", "auto")),
         (None, ("--model.optimizer", '{"class_path": "torch.optim.AdamW"}')),

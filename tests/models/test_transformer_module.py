@@ -219,9 +219,10 @@ def test_a_frozen_parameter_is_not_optimized() -> None:
     assert not any(parameter is frozen for parameter in grouped)
 
 
-def test_the_default_optimizer_is_adamw_at_2e_5() -> None:
-    optimizer = optimizer_of(classifier())
-    assert (type(optimizer), optimizer.defaults["lr"]) == (torch.optim.AdamW, 2e-5)
+def test_the_default_optimizer_is_adamw_at_the_rate_that_is_chosen() -> None:
+    module = classifier()
+    optimizer = optimizer_of(module)
+    assert (type(optimizer), optimizer.defaults["lr"]) == (torch.optim.AdamW, module.chosen_rate)
 
 
 def test_one_kernel_updates_all_parameters_where_the_optimizer_has_it() -> None:

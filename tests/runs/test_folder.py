@@ -229,6 +229,7 @@ def test_metrics_json_has_the_best_epoch_its_metric_and_the_seconds(
     assert fit == {
         "best_epoch": float(best["epoch"]),
         "value": float(best["val_rmse"]),
+        "lr": None,
         "monitor": "val_rmse",
         "mode": "min",
         "epochs": 2,
