@@ -28,7 +28,7 @@ from plcli.config.contracts import module_contract
 from plcli.config.files import Fragment, load_yaml
 from plcli.config.marks import class_of
 from plcli.errors import MachineError, ModelError, PlcliError, Terminated, UsageError, below, shown
-from plcli.runs import artefact, atomic_files, campaign, lock
+from plcli.runs import artefact, atomic_files, campaign, lock, results
 from plcli.runs.campaign import Campaign, Kind, Summary
 from plcli.runs.folder import ROOT, Run, check_local, differences, flat
 from plcli.runs.lock import RunLock
@@ -257,6 +257,9 @@ class CampaignFit:
     def _show(self, found: Campaign, summary: Summary, metrics: dict[str, Any]) -> None:
         console = Console()
         campaign_tables.show(console, metrics)
+        for split in ("validation", "test"):
+            for warning in results.below_baseline(metrics.get(split) or {}, split):
+                logger.warning("warning: %s", warning)
 
         def say(text: str) -> None:
             console.print(text, markup=False, highlight=False, soft_wrap=True)

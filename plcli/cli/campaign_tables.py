@@ -33,13 +33,14 @@ def _show_means(console: Console, metrics: Mapping[str, Any], found: Mapping[str
         return
     rows = found.get("out_of_fold") or {}
     last = splits[-1]
-    baselines = metrics[last].get("baselines") or {}
+    of = "validation" if rows else last  # the rows that the baselines are of
+    baselines = (metrics.get(of) or {}).get("baselines") or {}
     extra = ["out of fold", "95 % interval"] if rows else []
     table = Table(
         "metric",
         *extra,
         *(f"{split} ± sd" for split in splits),
-        *(f"baseline: {escape(name)}" for name in baselines),
+        *(f"baseline of {'out of fold' if rows else of}: {escape(name)}" for name in baselines),
     )
     names = dict.fromkeys(name for split in splits for name in found["mean"][split])
     for name in names:

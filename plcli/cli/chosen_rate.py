@@ -64,6 +64,10 @@ def settle(plan: Plan, model: Any, cls: type | None) -> None:
     """
     optimizer: Any = (model.get("init_args") or {}).get("optimizer")
     arguments = getattr(optimizer, "init_args", None)
+    if arguments is not None and arguments.get("lr") == 0 and plan.arguments.command == "fit":
+        raise UsageError(
+            "model.optimizer: lr is 0, with which nothing is trained. Set another, or auto."
+        )
     if arguments is None or not _is_chosen(arguments.get("lr")):
         return
     if (before := _saved(plan)) is not None:

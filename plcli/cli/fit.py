@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -271,6 +272,8 @@ class Fit:
         self.console.print(told, markup=False, highlight=False, soft_wrap=True)
         if "test" in scores:
             self._suggest("test")
+        report = shlex.join(["plcli", "report", str(run.folder)])
+        self.console.print(f"next: {report}", markup=False, highlight=False, soft_wrap=True)
         if self.data.offers("predict_values"):
             self._suggest("predict", "--input", "FILE")
         elif self.data.has("predict"):

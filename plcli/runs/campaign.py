@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plcli.errors import ModelError
-from plcli.runs import atomic_files
+from plcli.runs import atomic_files, model_card
 from plcli.runs.folder import CAMPAIGN as NAME
 from plcli.runs.folder import Run
 
@@ -251,12 +251,32 @@ def keep_best(campaign: Campaign, best: Run) -> None:
             temporary.replace(folder / path.name)
     made = atomic_files.new_folder(folder)
     shutil.copytree(best.model, made / "model", copy_function=_link)
+    _name_campaign(made / "model" / model_card.FILE, campaign, best)
     old = folder / "model"
     if old.exists():
         old.rename(made / "old")
     (made / "model").rename(old)
     atomic_files.sync_folder(folder)
     shutil.rmtree(made)
+
+
+def _name_campaign(card: Path, campaign: Campaign, best: Run) -> None:
+    """Let the model card, of which there is a link, name the campaign and its model."""
+    if not card.is_file():
+        return
+    text = card.read_text(encoding="utf-8")
+    text = text.replace(str(best.model), str(campaign.folder / "model"))
+    name = campaign.folder.name
+    text = text.replace(f"\n# {best.folder.name}\n", f"\n# {name}\n").replace(
+        f"- name: {best.folder.name}\n", f"- name: {name}\n"
+    )
+    text = text.replace(
+        "they do not say how the score varies with the seed",
+        f"how they vary over the {campaign.kind} is in metrics.json of the campaign; of its models "
+        f"this is the best, {best.folder.name}",
+    )
+    card.unlink()
+    card.write_text(text, encoding="utf-8")
 
 
 def _link(source: str, target: str) -> None:

@@ -7,6 +7,7 @@ never checks whether the file has changed.
 Source of the format: https://huggingface.co/docs/hub/model-cards
 """
 
+import html
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -88,7 +89,10 @@ def page(
         "## Training\n",
         _training(card, fit, sources),
         "## Evaluation\n",
-        *_evaluation(card.get("metrics") or {}),
+        *_evaluation(
+            card.get("metrics") or {},
+            unit="groups of rows" if _data(card).get("group") else "rows",
+        ),
         "## Limitations\n",
         f"{TO_FILL}what is known to go wrong, and for whom.\n",
     ]
@@ -155,6 +159,12 @@ def _head(
     return f"---\n{data.to_yaml()}\n---\n"
 
 
+def _data(card: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the arguments of the data."""
+    found: Mapping[str, Any] = (card.get("data") or {}).get("init_args") or {}
+    return found
+
+
 def _is_local(pretrained: str) -> bool:
     return pretrained.startswith(("/", ".", "~", "package:")) or Path(pretrained).exists()
 
@@ -179,7 +189,7 @@ def _what(card: Mapping[str, Any], pretrained: str | None) -> str:
         told = f" and predicts {_listed(predicted)}" if predicted else ""
         lines.append(f"It reads {_listed(columns['inputs'])}{told}.")
     if labels := card.get("labels"):
-        shown = [f"`{label}`" for label in labels[:MOST_CLASSES]]
+        shown = [f"`{' '.join(str(label).split())[:80]}`" for label in labels[:MOST_CLASSES]]
         more = f" and {len(labels) - MOST_CLASSES} more" if len(labels) > MOST_CLASSES else ""
         lines.append(f"Labels: {', '.join(shown)}{more}.")
     if card.get("max_length"):
@@ -243,7 +253,7 @@ def _training(card: Mapping[str, Any], fit: Mapping[str, Any], sources: Mapping[
     return "\n".join(lines) + "\n"
 
 
-def _evaluation(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _evaluation(metrics: Mapping[str, Mapping[str, Any]], *, unit: str) -> Iterator[str]:
     split = "test" if "test" in metrics else "validation"
     scores = metrics.get(split) or {}
     numbers = {name: value for name, value in scores.items() if isinstance(value, float)}
@@ -271,7 +281,7 @@ def _evaluation(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     counts = {found["n"] for found in intervals.values() if found.get("n")}
     if counts:
         yield (
-            f"\nThe intervals are of {max(counts):,} rows; they do not say how the score varies "
+            f"\nThe intervals are of {max(counts):,} {unit}; they do not say how the score varies "
             "with the seed."
         )
     classes = scores.get("classes") or {}
@@ -285,7 +295,7 @@ def _evaluation(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return html.escape(text).replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
 
 
 def _listed(names: list[str]) -> str:

@@ -200,13 +200,36 @@ def test_mcnemar_is_the_exact_test() -> None:
     assert 0 < found.low < 0.10 < found.high < 0.2
 
 
-def test_the_interval_of_mcnemar_excludes_0_where_the_test_sees_a_difference() -> None:
+def test_the_interval_of_mcnemar_contains_0_where_the_test_sees_no_difference() -> None:
     for worse in range(20):
         first = np.arange(100) < worse
         second = np.arange(100) >= 80
         found = intervals.mcnemar(first, second)
         assert found.p is not None
-        assert found.seen == (found.p < 0.05)
+        assert not (found.seen and found.p >= 0.05)
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0.025, 0.0), (0.03, 0.005), (0.1, 0.08)])
+def test_the_interval_of_two_accuracies_holds_where_few_rows_differ(
+    better: float, worse: float
+) -> None:
+    generator = np.random.default_rng(3)
+    covered = 0
+    for _ in range(400):
+        draw = generator.random(200)
+        found = intervals.mcnemar((draw >= better) & (draw < better + worse), draw < better)
+        covered += found.low <= better - worse <= found.high
+    assert covered >= 366  # 95 % less three standard deviations
+
+
+def test_the_interval_of_rows_that_never_differ_is_known() -> None:
+    limit = 1.959964**2 / (100 + 1.959964**2)
+    assert intervals.tango(0, 0, 100) == pytest.approx((-limit, limit))
+
+
+def test_the_interval_turns_with_the_models() -> None:
+    low, high = intervals.tango(12, 2, 50)
+    assert intervals.tango(2, 12, 50) == pytest.approx((-high, -low))
 
 
 def test_a_difference_of_pairs_is_narrower_than_that_of_two_test_sets() -> None:

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 
 from plcli.models import rates
 from plcli.tasks.text_classification import TextClassifier
-from tests.conftest import Result, message_rows, write_rows
+from tests.conftest import Result, message, message_rows, write_rows
 from tests.running import TEXTS, TWO_LAYERS, adamw, read_json, run_plcli, try_fit
 
 BASE = 85_000_000  # parameters of BERT-base besides embeddings
@@ -110,6 +110,14 @@ def test_a_rate_that_is_given_is_kept(
     result = fit_with(tmp_path, *words, optimizer=optimizer)
     assert rate_of(result) == wanted
     assert "chosen for" not in result.err
+
+
+def test_a_rate_of_0_is_refused(tmp_path: Path) -> None:
+    result = fit_with(tmp_path, "--lr", "0")
+    assert result.code == 2
+    assert message(result) == (
+        "plcli: model.optimizer: lr is 0, with which nothing is trained. Set another, or auto.\n"
+    )
 
 
 def test_the_config_of_the_run_chooses_again(tmp_path: Path) -> None:

@@ -139,8 +139,8 @@ def _json(path: Path) -> dict[str, Any]:
             raise ValueError(f"a {type(found).__name__} instead of a mapping")
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"{path}: is damaged ({str(error)[:100]}). Write it again with `plcli test --run RUN`, "
-            "or remove it to have a report without it."
+            f"{path}: is damaged ({str(error)[:100]}). Restore it from a copy, or remove it to "
+            "have a report without it; `plcli test --run RUN` writes an analysis.json again."
         ) from None
     return dict(found)
 
