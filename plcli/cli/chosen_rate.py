@@ -4,6 +4,7 @@ NaN stands for such a rate. It is the default of a TransformerModule, which the 
 to any optimizer that a config names without lr. A config may also say `lr: auto`.
 """
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,9 +14,13 @@ from plcli.config.classes import import_class, parameters
 from plcli.config.files import load_yaml
 from plcli.errors import UsageError
 
+logger = logging.getLogger(__name__)
+
 RULED = {f"torch.optim.{name}" for name in ("Adam", "AdamW", "NAdam", "RAdam")}
 AUTO = "auto"
 KEY = "model.init_args.optimizer.init_args.lr"
+NAN = ".nan"  # for the parser
+UNKNOWN = "a learning rate is only chosen for the transformers of plcli. Set it with --lr."
 UNRULED = "a learning rate is only chosen for Adam and its kin. Set it with --lr."
 
 
@@ -36,7 +41,7 @@ def replace_auto(plan: Plan) -> None:
     if AUTO in given:
         plan.arguments.overrides = kept
         if given[-1] == AUTO:
-            plan.arguments.overrides.append((KEY, ".nan"))
+            plan.arguments.overrides.append((KEY, NAN))
 
 
 def _arguments(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -70,6 +75,11 @@ def settle(plan: Plan, model: Any, cls: type | None) -> None:
         )
     if arguments is None or not _is_chosen(arguments.get("lr")):
         return
+    asked = (KEY, NAN) in plan.arguments.overrides
+    if not _is_plclis(cls):
+        raise UsageError(f"model.optimizer: {UNKNOWN}")
+    if asked and optimizer.class_path not in RULED:
+        raise UsageError(f"model.optimizer: {optimizer.class_path}: {UNRULED}")
     if (before := _saved(plan)) is not None:
         arguments.lr = before
     elif optimizer.class_path not in RULED:
@@ -81,7 +91,21 @@ def settle(plan: Plan, model: Any, cls: type | None) -> None:
     elif not _configures(cls):
         from plcli.models.rates import USUAL
 
-        arguments.lr = USUAL  # of a class with an optimizer of its own making
+        arguments.lr = USUAL
+        if plan.arguments.command != "fit":
+            return
+        logger.info(
+            "learning rate %.2g, the usual one, as %s makes its optimizer; --lr sets another",
+            USUAL,
+            getattr(cls, "__name__", "the model"),
+        )
+
+
+def _is_plclis(cls: type | None) -> bool:
+    """Whether a class is a TransformerModule, whose rates are known."""
+    from plcli.models.transformer_module import TransformerModule
+
+    return cls is not None and issubclass(cls, TransformerModule)
 
 
 def _is_chosen(rate: Any) -> bool:

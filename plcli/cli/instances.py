@@ -38,7 +38,7 @@ def make(section: str, values: Namespace, parser: LightningArgumentParser) -> An
         instantiators = [(_with(hyperparameters), MODULES[section], True)]
     try:
         return parser.instantiate(part, instantiators=instantiators)[section]
-    except Exception as error:
+    except Exception as error:  # libraries of loggers raise their own; others are raised again
         if section == "trainer" and loggers.is_of_a_logger(error):
             raise loggers.refused(error) from error
         if not isinstance(error, ValueError):

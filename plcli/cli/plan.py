@@ -150,7 +150,7 @@ def plan_fit(arguments: Arguments, fragments: list[Fragment]) -> Plan:
         run = Run(lock.next_free(ROOT, name) if held is None else held.folder)
     try:
         plan = _plan_fit(arguments, fragments, run)
-    except BaseException:
+    except BaseException:  # Ctrl-C too must not leave the lock
         if held is not None:
             held.release()
         raise

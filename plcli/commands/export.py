@@ -48,7 +48,7 @@ def run(words: Sequence[str]) -> int:
         folder.mkdir(parents=True)
         try:
             found = _export(model, rows, to=to, folder=folder)
-        except BaseException:
+        except BaseException:  # Ctrl-C too must not leave an empty folder
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only if nothing was written
             raise

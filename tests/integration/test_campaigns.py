@@ -159,6 +159,15 @@ def test_a_campaign_is_used_as_its_best_run(seeds: Path) -> None:
     assert predicted(seeds, source) == predicted(best, source)
 
 
+def test_the_card_of_a_campaign_names_it_and_that_of_its_best_run_does_not(seeds: Path) -> None:
+    best = read_json(seeds / "metrics.json")["campaign"]["best"]
+    card = (seeds / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"\n# {seeds.name}\n" in card
+    assert f"plcli.load('{seeds / 'model'}')" in card
+    assert f"of its models this is the best, {best}." in card
+    assert f"\n# {best}\n" in (seeds / best / "model" / "README.md").read_text(encoding="utf-8")
+
+
 def test_an_ensemble_of_numbers_is_their_mean(seeds: Path) -> None:
     source = seeds.parent / "test.csv"
     parts = [[row["y"] for row in predicted(seeds / f"seed-{seed}", source)] for seed in SEEDS]

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 
 from plcli.models import rates
 from plcli.tasks.text_classification import TextClassifier
-from tests.conftest import Result, message, message_rows, write_rows
+from tests.conftest import Command, Result, message, message_rows, write_rows
 from tests.running import TEXTS, TWO_LAYERS, adamw, read_json, run_plcli, try_fit
 
 BASE = 85_000_000  # parameters of BERT-base besides embeddings
@@ -112,6 +112,24 @@ def test_a_rate_that_is_given_is_kept(
     assert "chosen for" not in result.err
 
 
+def test_auto_is_refused_for_an_optimizer_without_a_rule(tmp_path: Path) -> None:
+    result = fit_with(tmp_path, "--model.optimizer", "torch.optim.SGD", "--lr", "auto")
+    assert result.code == 2
+    assert message(result) == (
+        "plcli: model.optimizer: torch.optim.SGD: a learning rate is only chosen for Adam and its "
+        "kin. Set it with --lr.\n"
+    )
+
+
+def test_auto_is_refused_for_a_model_without_a_rule(plcli: Command, linear_config: Path) -> None:
+    result = plcli("fit", "-c", linear_config, "--lr", "auto", "--run", "run")
+    assert result.code == 2
+    assert message(result) == (
+        "plcli: model.optimizer: a learning rate is only chosen for the transformers of plcli. Set "
+        "it with --lr.\n"
+    )
+
+
 def test_a_rate_of_0_is_refused(tmp_path: Path) -> None:
     result = fit_with(tmp_path, "--lr", "0")
     assert result.code == 2
@@ -206,6 +224,7 @@ def test_a_class_that_makes_its_optimizer_gets_the_usual_rate(tmp_path: Path) ->
     result = try_fit(tmp_path, model=model, data=data, classes=classes)
     assert result.code == 0, result.err
     assert "lr 2e-05" in result.err
+    assert "learning rate 2e-05, the usual one, as OwnOptimizer makes its optimizer" in result.err
 
 
 def test_a_module_made_in_python_makes_its_optimizer_at_the_usual_rate() -> None:

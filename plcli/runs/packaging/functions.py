@@ -174,7 +174,7 @@ def _try(folder: Path, settings: Mapping[str, Any]) -> None:
     row = dict.fromkeys(settings["inputs"], "a text")
     try:
         Model(folder / "model").predict([row])
-    except Exception as error:
+    except Exception as error:  # of onnxruntime or tokenizers, whose errors have no common class
         raise ModelError(
             f"{folder.name}: the function does not run ({type(error).__name__}: {error}). Export "
             "the model again, with this version of plcli."

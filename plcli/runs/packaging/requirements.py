@@ -92,7 +92,7 @@ def installed_size(names: Iterable[str]) -> int:
         for file in _distribution(name).files or []:
             path = file.locate()
             if file.suffix != ".pyc" and path.is_file():  # type: ignore[attr-defined]  # a Path
-                size += path.stat().st_size  # type: ignore[attr-defined]
+                size += path.stat().st_size  # type: ignore[attr-defined]  # a Path
     return size
 
 
