@@ -37,6 +37,7 @@ from plcli.metrics.row_scores import RowCollector, RowColumns
 from plcli.metrics.scoring import Scoring
 from plcli.models import (
     build,
+    dropout,
     hyperparameters,
     layers,
     lora,
@@ -454,6 +455,8 @@ class TransformerModule(LightningModule):
 
     def use_device(self, kind: str) -> bool:
         """Prepare for training on cpu, cuda, ...; return whether batches are without padding."""
+        if kind == "cpu" and not self.compile:
+            dropout.quicken(self.model)
         return unpadded.prepare(self, kind)
 
     def choose_epochs(self, steps: float) -> int:

@@ -22,15 +22,14 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from plcli.errors import UsageError
 from plcli.models import varlen
+from plcli.models.dropout import dropped
 
 logger = logging.getLogger(__name__)
 
 NAME = "plcli_unpadded"  # of the attention function, among those of transformers
 LAYOUT = "unpadded_layout"  # the argument that carries the layout
 POSITIONS = "embed_positions"  # of encoders that count positions themselves, as in BART
-SHORT = (
-    256  # tokens; up to here, plain matrix products in bfloat16 are faster than torch's attention
-)
+SHORT = 256  # tokens; up to here, plain matrix products may be faster than torch's attention
 GROUPS = 4  # of rows; each costs kernels, but pads only to its own longest row
 LENGTHS = (3, 11, 6, 14, 9, 4, 12, 7)  # tokens of the rows that are compared
 TOLERANCE = 1e-4  # of outputs, relative to their largest value
@@ -45,7 +44,6 @@ class Group:
         end: the token after the last one.
         rows: number of rows.
         longest: number of tokens of the longest row.
-        back: int64 [rows * longest], the token at each padded place; padding repeats a token.
         places: int64 [end - start], the padded place of each token.
         mask: bool [rows, 1, 1, longest], which places are tokens; None if all are.
     """
@@ -54,7 +52,6 @@ class Group:
     end: int
     rows: int
     longest: int
-    back: torch.Tensor
     places: torch.Tensor
     mask: torch.Tensor | None
 
@@ -98,12 +95,10 @@ class Layout:
             most, count = ascending[last - 1], sum(ascending[first:last])
             inside = torch.arange(most, device=device) < self.lengths[first:last, None]
             flat = inside.reshape(-1).nonzero()[:, 0]
-            back = torch.zeros(inside.numel(), dtype=torch.long, device=device)
-            back[flat] = torch.arange(count, device=device)
             full = ascending[first] == most
             groups.append(
                 Group(
-                    *(at, at + count, last - first, most, back, flat),
+                    *(at, at + count, last - first, most, flat),
                     None if full else inside[:, None, None, :],
                 )
             )
@@ -198,8 +193,9 @@ def _in_groups(
     scaling: float | None,
     window: int | None,
 ) -> torch.Tensor:
-    parts = [_grouped(tokens, group, dropout, scaling, window) for group in found.groups]
-    return torch.cat(parts)
+    sizes = [group.end - group.start for group in found.groups]
+    parts = zip(*(torch.split(each, sizes) for each in tokens), found.groups, strict=True)
+    return torch.cat([_grouped(each, group, dropout, scaling, window) for *each, group in parts])
 
 
 def _grouped(
@@ -210,21 +206,24 @@ def _grouped(
     window: int | None,
 ) -> torch.Tensor:
     heads, size = tokens[0].shape[1:]
+    shape = (group.rows * group.longest, heads, size)
     queries, keys, values = (
-        each[group.start : group.end][group.back]
+        each.new_zeros(shape)
+        .index_copy(0, group.places, each)
         .view(group.rows, group.longest, heads, size)
         .transpose(1, 2)
         for each in tokens
     )
     mask = group.mask
     if window is not None and window < group.longest:
-        at = torch.arange(group.longest, device=group.back.device)
+        at = torch.arange(group.longest, device=group.places.device)
         near = ((at[:, None] - at).abs() < window)[None, None]
         mask = near if mask is None else near & mask
-    plain = queries.dtype == torch.bfloat16 and queries.is_cpu and group.longest <= SHORT
+    slow = dropout > 0 or queries.dtype == torch.bfloat16  # in torch's own attention
+    plain = slow and queries.is_cpu and group.longest <= SHORT
     attend = _plain if plain else scaled_dot_product_attention
     out = attend(queries, keys, values, attn_mask=mask, dropout_p=dropout, scale=scaling)
-    return out.transpose(1, 2).reshape(group.rows * group.longest, heads, size)[group.places]
+    return out.transpose(1, 2).reshape(shape).index_select(0, group.places)
 
 
 def _plain(
@@ -236,12 +235,12 @@ def _plain(
     dropout_p: float,
     scale: float | None,
 ) -> torch.Tensor:
-    """Attention by matrix products, as torch's own is slow backwards for short rows in bfloat16."""
+    """Attention by matrix products: torch's own is slow backwards in bfloat16 and with dropout."""
     scores = (queries * (queries.shape[-1] ** -0.5 if scale is None else scale)) @ keys.mT
     if attn_mask is not None:
         scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
-    weights = torch.dropout(scores.softmax(-1), dropout_p, train=dropout_p > 0)
-    return weights @ values
+    weights = scores.softmax(-1)
+    return (dropped(weights, dropout_p) if dropout_p else weights) @ values
 
 
 class Unpadded:
