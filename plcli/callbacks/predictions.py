@@ -24,6 +24,7 @@ class PredictionWriter(Callback):
 
     Args:
         sink: the destination of the rows. The first `sink.rows` are there already.
+        first: the row of the input that is the first one of the sink.
         chunk: number of rows after which the sink keeps what it has; None never does.
         id_name: the name of the column of ids.
         further: further columns of the rows (DataContract.further_columns); None without any.
@@ -33,13 +34,15 @@ class PredictionWriter(Callback):
         self,
         sink: Sink | Lines,
         *,
+        first: int = 0,
         chunk: int | None = None,
         id_name: str = "id",
         further: Any = None,
     ) -> None:
-        self.sink, self.chunk, self.id_name, self.further = sink, chunk, id_name, further
+        self.sink, self.first, self.chunk = sink, first, chunk
+        self.id_name, self.further = id_name, further
         self._names: dict[str, str] | None = None  # of kept columns, as they are written
-        self.count = self._next = sink.rows
+        self.count, self._next = sink.rows, first + sink.rows
         self._waiting: dict[int, Mapping[str, Any]] = {}
         self._seen = 0
         self._name = "predict_step"
@@ -69,8 +72,9 @@ class PredictionWriter(Callback):
         while self._next in self._waiting:
             self._write(self._next)
             self._next += 1
-            if self.chunk is not None and self._next % self.chunk == 0:
-                self.sink.keep(self._next)
+            done = self._next - self.first
+            if self.chunk is not None and done % self.chunk == 0:
+                self.sink.keep(done)
 
     def _write(self, index: int) -> None:
         row = numbered(self._waiting.pop(index), index)

@@ -90,6 +90,9 @@ OPTIONS = {
         "repeatable",
         "explain": "also write how much each word of a text moved the decision, as explanation",
         "with-truth": "also write what the label column of the input file has, as truth",
+        "part": "one part of the rows, such as 2/8, for one of several jobs",
+        "processes": "number of processes that predict a part each, and whose rows are joined "
+        "(default: 1)",
     },
     "serve": {
         "host": "the address to listen on (default: 127.0.0.1); others need a token",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plcli import __version__
-from plcli.cli import execution, fragments, logs, processes
+from plcli.cli import execution, fragments, logs, parts, processes
 from plcli.cli.arguments import Arguments, parse
 from plcli.cli.plan import Plan, plan_use
 from plcli.config import allowlist, classes, own_modules
@@ -21,6 +21,8 @@ def run(command: str, words: Sequence[str]) -> int:
     """Run fit, validate, test or predict, and return the exit code."""
     logs.set_up(quiet="--quiet" in words)
     arguments = parse(command, words)
+    if not arguments.help and (count := parts.number_of_processes(arguments)) > 1:
+        return parts.predict(arguments, words, count)
     if not arguments.help and "torch" not in sys.modules:
         logger.info("plcli %s, %s: loading libraries for some seconds", __version__, command)
     allowlist.allow(arguments.allowed)
@@ -35,6 +37,7 @@ def run(command: str, words: Sequence[str]) -> int:
         if not _fits_a_campaign(arguments, entered):
             execution.fit(arguments, entered)
         return 0
+    parts.end_with_parent()
     plan = plan_use(arguments, entered)
     if arguments.ensemble:
         from plcli.cli import ensembled

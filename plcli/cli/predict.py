@@ -14,12 +14,12 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from plcli import __version__
 from plcli.callbacks.explanations import Explanations
 from plcli.callbacks.predictions import PredictionWriter
-from plcli.cli import standard_input, streams
+from plcli.cli import parts, standard_input, streams
 from plcli.cli.arguments import Arguments
 from plcli.cli.explaining import Explainer
 from plcli.cli.plan import Plan
 from plcli.config.contracts import DataContract, data_contract
-from plcli.data.samplers import ORDERED_ROWS
+from plcli.data.samplers import ALL, ORDERED_ROWS
 from plcli.data.split_data import SplitData
 from plcli.errors import UsageError
 from plcli.runs import atomic_files
@@ -123,7 +123,23 @@ def additions(
     return {
         "further": further_columns(arguments, datamodule),
         "explainer": Explainer(model, datamodule) if arguments.explain else None,
+        "rows": _rows(arguments, datamodule),
     }
+
+
+def _rows(arguments: Arguments, data: LightningDataModule | None) -> slice:
+    """Return the range of the rows to predict.
+
+    Raises:
+        UsageError: if --part is not possible.
+    """
+    part = parts.asked(arguments)
+    if part is None:
+        return ALL
+    if arguments.texts or not isinstance(data, SplitData):
+        what = "texts are" if arguments.texts else "a data module of your own is"
+        raise UsageError(f"--part {part}: {what} predicted as a whole. Remove --part.")
+    return part.rows(len(data.split("predict")), together=ORDERED_ROWS)
 
 
 def predict(
@@ -134,17 +150,20 @@ def predict(
     sink: Sink | Lines,
     further: Any = None,
     explainer: Explainer | None = None,
+    rows: slice = ALL,
 ) -> int:
     """Predict, write or print the rows in the order of the input, and return their number."""
     explaining = [] if explainer is None else [Explanations(explainer.words)]
     id_name = data_contract(datamodule).id_name
     chunk = ORDERED_ROWS if isinstance(datamodule, SplitData) else None
-    writer = PredictionWriter(sink, chunk=chunk, id_name=id_name, further=further)
+    first = rows.start or 0
+    writer = PredictionWriter(sink, first=first, chunk=chunk, id_name=id_name, further=further)
     if sink.rows:
-        assert isinstance(datamodule, SplitData)
         logger.info("continuing after %d rows that were written before", sink.rows)
-        datamodule.first_predicted = sink.rows
-        if sink.rows >= len(datamodule.split("predict")):  # killed before it was renamed
+    if isinstance(datamodule, SplitData):
+        datamodule.predicted = slice(first + sink.rows, rows.stop)
+        count = len(range(len(datamodule.split("predict")))[rows])
+        if sink.rows >= count > 0:  # killed before it was renamed
             sink.close()
             return sink.rows
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set while it runs
@@ -155,7 +174,7 @@ def predict(
     finally:
         for callback in added:
             callbacks.remove(callback)
-    if isinstance(sink, Sink):
+    if isinstance(sink, Sink) and not sink.joined:
         logger.info("%d rows written to %s", writer.count, sink.path)
     return writer.count
 
@@ -186,9 +205,10 @@ def key_of(plan: Plan, config: Mapping[str, Any], data: Any) -> str | None:
     own = plan.arguments
     written = [own.keep, own.with_truth, escapes_formulas(own), *(["explain"] * own.explain)]
     written += plan.ensemble
+    written += filter(None, [own.options.get("part")])
     precision = trainer.get("precision")
-    parts = [__version__, weights, sections, precision, rows, data.sizes, written]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    hashed = [__version__, weights, sections, precision, rows, data.sizes, written]
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def output_of(
@@ -204,7 +224,10 @@ def output_of(
     """
     output, escape = arguments.options.get("output"), escapes_formulas(arguments)
     if output is not None:
-        return Sink(Path(output), key=key, escape_formulas=escape)
+        joined = parts.is_joined()
+        if joined and key is None:
+            raise UsageError("--processes: a limit on the number of batches needs one process.")
+        return Sink(Path(output), key=key, escape_formulas=escape, joined=joined)
     if arguments.texts:
         if streams.is_closed("stdout"):
             raise UsageError("standard output is closed. Name a file with --output.")

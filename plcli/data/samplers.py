@@ -17,6 +17,7 @@ FEW_STEPS = 100  # per epoch: short trainings learn less from batches that are n
 WINDOW = 50
 RANDOM_PIECES = 4
 ORDERED_ROWS = 16_384  # rows that are sorted by length together for evaluation and prediction
+ALL = slice(None)
 Lengths = Sequence[int] | npt.NDArray[np.int32]
 
 
@@ -142,7 +143,7 @@ class LengthOrderedBatches(torch.utils.data.SequentialSampler):  # Lightning lea
         batch_size: number of rows per batch.
         tokens_per_batch: maximum number of tokens per batch with padding, instead of batch_size.
         window: number of rows that are sorted together.
-        first: the first row, a multiple of window; earlier ones are left out.
+        rows: the range of the rows; others are left out.
         rank: the rank of this process.
         world_size: the number of processes. Their numbers of batches differ by at most one, and
             each has a batch, as metrics are reduced over all processes.
@@ -157,13 +158,14 @@ class LengthOrderedBatches(torch.utils.data.SequentialSampler):  # Lightning lea
         batch_size: int | None = None,
         tokens_per_batch: int | None = None,
         window: int = ORDERED_ROWS,
-        first: int = 0,
+        rows: slice = ALL,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.lengths = np.asarray(lengths)
         self.batch_size, self.tokens_per_batch, self.window = batch_size, tokens_per_batch, window
-        self.first, self.rank, self.world_size = first, rank, world_size
+        self.rows = range(len(lengths))[rows]
+        self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
         return len(range(self.rank, sum(1 for _ in self._batches()), self.world_size))
@@ -174,9 +176,9 @@ class LengthOrderedBatches(torch.utils.data.SequentialSampler):  # Lightning lea
                 yield batch.tolist()
 
     def _batches(self) -> Iterator[npt.NDArray[np.int64]]:
-        most = max(1, len(self.lengths) // self.world_size)  # so that every rank has a batch
-        for start in range(self.first, len(self.lengths), self.window):
-            part = self.lengths[start : start + self.window]
+        most = max(1, len(self.rows) // self.world_size)  # so that every rank has a batch
+        for start in range(self.rows.start, self.rows.stop, self.window):
+            part = self.lengths[start : min(start + self.window, self.rows.stop)]
             order = start + np.argsort(-part, kind="stable")
             first = 0
             while first < len(order):

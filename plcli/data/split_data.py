@@ -22,7 +22,7 @@ from plcli.data.cache import temporary_folder
 from plcli.data.cells import Kind
 from plcli.data.further_columns import FurtherColumns, Wanted
 from plcli.data.rows import Rows
-from plcli.data.samplers import LengthOrderedBatches, ShuffledBatches
+from plcli.data.samplers import ALL, LengthOrderedBatches, ShuffledBatches
 from plcli.data.sources import Decimal, Documents, Format, Quoting, Reading
 from plcli.data.split import Batch, Split
 from plcli.data.validation_cut import grouped_cut, put_back, stratified_cut
@@ -68,7 +68,7 @@ class SplitData(LightningDataModule):
     # samplers distribute rows among ranks, so that Lightning does not wrap them
     distributes_rows: ClassVar[bool] = True
     whole_batches = False
-    first_predicted = 0  # the row at which a prediction continues, a multiple of ORDERED_ROWS
+    predicted = ALL  # the range of the rows that a prediction takes
 
     def __init__(
         self,
@@ -488,12 +488,12 @@ class SplitData(LightningDataModule):
 
     def predict_dataloader(self) -> Any:
         """Return batches of the rows to predict, sorted by length."""
-        return self._ordered("predict", first=self.first_predicted)
+        return self._ordered("predict", rows=self.predicted)
 
-    def _ordered(self, name: str, *, first: int = 0) -> Any:
+    def _ordered(self, name: str, *, rows: slice = ALL) -> Any:
         split = self.split(name)
         rank, world_size = loading.share(split, name, self.trainer)
         batches = LengthOrderedBatches(
-            split.lengths, **self.sizes, first=first, rank=rank, world_size=world_size
+            split.lengths, **self.sizes, rows=rows, rank=rank, world_size=world_size
         )
         return loading.loader(split, batches, num_workers=self.num_workers)

@@ -6,11 +6,13 @@ written stays in FILE.partial, and is continued.
 
 import contextlib
 import csv
+import io
 import itertools
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -148,6 +150,8 @@ class Sink:
             are whole, and the next sink with the same key continues after them.
         escape_formulas: whether text cells of a csv file that a spreadsheet would compute begin
             with a quote.
+        joined: whether the rows are a part of those of another file; then FILE.partial stays
+            when it is whole, for `join`.
 
     Attributes:
         rows: number of rows that an earlier sink has written.
@@ -159,10 +163,15 @@ class Sink:
     """
 
     def __init__(
-        self, path: Path, *, key: str | None = None, escape_formulas: bool = False
+        self,
+        path: Path,
+        *,
+        key: str | None = None,
+        escape_formulas: bool = False,
+        joined: bool = False,
     ) -> None:
         check_output(path)
-        self.path, self._key, self._escape = path, key, escape_formulas
+        self.path, self._key, self._escape, self.joined = path, key, escape_formulas, joined
         state = _read_state(path)
         if is_of_another(path, key):
             raise UsageError(
@@ -188,7 +197,7 @@ class Sink:
                 f"--output {path}: is being written by another process. Name another file."
             )
         os.ftruncate(handle, int(state.get("bytes", 0)))
-        self.rows = self._kept = int(state.get("rows", 0))
+        self.rows = self._kept = self._written = int(state.get("rows", 0))
         columns = state.get("columns")
         self._csv = csv.DictWriter(self._file, columns) if columns else None
 
@@ -217,6 +226,7 @@ class Sink:
                     for key, value in further.items()
                 }
             self._file.write(json.dumps(whole, ensure_ascii=False) + "\n")
+        self._written += 1
 
     def keep(self, rows: int) -> None:
         """Flush the first rows to disk, so that they need not be predicted again."""
@@ -233,41 +243,22 @@ class Sink:
         atomic_files.write_text(_state(self.path), json.dumps(state))
         self._kept = rows
 
-    def _write_parquet(self) -> None:
-        """Convert the JSON lines to a parquet file."""
-        lines = self._temporary
-        found = [pa.schema([]), *(table.schema for table in _tables(lines))]
-        schema = pa.schema(
-            [
-                field.with_type(NAMES) if field.type == EMPTY else field
-                for field in pa.unify_schemas(found, promote_options="permissive")
-            ]
-        )
-        self._temporary = lines.with_name(process.temporary_name(_prefix(self.path)))
-        try:
-            with pa.parquet.ParquetWriter(str(self._temporary), schema) as writer:
-                for table in _tables(lines, schema):
-                    writer.write_table(table)
-        finally:
-            lines.unlink()
-
     def close(self) -> None:
         """Finish the file and give it its final name.
 
         It is given the next free name if another process has taken its own by now.
         """
+        if self.joined:
+            self.keep(self._written)
+            self._file.close()
+            return
         self._file.flush()
         if self.path.suffix == ".parquet":
-            self._write_parquet()
-        atomic_files.sync_file(self._temporary)
-        wanted = self.path
-        while not _name(self._temporary, self.path):
-            self.path = free_file(wanted.parent, wanted.stem, wanted.suffix)
+            self._temporary = _to_parquet(self._temporary, self.path)
+        wanted, self.path = self.path, _finish(self._temporary, self.path)
         self._file.close()  # which also unlocks it
         if self._key is not None:
             _state(wanted).unlink(missing_ok=True)
-        if self.path != wanted:
-            logger.warning("warning: %s: another process has written it meanwhile", wanted)
 
     def abandon(self) -> int:
         """Remove the temporary file unless rows of it are kept, and return their number."""
@@ -275,6 +266,91 @@ class Sink:
         if not self._kept:
             self._temporary.unlink(missing_ok=True)
         return self._kept
+
+
+def partial_files(folder: Path, prefix: str, suffix: str) -> list[Path]:
+    """Return the files of which a process has written a part, and whose names begin and end so."""
+    ending = f"{suffix}{PARTIAL}"
+    try:
+        names = sorted(each.name for each in folder.iterdir())
+    except OSError:  # no such folder
+        return []
+    return [
+        folder / name.removesuffix(PARTIAL)
+        for name in names
+        if name.startswith(prefix) and name.endswith(ending)
+    ]
+
+
+def join(parts: Sequence[Path], path: Path) -> int:
+    """Write the rows of several sinks to one file, remove their files, and return their number.
+
+    Args:
+        parts: the paths of the sinks, with `joined`, in the order of the rows.
+        path: the file, whose extension is theirs.
+
+    Raises:
+        UsageError: if they have different columns.
+    """
+    states = [_read_state(part) for part in parts]
+    columns = next((state["columns"] for state in states if state.get("columns")), None)
+    for part, state in zip(parts, states, strict=True):
+        if (state.get("columns") or columns) != columns:
+            raise UsageError(
+                f"--output {path}: the columns of {_partial(part).name} are not those of the first "
+                "part. Write a .jsonl or .parquet file."
+            )
+    temporary = path.parent / process.temporary_name(_prefix(path))
+    header = 0 if columns is None else _length_of_header(columns)
+    with open(temporary, "wb") as file:
+        for number, (part, state) in enumerate(zip(parts, states, strict=True)):
+            with open(_partial(part), "rb") as written:
+                written.seek(header if number and state.get("columns") else 0)
+                shutil.copyfileobj(written, file)
+    if path.suffix == ".parquet":
+        temporary = _to_parquet(temporary, path)
+    _finish(temporary, path)
+    for part in parts:
+        _state(part).unlink(missing_ok=True)
+        _partial(part).unlink(missing_ok=True)
+    return sum(int(state.get("rows", 0)) for state in states)
+
+
+def _length_of_header(columns: Sequence[str]) -> int:
+    """Return the number of bytes of the first line of a csv file."""
+    line = io.StringIO()
+    csv.DictWriter(line, columns).writeheader()
+    return len(line.getvalue().encode())
+
+
+def _to_parquet(lines: Path, path: Path) -> Path:
+    """Convert JSON lines to a temporary parquet file, remove them, and return its path."""
+    found = [pa.schema([]), *(table.schema for table in _tables(lines))]
+    schema = pa.schema(
+        [
+            field.with_type(NAMES) if field.type == EMPTY else field
+            for field in pa.unify_schemas(found, promote_options="permissive")
+        ]
+    )
+    temporary = lines.with_name(process.temporary_name(_prefix(path)))
+    try:
+        with pa.parquet.ParquetWriter(str(temporary), schema) as writer:
+            for table in _tables(lines, schema):
+                writer.write_table(table)
+    finally:
+        lines.unlink()
+    return temporary
+
+
+def _finish(temporary: Path, wanted: Path) -> Path:
+    """Give a file its final name, or the next free one, and return it."""
+    atomic_files.sync_file(temporary)
+    path = wanted
+    while not _name(temporary, path):
+        path = free_file(wanted.parent, wanted.stem, wanted.suffix)
+    if path != wanted:
+        logger.warning("warning: %s: another process has written it meanwhile", wanted)
+    return path
 
 
 def _name(temporary: Path, path: Path) -> bool:
