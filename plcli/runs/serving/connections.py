@@ -20,7 +20,7 @@ class DeadlineProtocol(H11Protocol):
         seconds: the deadline, counted from the first byte, or from the connection.
     """
 
-    seconds: ClassVar[float] = 10.0
+    seconds: ClassVar[float] = 4.5
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
