@@ -26,6 +26,7 @@ from plcli.callbacks.late_weights import LateWeights
 from plcli.callbacks.numbers import FiniteNumbers
 from plcli.cli import (
     chosen_rate,
+    distilled,
     facts,
     instances,
     loggers,
@@ -242,6 +243,7 @@ class PlCLI(LightningCLI):
             self._set_saved_facts()
         if weights := (model.get("init_args") or _namespace()).get("pretrained"):
             tasks.check(getattr(self._class("model"), "auto_class", ""), weights)
+        distilled.fill_in(self.command, model, data, data_class=self._class("data"))
         if "tokenizer" in names and data.init_args.tokenizer is None:
             before = model.init_args.get("init_from")
             data.init_args.tokenizer = model.init_args.get("pretrained") or (
@@ -290,7 +292,7 @@ class PlCLI(LightningCLI):
             self.loaded_by_pretrained = True
             if "tokenizer" in self._names("data"):
                 self.values.data.init_args.tokenizer = str(plan.artefact.folder)
-            for key in ("architecture", "init_from", "lora", "freeze"):
+            for key in ("architecture", "init_from", "lora", "freeze", "keep_layers"):
                 if key in arguments:
                     arguments[key] = None  # these only apply before training
 

@@ -1,4 +1,4 @@
-"""Converts Python values to Arrow arrays without missing cells.
+"""Converts Python values to Arrow arrays.
 
 `pyarrow.array` is not used, because its first call imports pandas, which takes more than half a
 second.
@@ -17,7 +17,7 @@ _FLOATS = {pa.float16(): "float16", pa.float32(): "float32", pa.float64(): "floa
 
 
 def array(cells: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Return an array of strings, numbers, booleans or lists of these.
+    """Return an array of strings, numbers, booleans or lists of these, without missing cells.
 
     Raises:
         UnicodeEncodeError: if a string contains half of a surrogate pair.
@@ -34,6 +34,19 @@ def array(cells: Sequence[Any], kind: pa.DataType) -> pa.Array:
         bits = np.packbits(np.asarray(cells, bool), bitorder="little")
         return pa.Array.from_buffers(kind, len(cells), [None, pa.py_buffer(bits)])
     return _fixed(np.fromiter(cells, _FLOATS.get(kind, str(kind)), len(cells)), kind)
+
+
+def nullable(cells: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Return an array like `array`, in which None is a missing cell."""
+    if None not in cells:
+        return array(cells, kind)
+    missing = np.array([cell is None for cell in cells])
+    empty = "" if pa.types.is_list(kind) or pa.types.is_string(kind) else 0
+    made = array([empty if cell is None else cell for cell in cells], kind)
+    bitmap = pa.py_buffer(np.packbits(~missing, bitorder="little"))
+    children = [made.values] if pa.types.is_list(kind) else []
+    own = made.buffers()[1 : kind.num_buffers]
+    return pa.Array.from_buffers(kind, len(cells), [bitmap, *own], children=children)
 
 
 def _offsets(cells: Sequence[Any]) -> npt.NDArray[np.int32]:

@@ -39,6 +39,12 @@ class Kind(Enum):
     TAGS = "tags"  # words that never begin with a bracket, so that a broken JSON list is refused
     EACH = "each"  # a text, or a list of texts of which each makes a row
     OBJECT = "object"  # a list or mapping, kept as JSON, whose content the task checks
+    NAME_OR_NONE = "name or none"  # as NAME, or a missing cell; the others likewise
+    NAMES_OR_NONE = "names or none"
+    NUMBER_OR_NONE = "number or none"
+    FLAG_OR_NONE = "flag or none"
+    TAGS_OR_NONE = "tags or none"
+    OBJECT_OR_NONE = "object or none"
 
 
 ARROW_TYPES = {
@@ -52,6 +58,11 @@ ARROW_TYPES = {
     Kind.EACH: pa.string(),
     Kind.OBJECT: pa.string(),
 }
+REQUIRED = {
+    kind: Kind(kind.value.removesuffix(" or none")) for kind in Kind if "none" in kind.value
+}
+OPTIONAL = {required: optional for optional, required in REQUIRED.items()}
+ARROW_TYPES |= {optional: ARROW_TYPES[required] for optional, required in REQUIRED.items()}
 
 
 def read_cell(
@@ -69,6 +80,10 @@ def read_cell(
     Raises:
         DataError: if the value is not of this kind.
     """
+    if kind in REQUIRED:
+        if _is_missing(value, REQUIRED[kind]):
+            return None
+        kind = REQUIRED[kind]
     if kind in (Kind.TEXT, Kind.EACH):
         return _text(value, where, column)
     if kind is Kind.NAME:
@@ -89,6 +104,13 @@ def read_cell(
             'Write "a, b", or a JSON list.'
         )
     return [_name(part, where, column) for part in value]
+
+
+def _is_missing(value: Any, kind: Kind) -> bool:
+    """Whether a cell is missing. Of names, an empty text is a row that has none of them."""
+    if isinstance(value, str):
+        return kind is not Kind.NAMES and not value.strip()
+    return value is None or (isinstance(value, float) and value != value)
 
 
 def _text(value: Any, where: str, column: str) -> str:

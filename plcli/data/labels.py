@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from plcli.data.cells import normalized
 from plcli.errors import DataError, UsageError, did_you_mean, listed
+from plcli.pretrained.label_ids import IGNORED
 
 SHOWN = 10  # names in a log line
 MANY_ROWS = 8  # fewer rows are too few to tell a label from an id
@@ -44,12 +45,14 @@ def counted(names: Sequence[str], counts: npt.NDArray[Any]) -> str:
 def of_rows(cells: Any) -> list[list[str]]:
     """Return the label names of each row, of a column of names or of lists of names."""
     names: list[Any] = cells.to_pylist()
-    return names if several(cells) else [[name] for name in names]
+    if several(cells):
+        return [row or [] for row in names]
+    return [[] if name is None else [name] for name in names]
 
 
 def labelled(cells: Any, *, ignored: str) -> npt.NDArray[np.int64]:
     """Return the numbers of the rows with another label than the one that marks rows without."""
-    marked = pc.equal(cells, ignored)
+    marked = pc.fill_null(pc.equal(cells, ignored), False)
     return np.flatnonzero(~marked.to_numpy(zero_copy_only=False)).astype(np.int64)
 
 
@@ -71,6 +74,20 @@ def check_flags(flags: list[str], labels: list[str] | None, *, regression: bool)
         )
 
 
+def check_columns(columns: Sequence[str], inputs: Sequence[str]) -> None:
+    """Check that no label column is one of the inputs.
+
+    Raises:
+        UsageError: if one is.
+    """
+    for column in columns:
+        if column in inputs:
+            raise UsageError(
+                f"data.label: the column '{column}' is also in data.text, so that the answer "
+                "would be in the text. Name another column."
+            )
+
+
 def several(cells: Any) -> bool:
     """Whether the cells of an Arrow array are lists of names instead of single names."""
     return bool(pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type))
@@ -82,7 +99,8 @@ def found(cells: Any, *, source: str, column: str) -> list[str]:
     Raises:
         DataError: if there are fewer than two.
     """
-    names = in_order((cells.flatten() if several(cells) else cells).unique().to_pylist())
+    single = cells.flatten() if several(cells) else cells
+    names = in_order(single.drop_null().unique().to_pylist())
     if len(names) < 2:
         raise DataError(
             f"{source}: column '{column}' contains {len(names)} label ({listed(names)}); two or "
@@ -138,7 +156,7 @@ def check_missing(names: Sequence[str], *, source: str, column: str) -> None:
 def ids(
     cells: Any, names: Sequence[str], *, source: str, row_of: npt.NDArray[np.int64] | None = None
 ) -> npt.NDArray[np.int64]:
-    """Return the label id of each name of an Arrow array, int64 [cells].
+    """Return the label id of each name of an Arrow array, int64 [cells]; -100 without a name.
 
     Args:
         cells: the array.
@@ -152,9 +170,11 @@ def ids(
     encoded = cells.dictionary_encode()
     known = {name: index for index, name in enumerate(names)}
     table = np.array([known.get(name, -1) for name in encoded.dictionary.to_pylist()], np.int64)
-    places: npt.NDArray[np.int64] = table[encoded.indices.to_numpy()]
-    if (places < 0).any():
-        first = int(np.argmax(places < 0))
+    missing = encoded.indices.is_null().to_numpy(zero_copy_only=False)
+    places: npt.NDArray[np.int64] = np.full(len(missing), IGNORED)
+    places[~missing] = table[encoded.indices.drop_null().to_numpy()]
+    if (unknown := (places < 0) & ~missing).any():
+        first = int(np.argmax(unknown))
         name = cells[first].as_py()
         row = first if row_of is None else row_of[first]
         raise DataError(
@@ -194,7 +214,7 @@ def named(cells: Any, names: Sequence[str] | None, *, source: str, column: str) 
     Raises:
         DataError: if the cells are indicators, and there is not one name for each.
     """
-    width = indicator_width(cells)
+    width = indicator_width(cells.drop_null())
     if width is None:
         return cells
     if names is None or len(names) != width:
@@ -204,42 +224,67 @@ def named(cells: Any, names: Sequence[str] | None, *, source: str, column: str) 
             f"{cells[0].as_py()}, but {got}. Give their names in this order: data.labels: [...]."
         )
     rows = [
-        [name for name, flag in zip(names, row, strict=True) if flag == "1"]
+        None
+        if row is None
+        else [name for name, flag in zip(names, row, strict=True) if flag == "1"]
         for row in cells.to_pylist()
     ]
     return pa.array(rows, pa.list_(pa.string()))
 
 
-def of_flags(columns: Sequence[str], flags: Sequence[Any]) -> Any:
-    """Return lists of names, an Arrow array, from one array of flags for each name."""
-    rows = zip(*(each.to_pylist() for each in flags), strict=True)
-    found = [[name for name, flag in zip(columns, row, strict=True) if flag] for row in rows]
+def of_flags(columns: Sequence[str], flags: Sequence[Any], *, source: str) -> Any:
+    """Return lists of names, an Arrow array, from one array of flags for each name.
+
+    A row without any flag has no list.
+
+    Raises:
+        DataError: if a row has only some of the flags.
+    """
+    found: list[list[str] | None] = []
+    for number, row in enumerate(zip(*(each.to_pylist() for each in flags), strict=True), start=1):
+        empty = [name for name, flag in zip(columns, row, strict=True) if flag is None]
+        if empty and len(empty) < len(columns):
+            raise DataError(
+                f"{source}, row {number}: column '{empty[0]}' is empty, but other label columns "
+                "are not. Fill in all of them, or none for a row without labels."
+            )
+        names = [name for name, flag in zip(columns, row, strict=True) if flag]
+        found.append(None if empty else names)
     return pa.array(found, pa.list_(pa.string()))
 
 
 def indicators(cells: Any, names: Sequence[str], *, source: str) -> npt.NDArray[np.float32]:
     """Return the multi-hot labels of an Arrow array of lists, float32 [rows, labels].
 
+    Those of a row without a list are NaN.
+
     Raises:
         DataError: if a name is not one of the label names.
     """
-    row_of = np.repeat(np.arange(len(cells)), cells.value_lengths().to_numpy())
+    row_of = _row_of(cells)
     table = np.zeros((len(cells), len(names)), np.float32)
+    table[cells.is_null().to_numpy(zero_copy_only=False)] = np.nan
     table[row_of, ids(cells.flatten(), names, source=source, row_of=row_of)] = 1
     return table
+
+
+def _row_of(cells: Any) -> npt.NDArray[np.int64]:
+    """Return the row of each item of an Arrow array of lists, int64 [items]."""
+    return np.repeat(np.arange(len(cells)), cells.value_lengths().fill_null(0).to_numpy())
 
 
 def strata(cells: Any) -> npt.NDArray[Any]:
     """Return the stratum of each row, int [rows].
 
-    This is its label, the rarest of several labels, or one of its own if it has no label.
+    This is its label, the rarest of several labels, or one of its own if it has no label; -1 if
+    its labels are not known.
     """
     if not several(cells):
-        codes: npt.NDArray[Any] = cells.dictionary_encode().indices.to_numpy()
+        codes: npt.NDArray[Any] = cells.dictionary_encode().indices.fill_null(-1).to_numpy()
         return codes
     names = cells.flatten().dictionary_encode().indices.to_numpy()
     rarest = np.argsort(np.argsort(np.bincount(names), kind="stable"), kind="stable")
     rows = np.full(len(cells), len(rarest))
-    row_of = np.repeat(np.arange(len(cells)), cells.value_lengths().to_numpy())
-    np.minimum.at(rows, row_of, rarest[names])
+    np.minimum.at(rows, _row_of(cells), rarest[names])
+    rows[cells.is_null().to_numpy(zero_copy_only=False)] = -1
     return rows

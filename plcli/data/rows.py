@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from plcli.data import sources
-from plcli.data.arrow import array
+from plcli.data.arrow import nullable
 from plcli.data.cache import ArrowFile, build_once, cache_folder
 from plcli.data.cells import ARROW_TYPES, Kind, LabelTypes, listed_texts, read_cell
 from plcli.data.progress import Progress
@@ -194,7 +194,7 @@ def _batches(
                     f"It has {listed(row)}. Name one of these."
                 )
             cell = read_cell(value, kind, where, column, decimal=decimal)
-            if kind is Kind.NAME:
+            if kind in (Kind.NAME, Kind.NAME_OR_NONE) and cell is not None:
                 types.check(value, where, column)
             cells[column].append(cell)
         places.append(where)
@@ -242,7 +242,7 @@ def _cell(row: Mapping[str, Any], column: str) -> Any:
 
 def _batch(cells: Mapping[str, list[Any]], places: list[str], schema: pa.Schema) -> pa.RecordBatch:
     try:
-        arrays = [array(cells[field.name], field.type) for field in schema]
+        arrays = [nullable(cells[field.name], field.type) for field in schema]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
     except UnicodeEncodeError as error:  # half of a surrogate pair, from a JSON escape
         where, column = next(

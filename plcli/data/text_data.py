@@ -50,6 +50,7 @@ from plcli.data.sources import Decimal, Format, Quoting
 from plcli.data.split import Batch, Split
 from plcli.data.split_data import Source, SplitData
 from plcli.data.token_cache import Encoded, encode
+from plcli.data.unlabelled import UnlabelledData
 from plcli.errors import DataError, UsageError
 from plcli.pretrained import tokenizers
 
@@ -61,7 +62,7 @@ LONGEST = 512  # tokens: the default for a tokenizer without a limit, or with a 
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TextData(SplitData):
+class TextData(UnlabelledData):
     """The splits of text rows, which are tokenised once and batched by length.
 
     Args:
@@ -105,6 +106,8 @@ class TextData(SplitData):
         format: the annotation tool that wrote json and jsonl files, or rows for none; by default
             the content says it.
         empty_text: whether rows with empty or missing text are kept (and counted) or refused.
+        unlabelled: whether training rows may have no label, so that they have only the soft labels
+            of a teacher; by default if there is one (model.teacher).
     """
 
     template = None  # type: str | None
@@ -139,6 +142,7 @@ class TextData(SplitData):
     decimal: Decimal | None = field(default=None, metadata=USE)
     format: Format | None = field(default=None, metadata=USE)
     empty_text: EmptyText = field(default="keep", metadata=USE)
+    unlabelled: bool | None = field(default=None, metadata=LEARNING)
 
     def __post_init__(self) -> None:
         """Check the values; a subclass must set `inputs` before."""
@@ -154,6 +158,7 @@ class TextData(SplitData):
                 )
             logger.warning("data.window is now data.bucket_batches; rename the key")
             self.bucket_batches = self.window
+        self.check_unlabelled()
         super().__init__(
             sources={
                 "train": self.train,
@@ -451,6 +456,8 @@ class TextData(SplitData):
         empty = len(self.empty(split))
         notes = f", {cut} cut to {self.limit}" if cut else ""
         notes += f", {empty} with an empty text (data.empty_text)" if empty else ""
+        if split == "train" and (missing := self.num_unlabelled):
+            notes += f", {missing} without a label, for the teacher alone (data.unlabelled)"
         return (super().describe(split) if blocks is None else f"{split}: {blocks}") + notes
 
     def save_pretrained(self, folder: Path) -> None:

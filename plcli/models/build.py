@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from plcli.errors import MachineError, ModelError, UsageError, listed
-from plcli.models import layers, lora
+from plcli.models import kept_layers, layers, lora
 from plcli.models.init_from import continue_from, with_labels
 from plcli.pretrained import weights
 
@@ -51,6 +51,11 @@ def check(module: Any) -> None:
             f"model.plateau: needs schedule: plateau, but schedule is {module.schedule}. "
             "Set model.schedule: plateau, or remove the key."
         )
+    if module.keep_layers is not None and module.architecture is not None:
+        raise UsageError(
+            "model.keep_layers: needs pretrained weights, but architecture starts from random "
+            "ones. Set num_hidden_layers in model.architecture instead."
+        )
     if module.lora is not None:
         _check_lora(module)
 
@@ -65,6 +70,11 @@ def _check_lora(module: Any) -> None:
     if module.freeze is not None:
         raise UsageError(
             "model: lora already freezes everything except the head. Remove model.freeze."
+        )
+    if module.keep_layers is not None and module.lora.save == "adapter":
+        raise UsageError(
+            "model.lora.save: an adapter needs the pretrained weights with all their layers, "
+            "without model.keep_layers. Set it to merged."
         )
     if module.init_from is not None and module.lora.save == "adapter":
         raise UsageError(
@@ -101,6 +111,8 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
         model = weights.build_model(
             auto_class, module.architecture or {}, **{**sizes, **module.settings()}
         )
+    if module.keep_layers is not None:
+        model, fresh = kept_layers.cut(model, module.keep_layers, fresh)
     _set_padding(model, module.pad_token_id)
     if module.r_drop:
         _check_dropout(model)

@@ -9,6 +9,7 @@ from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 from plcli.config.classes import nested, parameters
+from plcli.models.distillation import Teacher
 
 UNUSED = (
     "transformers_version",
@@ -27,8 +28,10 @@ def of(module: Any) -> dict[str, Any]:
         value = getattr(module, field.name)
         if not callable(value):
             found[field.name] = asdict(value) if is_dataclass(value) else value  # type: ignore[arg-type]  # no class
+    found["teacher"] = None  # which the trained weights do not need
     if module.lora is not None:
         return found  # LoRA is only added to pretrained weights
+    found["keep_layers"] = None  # the sizes below are those of the network without the others
     config = module.model.config
     known = type(config)().to_dict().keys() - set(UNUSED)
     sizes = {key: value for key, value in config.to_diff_dict().items() if key in known}
@@ -37,7 +40,12 @@ def of(module: Any) -> dict[str, Any]:
 
 
 def complete(module: Any) -> None:
-    """Convert mappings among the arguments of a module to the dataclasses of their fields."""
+    """Convert mappings among the arguments of a module to the dataclasses of their fields.
+
+    A teacher may be given by its run alone.
+    """
+    if isinstance(module.teacher, str):
+        module.teacher = Teacher(run=module.teacher)
     for name, parameter in parameters(type(module)).items():
         value, cls = getattr(module, name), nested(parameter)
         if isinstance(value, Mapping) and cls is not None:

@@ -30,20 +30,32 @@ def artefact_folder(name: str) -> Path:
     Raises:
         ModelError: if the folder is neither of them, or is damaged.
     """
+    return opened(name, "init_from", "Name one, or use pretrained for other weights.").folder
+
+
+def opened(name: str, key: str, remedy: str = "Name one.") -> artefact.Artefact:
+    """Return the verified artefact of a run or of its model/ folder.
+
+    Args:
+        name: either of the two folders.
+        key: the key of the model that names it, for messages.
+        remedy: what to do if it is neither, for messages.
+
+    Raises:
+        ModelError: if the folder is neither of them, is damaged, or has no transformer.
+    """
     folder = Path(name).expanduser()
     if not artefact.exists(folder) and artefact.exists(folder / "model"):
         folder = folder / "model"
     if not artefact.exists(folder):
         raise ModelError(
-            f"model.init_from: {name} is neither a finished run nor the model/ folder of one "
-            f"({artefact.CARD}). Name one, or use pretrained for other weights."
+            f"model.{key}: {name} is neither a finished run nor the model/ folder of one "
+            f"({artefact.CARD}). {remedy}"
         )
-    artefact.load(folder)
-    if not (folder / "config.json").exists():
-        raise ModelError(
-            f"model.init_from: {folder} does not contain a transformer. Name another run."
-        )
-    return folder
+    found = artefact.load(folder)
+    if not found.loads_by_pretrained:
+        raise ModelError(f"model.{key}: {folder} does not contain a transformer. Name another run.")
+    return found
 
 
 def continue_from(auto_class: Any, name: str, **settings: Any) -> tuple[Any, frozenset[str]]:

@@ -45,9 +45,12 @@ from plcli.models import (
     optimization,
     padding,
     rates,
+    step_loss,
     unpadded,
 )
 from plcli.models.adversarial import Adversarial, Attack
+from plcli.models.distillation import Distillation, Teacher
+from plcli.models.kept_layers import Kept
 from plcli.models.layers import Freeze
 from plcli.models.lora import Lora
 from plcli.models.losses import ClassWeights
@@ -68,6 +71,9 @@ class TransformerModule(LightningModule):
         pretrained: a hub id, a folder, or package:NAME/FOLDER for those of an installed package.
         architecture: instead of pretrained: a model_type and sizes, to train from random weights.
         init_from: instead of pretrained: a run to start from; its head is matched by label name.
+        keep_layers: the number of layers to keep of these weights, evenly spaced, or a list of
+            their numbers from 1; the network starts with these alone.
+        teacher: a run of the same task to learn from, beside the labels (distillation).
         lora: trains low-rank updates instead of the network.
         freeze: the number of lowest layers to freeze together with the embeddings; or embeddings;
             or all for everything except the head.
@@ -105,6 +111,7 @@ class TransformerModule(LightningModule):
     auto_class: ClassVar[str]
     terms: ClassVar[Literal["rows", "labels"]] = "rows"  # what the loss is the mean of
     network_loss: ClassVar[bool] = True  # whether the network gets the labels
+    distils: ClassVar[type | None] = None  # what is learned of a teacher: plcli.models.distillation
     gradient_norm = None  # a tensor if the norm of this step was computed before clipping
     _evaluating = "val"
     given_tokenizer = None  # the tokenizer of the data, set by use_tokenizer
@@ -115,6 +122,8 @@ class TransformerModule(LightningModule):
     pretrained: str | None = field(default=None, metadata=WEIGHTS_PATH)
     architecture: Architecture | None = field(default=None, metadata={**WEIGHTS, **LEARNING})
     init_from: str | None = field(default=None, metadata={**WEIGHTS_PATH, **LEARNING})
+    keep_layers: Kept | None = field(default=None, metadata={**WEIGHTS, **LEARNING})
+    teacher: Teacher | str | None = field(default=None, metadata={**WEIGHTS_PATH, **LEARNING})
     lora: Lora | None = field(default=None, metadata={**WEIGHTS, **LEARNING})
     freeze: Freeze | None = field(default=None, metadata={**WEIGHTS, **LEARNING})  # type: ignore[assignment]  # hides LightningModule.freeze
     optimizer: OptimizerCallable = field(default_factory=AdamW, metadata={**LOCAL, **LEARNING})
@@ -152,7 +161,8 @@ class TransformerModule(LightningModule):
         self.evaluated_rows: dict[str, EvaluatedRows] = {}
         self._collectors = {"val": RowCollector(), "test": RowCollector(analysed=True)}
         self.model, self.fresh_names = build.build(self)
-        self._attack = Attack(self.model, self.adversarial) if self.adversarial else None
+        self.attack = Attack(self.model, self.adversarial) if self.adversarial else None
+        self.distillation = Distillation(self) if self.teacher else None
         self.check_sizes()
         self._metrics = torch.nn.ModuleDict({split: self.metrics() for split in ("val", "test")})
         self._losses = torch.nn.ModuleDict({split: MeanMetric() for split in ("val", "test")})
@@ -160,10 +170,14 @@ class TransformerModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note that the weights are trained ones."""
         self.has_loaded_weights = True
+        if self.distillation is not None:
+            self.distillation.check_resumed(checkpoint.get("teacher"))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the arguments with which Lightning's `load_from_checkpoint` makes the module."""
         checkpoint["hyper_parameters"] = hyperparameters.of(self)
+        if self.distillation is not None:
+            checkpoint["teacher"] = self.distillation.digest
 
     @cached_property
     def parts(self) -> layers.Parts:
@@ -305,42 +319,14 @@ class TransformerModule(LightningModule):
 
         The batch is split into micro-batches of rows with similar length, which saves padding.
         """
-        micro_batches = batch["pieces"]
-        counts = [self.count(micro_batch) for micro_batch in micro_batches]
-        total = sum(counts)
-
-        def run_pass() -> torch.Tensor:
-            parts = [
-                self._micro_batch_loss(micro_batch) * (count / total)
-                for micro_batch, count in zip(micro_batches, counts, strict=True)
-                if count
-            ]
-            if not parts:  # the batch has no terms, so every gradient is zero
-                parts = [parameter.sum() * 0.0 for parameter in self.model.parameters()]
-            return torch.stack(parts).sum()
-
-        if self._attack is None:
-            loss = run_pass()
-        else:
-            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-            scale = 1.0 if scaler is None else scaler.get_scale()
-            loss = self._attack.loss(run_pass, scale=scale)
-        self.log("train_loss", loss, prog_bar=True, batch_size=max(1, int(total)))
+        loss, terms = step_loss.of_batch(self, batch["pieces"])
+        self.log("train_loss", loss, prog_bar=True, batch_size=max(1, int(terms)))
         return loss
-
-    def _micro_batch_loss(self, micro_batch: Mapping[str, Any]) -> torch.Tensor:
-        outputs = self(micro_batch)
-        loss = self.loss(outputs, micro_batch)
-        if not self.r_drop:
-            return loss
-        other = self(micro_batch)
-        both = (loss + self.loss(other, micro_batch)) / 2
-        return both + self.r_drop * self.divergence(outputs, other, micro_batch)
 
     def on_after_backward(self) -> None:
         """Restore the weights that were perturbed for this batch."""
-        if self._attack is not None:
-            self._attack.restore()
+        if self.attack is not None:
+            self.attack.restore()
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Add a batch to the validation metrics."""
@@ -427,8 +413,10 @@ class TransformerModule(LightningModule):
     # methods that plcli calls: see plcli.config.contracts
 
     def use_tokenizer(self, tokenizer: Any) -> None:
-        """Set the tokenizer of the data, which decodes generated tokens."""
+        """Set the tokenizer of the data, which decodes generated tokens and fits the teacher's."""
         self.given_tokenizer = tokenizer
+        if self.distillation is not None:
+            self.distillation.check_tokenizer(tokenizer)
 
     @property
     def tokenizer(self) -> Any:
@@ -486,4 +474,4 @@ class TransformerModule(LightningModule):
 
     def artefact_facts(self) -> dict[str, Any]:
         """Return additional entries about the model for the artefact's plcli.json."""
-        return {}
+        return {} if self.distillation is None else {"teacher": self.distillation.facts()}

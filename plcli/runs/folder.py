@@ -169,7 +169,9 @@ def _within(part: Any, whole: Any) -> bool:
 
 
 def absolute(source: Any) -> Any:
-    """Make the local paths and globs in a source absolute."""
+    """Make the local paths and globs in a source absolute; of a mapping, that of its run."""
+    if isinstance(source, Mapping):
+        return {key: absolute(value) if key == "run" else value for key, value in source.items()}
     if isinstance(source, list):
         return [absolute(item) for item in source]
     if isinstance(source, str) and (os.path.exists(source) or glob.glob(source)):

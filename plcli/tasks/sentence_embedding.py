@@ -7,7 +7,7 @@ model.
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Literal, get_args
@@ -33,6 +33,7 @@ from plcli.metrics.numeric import Numbers
 from plcli.metrics.retrieval import Retrieval
 from plcli.metrics.row_scores import RowCollector, RowColumns
 from plcli.metrics.scoring import Means, Scoring
+from plcli.models import distillation
 from plcli.models.init_from import artefact_folder
 from plcli.models.sentence_losses import (
     OBJECTIVES,
@@ -81,6 +82,7 @@ class SentenceEmbedder(TransformerModule):
 
     task = "feature-extraction"
     auto_class = "AutoModel"
+    distils = distillation.Vectors
 
     pooling: Pooling | None = None
     normalize: bool | None = None
@@ -260,6 +262,7 @@ class SentenceEmbedder(TransformerModule):
     def artefact_facts(self) -> dict[str, Any]:
         """Return how vectors are pooled and normalized, and their dimension."""
         return {
+            **super().artefact_facts(),
             "pooling": self.pool.pooling_mode,
             "normalize": self.normalize,
             "dimension": self.model.config.hidden_size,
@@ -335,10 +338,16 @@ class SentenceData(TextData):
 
     def columns(self, split: str) -> dict[str, Kind]:
         """The texts and, except for rows to predict, their score."""
-        scored = {self.score: Kind.NUMBER} if self.score and split != "predict" else {}
+        names = [] if split == "predict" else self.label_columns
+        scored = dict.fromkeys(names, self.label_kind(Kind.NUMBER, split))
         columns = super().columns(split) | scored
         lists = [] if split == "predict" else [self.pair, self.negative]
         return columns | {name: Kind.EACH for name in lists if name is not None}
+
+    @property
+    def label_columns(self) -> Sequence[str]:
+        """The column of scores, if there is one."""
+        return [self.score] if self.score else []
 
     def encoder(self, split: str) -> Encoder:
         """Return an encoder that makes one entry per text of a row."""
@@ -359,7 +368,8 @@ class SentenceData(TextData):
                 "data.score_range: is needed without training rows. Give the lowest and the "
                 "highest score, such as [0, 5]."
             )
-        found = pc.min_max(self.training_column(str(self.score))).as_py()
+        scores = self.rows("train").table.column(str(self.score)).take(self.labelled("train"))
+        found = pc.min_max(scores).as_py()
         if found["min"] == found["max"]:
             raise DataError(
                 f"{self.rows('train').source}: column '{self.score}' is {found['min']:g} in all "
@@ -373,7 +383,7 @@ class SentenceData(TextData):
         return {"form": self.form, **scores, **super().facts()}
 
     def targets(self, rows: Rows) -> npt.NDArray[np.float32] | None:
-        """Scores scaled to 0 to 1, or unscaled margins, float32 [rows]."""
+        """Scores scaled to 0 to 1, or unscaled margins, float32 [rows]; NaN without a score."""
         if self.score is None:
             return None
         numbers = rows.table.column(self.score).to_numpy()

@@ -31,7 +31,7 @@ from plcli.metrics import classification, regression
 from plcli.metrics.numeric import Numbers
 from plcli.metrics.row_scores import RowCollector, RowColumns
 from plcli.metrics.scoring import Scoring
-from plcli.models import deciding, ensemble, losses, target_scaling
+from plcli.models import deciding, distillation, ensemble, losses, target_scaling
 from plcli.models.build import label_settings
 from plcli.models.pooling import Pooling, first_windows, pooled
 from plcli.models.target_scaling import TargetScaling
@@ -79,6 +79,7 @@ class TextClassifier(TransformerModule):
     task = "text-classification"
     auto_class = "AutoModelForSequenceClassification"
     explained = deciding.explained
+    distils = distillation.Rows
 
     threshold: float | None = field(default=None, metadata=FREE)
     positive: str | None = field(default=None, metadata=FREE)
@@ -266,7 +267,7 @@ class TextClassifier(TransformerModule):
 
     def artefact_facts(self) -> dict[str, Any]:
         """Return the thresholds, the temperature, and the pooling."""
-        return {**self.decider.facts(), "pooling": self.pooling}
+        return {**super().artefact_facts(), **self.decider.facts(), "pooling": self.pooling}
 
     def save_pretrained(self, folder: Path) -> None:
         """Save the network; that of a regression predicts targets in their unit."""
@@ -324,17 +325,9 @@ class TextClassificationData(TextData):
             raise UsageError(
                 f"data.text: names {len(self.inputs)} columns; give one, or two for pairs."
             )
-        self._check_target(self.inputs)
+        labels.check_columns(self.label_columns, self.inputs)
         check_windows(self.stride, self.max_windows, self.inputs, pairs=self.pairs)
         super().__post_init__()
-
-    def _check_target(self, inputs: list[str]) -> None:
-        for column in self.flags or [str(self.label)]:
-            if column in inputs:
-                raise UsageError(
-                    f"data.label: the column '{column}' is also in data.text, so that the answer "
-                    "would be in the text. Name another column."
-                )
 
     def encoder(self, split: str) -> Encoder:
         """Return an encoder that truncates the inputs or splits them into windows.
@@ -386,12 +379,14 @@ class TextClassificationData(TextData):
     def columns(self, split: str) -> dict[str, Kind]:
         """The label column, except for rows to predict."""
         kinds = {"single_label": Kind.NAME, "multi_label": Kind.NAMES, "regression": Kind.NUMBER}
-        columns = super().columns(split)
-        if split == "predict":
-            return columns
-        if isinstance(self.label, str):
-            return columns | {self.label: kinds[self.problem]}
-        return columns | dict.fromkeys(self.label, Kind.FLAG)
+        kind = Kind.FLAG if self.flags else kinds[self.problem]
+        names = [] if split == "predict" else self.label_columns
+        return super().columns(split) | dict.fromkeys(names, self.label_kind(kind, split))
+
+    @property
+    def label_columns(self) -> Sequence[str]:
+        """The label column, or those of 0 and 1."""
+        return self.flags or [str(self.label)]
 
     @cached_property
     def label_names(self) -> list[str]:
@@ -402,7 +397,7 @@ class TextClassificationData(TextData):
             return []
         rows, kept = self.rows("train"), self.subset("train")
         cells = self._cells(rows)
-        cells = cells if kept is None else cells.take(pa.array(kept))
+        cells = (cells if kept is None else cells.take(pa.array(kept))).drop_null()
         names = labels.found(cells, source=rows.source, column=str(self.label))
         if self.problem == "single_label":
             labels.check_missing(names, source=rows.source, column=str(self.label))
@@ -413,7 +408,7 @@ class TextClassificationData(TextData):
         """Return the labels of all rows: names, lists of names, or numbers."""
         if not isinstance(self.label, str):
             flags = [rows.table.column(name).combine_chunks() for name in self.label]
-            return labels.of_flags(self.label, flags)
+            return labels.of_flags(self.label, flags, source=rows.source)
         cells = rows.table.column(self.label).combine_chunks()
         if self.problem != "multi_label":
             return cells
@@ -429,7 +424,7 @@ class TextClassificationData(TextData):
 
     def texts_and_targets(self, split: str) -> tuple[list[str], npt.NDArray[Any], Problem]:
         """Return the text of each row of a split, its target, and the kind of problem."""
-        rows, kept = self.rows(split), self.split(split).subset
+        rows, kept = self.rows(split), self.labelled(split)
         cells = [rows.table.column(name).take(kept).to_pylist() for name in self.inputs]
         texts = [" ".join(self.texts(row)) for row in zip(*cells, strict=True)]
         return texts, self.targets(rows)[kept], self.problem
@@ -458,30 +453,28 @@ class TextClassificationData(TextData):
         if self.train is None:  # pretrained weights are used as they are
             pass
         elif self.problem != "regression":
-            own["label_frequencies"] = (self._counts("train") / self._num_rows("train")).tolist()
+            num_rows = len(self.labelled("train"))
+            own["label_frequencies"] = (self._counts("train") / num_rows).tolist()
         else:
-            targets = self.training_column(str(self.label)).to_numpy()
+            targets = self._cells(self.rows("train")).take(self.labelled("train")).to_numpy()
             own |= {"target_mean": float(targets.mean()), "target_std": float(targets.std()) or 1.0}
         return {**own, **super().facts()}
 
-    def _num_rows(self, split: str) -> int:
-        kept = self.subset(split)
-        return len(self.rows(split)) if kept is None else len(kept)
-
     def _counts(self, split: str) -> npt.NDArray[Any]:
         """Return the number of rows of a split with each label."""
-        targets, kept = self.targets(self.rows(split)), self.subset(split)
-        targets = targets if kept is None else targets[kept]
+        targets = self.targets(self.rows(split))[self.labelled(split)]
         if self.problem == "multi_label":
             return np.asarray(targets.sum(0))
         return np.bincount(targets, minlength=len(self.label_names))
 
     def targets(self, rows: Rows) -> npt.NDArray[Any]:
-        """Label ids int64 [rows], indicators float32 [rows, labels], or scores float32 [rows]."""
+        """Label ids int64 [rows], indicators float32 [rows, labels], or scores float32 [rows].
+
+        Rows without a label have -100, or NaN.
+        """
         cells = self._cells(rows)
         if self.problem == "regression":
-            scores: npt.NDArray[Any] = cells.to_numpy().astype(np.float32)
-            return scores
+            return np.asarray(cells.to_numpy(zero_copy_only=False), np.float32)
         convert = labels.indicators if self.problem == "multi_label" else labels.ids
         if self.ignore_label is not None and self.problem == "single_label":
             any_name = self.label_names[0]  # of rows that no split has

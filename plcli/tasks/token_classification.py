@@ -29,7 +29,7 @@ from plcli.metrics.row_scores import RowCollector, RowColumns
 from plcli.metrics.scoring import Scoring
 from plcli.metrics.spans import SpanScores, counts_of_rows
 from plcli.metrics.texts import SpanCounts
-from plcli.models import ensemble, losses
+from plcli.models import distillation, ensemble, losses
 from plcli.models.attribution import Support, log_odds
 from plcli.models.build import label_settings
 from plcli.models.transformer_module import TransformerModule
@@ -55,6 +55,7 @@ class TokenClassifier(TransformerModule):
     task = "token-classification"
     auto_class = "AutoModelForTokenClassification"
     network_loss = False
+    distils = distillation.Words
 
     labels: list[str] | None = field(default=None, metadata=FACT)
 
@@ -237,7 +238,13 @@ class TokenClassificationData(TextData):
     def columns(self, split: str) -> dict[str, Kind]:
         """The words or the text and, except for rows to predict, the tags or spans."""
         kind, target = (Kind.WORDS, Kind.TAGS) if self.words else (Kind.TEXT, Kind.OBJECT)
-        return {self.inputs[0]: kind} | ({} if split == "predict" else {self.target: target})
+        targets = [] if split == "predict" else self.label_columns
+        return {self.inputs[0]: kind} | dict.fromkeys(targets, self.label_kind(target, split))
+
+    @property
+    def label_columns(self) -> Sequence[str]:
+        """The column of tags or spans."""
+        return [self.target]
 
     def texts(self, cells: tuple[Any, ...]) -> Iterator[str]:
         """Yield a row's text, to fit a tokenizer on."""
@@ -262,11 +269,12 @@ class TokenClassificationData(TextData):
         for inputs, targets in rows.parts([*self.inputs, self.target]):
             for text, cell in zip(inputs, targets, strict=True):
                 where = f"{rows.source}, row {len(found) + 1}"
-                found.append(
-                    {name for *_, name in read_spans(cell, text, where, self.target)}
-                    if self.spans
-                    else set(cell) - {""}
-                )
+                if cell is None:
+                    found.append(set())
+                elif self.spans:
+                    found.append({name for *_, name in read_spans(cell, text, where, self.target)})
+                else:
+                    found.append(set(cell) - {""})
         return found
 
     def trained_names(self, rows: Rows) -> list[set[str]]:
@@ -326,7 +334,7 @@ class TokenClassificationData(TextData):
         """Whether the tags of a split's source follow the scheme IOB1; they are converted."""
         if split not in self._schemes:
             rows = self.rows(split)
-            cells = (cell for (column,) in rows.parts([self.target]) for cell in column)
+            cells = (cell or [] for (column,) in rows.parts([self.target]) for cell in column)
             self._schemes[split] = is_iob1(cells)
             if self._schemes[split]:
                 logger.info("%s: its tags are IOB1 and are converted to IOB2", rows.source)

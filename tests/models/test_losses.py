@@ -236,4 +236,4 @@ def test_r_drop_adds_what_two_passes_differ_by() -> None:
     expected = (module.loss(first, rows) + module.loss(second, rows)) / 2
     expected = expected + 2.0 * losses.divergence(first.logits, second.logits, rows["labels"])
     torch.manual_seed(1)
-    torch.testing.assert_close(module._micro_batch_loss(rows), expected)
+    torch.testing.assert_close(step_loss.of_micro_batch(module, rows), expected)

@@ -116,10 +116,11 @@ class WordEncoder:
             if self.tagging is not None:
                 labels, true = self._labels(row, source, cells[1][number], where(number))
                 values["labels"] += row.placed(labels)
-                kept = {row.span(span) for span in self.tagging.spans(labels.tolist())}
+                tags = labels[labels != IGNORED].tolist()  # all of the row, or none
+                kept = {row.span(span) for span in self.tagging.spans(tags)}
                 first["spans"] = [value for span in true for value in span]
                 first["unaligned"] = sum(span not in kept for span in true)
-                first["strays"] = self.tagging.strays(labels.tolist())
+                first["strays"] = self.tagging.strays(tags)
             for name, value in first.items():
                 values[name] += [value, *([[] if name == "spans" else 0] * (count - 1))]
         return values
@@ -143,7 +144,12 @@ class WordEncoder:
     def _labels(
         self, row: "_Row", source: Any, cell: Any, where: str
     ) -> tuple[Numbers, list[Span]]:
-        """Return the label ids of the words of a row, and its true spans."""
+        """Return the label ids of the words of a row, and its true spans.
+
+        A row without tags has IGNORED as labels.
+        """
+        if cell is None:
+            return np.full(len(row.start), IGNORED), []
         if self.words:
             return self._from_tags(row, source, cell, where)
         return self._from_spans(row, read_spans(cell, source, where, self.column), where)
