@@ -197,6 +197,11 @@ def _what(card: Mapping[str, Any], pretrained: str | None) -> str:
     if pretrained is not None:
         shown_base = Path(pretrained).name if _is_local(pretrained) else pretrained
         lines.append(f"Training began from the weights of `{shown_base}`.")
+    if teacher := card.get("teacher"):
+        lines.append(
+            f"It was distilled: it also learned from the outputs of `{teacher['name']}` "
+            f"(plcli.json `{teacher['sha256'][:16]}`)."
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
 from plcli.errors import UsageError
-from plcli.models import losses
+from plcli.models import losses, step_loss
 from plcli.tasks.text_classification import TextClassifier
 from tests.conftest import TINY_BERT
 

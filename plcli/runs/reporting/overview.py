@@ -95,6 +95,7 @@ def trained(contents: Contents) -> Markup:
     shown = {
         "task": card.get("task"),
         "model": source or (f"random weights: {', '.join(sizes)}" if sizes else None),
+        "teacher": (card.get("teacher") or {}).get("name"),
         "class": str(config.get("model.class_path") or "").rpartition(".")[2],
         "training": contents.described.get("training", "").removeprefix("training "),
         "optimizer": _optimizer(model, (contents.metrics.get("fit") or {}).get("lr")),
