@@ -1,10 +1,15 @@
-"""Short forms of options that every fit has: --lr, --epochs, --batch_size and --seed."""
+"""Short forms: --lr, --epochs, --batch_size and --seed of every fit, and a teacher's run alone."""
+
+from typing import Any
 
 from plcli.cli.arguments import SHORT_FORMS
 from plcli.cli.plan import Plan
+from plcli.config import yaml_core
 from plcli.config.classes import parameters
 from plcli.config.marks import class_of
 from plcli.errors import UsageError
+
+TEACHER = ("model.teacher", "model.init_args.teacher")
 
 
 def expand(plan: Plan) -> None:
@@ -17,6 +22,24 @@ def expand(plan: Plan) -> None:
         (_lr(plan) if key == "lr" else SHORT_FORMS.get(key) or key, value)
         for key, value in plan.arguments.overrides
     ]
+    _expand_teacher(plan)
+
+
+def _expand_teacher(plan: Plan) -> None:
+    """Write `model.teacher: RUN` as its setting `run`, so that others may be given beside it."""
+    for fragment in (*plan.base, *plan.fragments):
+        model: Any = fragment.values.get("model")
+        arguments = model.get("init_args") if isinstance(model, dict) else None
+        if isinstance(arguments, dict) and isinstance(arguments.get("teacher"), str):
+            arguments["teacher"] = {"run": arguments["teacher"]}
+    plan.arguments.overrides = [
+        (f"{key}.run" if key in TEACHER and _is_text(value) else key, value)
+        for key, value in plan.arguments.overrides
+    ]
+
+
+def _is_text(value: str) -> bool:
+    return not isinstance(yaml_core.parse_value(value), (dict, type(None)))
 
 
 def _lr(plan: Plan) -> str:

@@ -12,6 +12,7 @@ The teacher is an artefact of the same task. It runs in evaluation mode without 
 part of the module that learns: not of its parameters, its checkpoints or its artefact.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from plcli.models.init_from import opened
 from plcli.pretrained import tokenizers, weights
 from plcli.pretrained.label_ids import IGNORED
 from plcli.runs import artefact
+
+logger = logging.getLogger(__name__)
 
 TEMPERATURE = 2.0
 Batch = Mapping[str, Any]
@@ -253,6 +256,13 @@ class Distillation:
                 "with the same tokenizer (model.keep_layers makes a smaller one of them), or with "
                 f"model.architecture and data.tokenizer {self.folder}, or train a teacher with "
                 "this tokenizer."
+            )
+        types = "token_type_ids"
+        if types in own.model_input_names and types not in tokenizer.model_input_names:
+            logger.warning(
+                "model.teacher: %s reads which text of a pair a token is of, but the tokenizer of "
+                "the data does not say it. For pairs, set data.tokenizer: %s",
+                *(self.settings.run, self.folder),
             )
 
     def check_resumed(self, digest: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from plcli.errors import UsageError
 from plcli.models import distillation
@@ -18,7 +19,16 @@ from plcli.tasks.sentence_embedding import SentenceEmbedder
 from plcli.tasks.text_classification import TextClassifier
 from plcli.tasks.token_classification import TokenClassifier
 from tests.callbacks.test_averaging import EMA
-from tests.conftest import TINY_BERT, message, message_rows, signed, write_rows
+from tests.conftest import (
+    TINY_BERT,
+    Resolved,
+    message,
+    message_rows,
+    signed,
+    write_config,
+    write_rows,
+    write_text_config,
+)
 from tests.running import (
     QUICK_BERT,
     TWO_LAYERS,
@@ -272,6 +282,24 @@ def test_a_teacher_is_not_needed_any_more_once_its_student_is_trained(
             result = run_plcli("predict", "--run", tmp_path / "s" / "run", "late again", *words)
             assert result.code == 0, result.err
             assert json.loads(result.out)["label"] in ("billing", "delivery", "praise")
+
+
+@pytest.mark.parametrize("short", ["config", "command line"])
+def test_settings_may_be_given_beside_the_run_alone(
+    teacher: Callable[[str], Path], resolved: Resolved, tmp_path: Path, short: str
+) -> None:
+    config = write_text_config(tmp_path)
+    words = ["--model.teacher", teacher("one label")]
+    if short == "config":
+        values = yaml.safe_load(config.read_text())
+        values["model"]["init_args"]["teacher"] = str(teacher("one label"))
+        config, words = write_config(tmp_path / "taught.yaml", **values), []
+    found = resolved("-c", config, *words, "--model.teacher.weight", "0.25")
+    settings = found["model"]["init_args"]["teacher"]
+    assert settings == {"run": str(teacher("one label")), "weight": 0.25} | {
+        "temperature": None,
+        "loss": None,
+    }
 
 
 def messages_teacher(folder: Path) -> str:
