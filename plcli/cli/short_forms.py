@@ -5,7 +5,7 @@ from typing import Any
 from plcli.cli.arguments import SHORT_FORMS
 from plcli.cli.plan import Plan
 from plcli.config import yaml_core
-from plcli.config.classes import parameters
+from plcli.config.classes import nested, parameters
 from plcli.config.marks import class_of
 from plcli.errors import UsageError
 
@@ -26,7 +26,12 @@ def expand(plan: Plan) -> None:
 
 
 def _expand_teacher(plan: Plan) -> None:
-    """Write `model.teacher: RUN` as its setting `run`, so that others may be given beside it."""
+    """Write `model.teacher: RUN` as its setting `run`, where another one is given beside it."""
+    names = parameters(class_of(plan.merged.get("model")) or object)
+    settings = "teacher" in names and nested(names["teacher"]) is not None
+    beside = tuple(f"{key}." for key in TEACHER)
+    if not settings or not any(key.startswith(beside) for key, _ in plan.arguments.overrides):
+        return
     for fragment in (*plan.base, *plan.fragments):
         model: Any = fragment.values.get("model")
         arguments = model.get("init_args") if isinstance(model, dict) else None

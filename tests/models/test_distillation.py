@@ -294,6 +294,8 @@ def test_settings_may_be_given_beside_the_run_alone(
         values = yaml.safe_load(config.read_text())
         values["model"]["init_args"]["teacher"] = str(teacher("one label"))
         config, words = write_config(tmp_path / "taught.yaml", **values), []
+    alone = resolved("-c", config, *words)["model"]["init_args"]["teacher"]
+    assert alone == str(teacher("one label"))
     found = resolved("-c", config, *words, "--model.teacher.weight", "0.25")
     settings = found["model"]["init_args"]["teacher"]
     assert settings == {"run": str(teacher("one label")), "weight": 0.25} | {
