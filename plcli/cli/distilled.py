@@ -22,7 +22,7 @@ def fill_in(command: str, model: Any, data: Any, *, data_class: type | None) -> 
         UsageError: if rows without a label are wanted, but there is no teacher.
         ModelError: if there is no such teacher.
     """
-    given = model.get("init_args") or {}
+    given: Any = model.get("init_args") or {}
     teacher = given.get("teacher")
     if command != "fit":
         if teacher is not None:  # it is not needed any more, and may be gone

@@ -311,7 +311,7 @@ class Distillation:
     def loss(self, student: Any, outputs: Any, batch: Batch) -> torch.Tensor:
         """Return the mean soft loss of a micro-batch, and the part of its hard loss."""
         weight = self.settings.weight
-        loss = weight * self.kind.loss(student, outputs, batch["soft"], batch)
+        loss: torch.Tensor = weight * self.kind.loss(student, outputs, batch["soft"], batch)
         if batch["hard_weight"] and weight < 1:
             hard = student.loss(*self.kind.labelled(outputs, batch))
             loss = loss + (1 - weight) * batch["hard_weight"] * hard
@@ -319,8 +319,9 @@ class Distillation:
 
     def divergence(self, student: Any, first: Any, second: Any, batch: Batch) -> torch.Tensor:
         """Return the divergence of two passes (R-Drop) where there are labels."""
+        soft: torch.Tensor = batch["soft"]
         if not batch["hard_weight"]:
-            return batch["soft"].new_zeros(())
+            return soft.new_zeros(())
         one, labelled = self.kind.labelled(first, batch)
         other, _ = self.kind.labelled(second, batch)
         found: torch.Tensor = student.divergence(one, other, labelled) * batch["hard_weight"]

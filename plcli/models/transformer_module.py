@@ -16,7 +16,8 @@ provides:
 A task overrides the following if it needs to: `loss(outputs, batch)`, the mean over `count(batch)`
 terms; `loss_options`, the options of the loss that it supports; `network_loss`, whether the network
 gets the labels and computes the loss; `evaluate(batch, split)`, if an evaluation step is more than
-a loss and an update; `distils`, how it learns from a teacher. Facts of the data, such as label names, are constructor arguments.
+a loss and an update; `distils`, how it learns from a teacher. Facts of the data, such as label
+names, are constructor arguments.
 """
 
 import inspect
