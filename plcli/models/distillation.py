@@ -220,6 +220,8 @@ class Distillation:
             self.teacher = _module(type(student), found)
         self.kind = student.distils(student, self.teacher, settings)
         self._check_length(student)
+        told = {**self.facts(), "sha256": self.digest[:16]}
+        logger.info("teacher: %s", ", ".join(f"{name} {value}" for name, value in told.items()))
 
     def __deepcopy__(self, memo: Any) -> "Distillation":
         """Return itself: callbacks that copy a module to average its weights need no other."""
@@ -294,8 +296,10 @@ class Distillation:
         what is labelled.
         """
         teacher, dtype = self.teacher, student.model.dtype
-        if teacher.device != student.device or teacher.model.dtype != dtype:
-            teacher.to(device=student.device, dtype=dtype)
+        if teacher.device != student.device:
+            teacher.to(student.device)
+        if teacher.model.dtype != dtype:
+            teacher.model.to(dtype)  # the network alone: the unit of its targets stays in float32
         counts = [self.kind.count(each) for each in micro_batches]
         hard = [student.count(self.kind.labelled(None, each)[1]) for each in micro_batches]
         shares = [_share(part, sum(hard)) for part in hard]

@@ -254,6 +254,8 @@ def test_the_artefact_and_its_card_name_the_teacher(
     assert done.code == 0, done.err
     student = card(tmp_path / "s" / "run")
     digest = card(run)["card_sha256"]
+    told = f"teacher: name run, sha256 {digest[:16]}, weight 0.5, temperature 3.0"
+    assert told in done.err
     assert student["teacher"] == {
         "name": "run",
         "sha256": digest,
@@ -302,6 +304,20 @@ def test_settings_may_be_given_beside_the_run_alone(
         "temperature": None,
         "loss": None,
     }
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_student_is_found_by_its_config(
+    teacher: Callable[[str], Path], tmp_path: Path, short: bool
+) -> None:
+    run = str(teacher("one label"))
+    values = yaml.safe_load(write_text_config(tmp_path).read_text())
+    values["model"]["init_args"]["teacher"] = run if short else {"run": run, "weight": 0.7}
+    config = write_config(tmp_path / "taught.yaml", **values)
+    assert run_plcli("fit", "-c", config).code == 0
+    result = run_plcli("test", "-c", config)
+    assert result.code == 0, result.err
+    assert "using runs/taught-1, the newest finished run of this config" in result.err
 
 
 def messages_teacher(folder: Path) -> str:
