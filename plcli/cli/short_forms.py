@@ -27,10 +27,11 @@ def expand(plan: Plan) -> None:
 
 def _expand_teacher(plan: Plan) -> None:
     """Write `model.teacher: RUN` as its setting `run`, where another one is given beside it."""
-    names = parameters(class_of(plan.merged.get("model")) or object)
-    settings = "teacher" in names and nested(names["teacher"]) is not None
     beside = tuple(f"{key}." for key in TEACHER)
-    if not settings or not any(key.startswith(beside) for key, _ in plan.arguments.overrides):
+    if not any(key.startswith(beside) for key, _ in plan.arguments.overrides):
+        return
+    names = parameters(class_of(plan.merged.get("model")) or object)
+    if "teacher" not in names or nested(names["teacher"]) is None:  # of a user's own class
         return
     for fragment in (*plan.base, *plan.fragments):
         model: Any = fragment.values.get("model")
