@@ -4,15 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from plcli.errors import printable
+from plcli.runs import tables
+from plcli.runs.tables import shortened
 
 MOST_CLASSES = 15
 MOST_PAIRS = 5
 MOST_ROWS = 5
-LONGEST_LABEL = 20
+LONGEST_LABEL = 20  # characters of a label in a table
+LONGEST_IN_PAIR = 30  # of one of two labels on a line
+LONGEST_IN_LINE = 60  # of a true or predicted value in the worst rows
+BESIDE_A_PAIR = 24  # of what else is on their line
+SHORTEST = 12
 SPAN_KINDS = {  # and what they are called where there is little room
     "correct": "correct",
     "wrong boundary": "boundary",
@@ -21,6 +28,7 @@ SPAN_KINDS = {  # and what they are called where there is little room
     "missed": "missed",
     "invented": "invented",
 }
+LONGEST_COLUMN = 12
 SHOWN_SCORES = 3  # of a slice
 WIDE = 100  # characters of a terminal
 LEAST_CELL = 3  # characters of a cell of the confusion matrix
@@ -60,26 +68,8 @@ def _heading(console: Console, text: str) -> None:
     console.print(Text(text, style="bold"), soft_wrap=True)
 
 
-def _label(name: Any, longest: int = LONGEST_LABEL) -> Text:
-    """Return a label, shortened in its middle, as many begin alike."""
-    text = printable(str(name))
-    if len(text) <= longest:
-        return Text(text)
-    end = longest // 2 - 1
-    return Text(f"{text[: longest - end - 1]}…{text[-end:]}")
-
-
 def _of(total: int, shown: int, what: str) -> str:
     return f"{what} (the {shown} largest of {total})" if shown < total else what
-
-
-def _table(*columns: str, texts: int = 1) -> Table:
-    """Return a table whose first columns are texts, and the others numbers."""
-    table = Table()
-    for number, column in enumerate(columns):
-        is_text = number < texts
-        table.add_column(column, justify="left" if is_text else "right", no_wrap=True)
-    return table
 
 
 def _classes(console: Console, classes: Sequence[Mapping[str, Any]], what: str) -> None:
@@ -89,12 +79,13 @@ def _classes(console: Console, classes: Sequence[Mapping[str, Any]], what: str) 
     if what == "types":
         columns = ("spans", *columns[1:])
     _heading(console, _of(len(classes), len(chosen), what))
-    table = _table("type" if what == "types" else "class", *columns)
+    table = tables.table("type" if what == "types" else "class", *columns, numbers=True)
+    short = shortened([each["label"] for each in classes], LONGEST_LABEL)
     for place in chosen:
         each = classes[place]
         ends = each["intervals"].get("f1")
         table.add_row(
-            _label(each["label"]),
+            Text(short[each["label"]]),
             str(each["support"]),
             *(f"{each[name]:.3f}" for name in ("precision", "recall", "f1")),
             f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "",
@@ -114,7 +105,9 @@ def _matrix(console: Console, labels: Sequence[str], matrix: Sequence[Sequence[i
     chosen = sorted(largest[: min(fits, MOST_CLASSES)])
     others = [place for place in range(len(labels)) if place not in chosen]
     groups = [[place] for place in chosen] + ([others] if others else [])
-    names = [labels[place] for place in chosen] + ([f"{len(others)} others"] if others else [])
+    short = shortened(labels, LONGEST_LABEL)
+    names = [short[labels[place]] for place in chosen]
+    names += [f"{len(others)} others"] if others else []
     title = _of(len(labels), len(chosen), "confusion matrix") + ": rows true, columns predicted"
     _heading(console, title)
     table = Table(box=None, padding=(0, 1))
@@ -129,7 +122,7 @@ def _matrix(console: Console, labels: Sequence[str], matrix: Sequence[Sequence[i
             right = place == number and rows is not others
             style = "bold green" if right else "red" if count and rows is not others else "dim"
             cells.append(Text(str(count) if count else ".", style=style if count else "dim"))
-        table.add_row(str(number + 1), _label(name), *cells)
+        table.add_row(str(number + 1), Text(name), *cells)
     console.print(table)
 
 
@@ -137,9 +130,10 @@ def _spans(console: Console, spans: Mapping[str, Any]) -> None:
     """Print how many spans of each type there are of each kind, the largest types first."""
     types = sorted(spans["types"].items(), key=lambda each: -sum(each[1].values()))
     _heading(console, _of(len(types), min(len(types), MOST_CLASSES), "errors of spans by type"))
-    table = _table("type", *SPAN_KINDS.values())
+    table = tables.table("type", *SPAN_KINDS.values(), numbers=True)
+    short = shortened(spans["types"], LONGEST_LABEL)
     for name, counts in types[:MOST_CLASSES]:
-        table.add_row(_label(name), *(str(counts[kind]) for kind in SPAN_KINDS))
+        table.add_row(Text(short[name]), *(str(counts[kind]) for kind in SPAN_KINDS))
     table.add_row("all", *(str(spans["counts"][kind]) for kind in SPAN_KINDS))
     console.print(table)
 
@@ -149,8 +143,11 @@ def _confused(console: Console, confused: Sequence[Mapping[str, Any]], problem: 
     if problem == "multi_label":
         heading = "most confused (label that is missed, wrong one in the same rows)"
     _heading(console, heading)
+    both = ("true", "predicted")
+    longest = _longest_of_two(console, LONGEST_IN_PAIR)
+    short = shortened([str(pair[key]) for pair in confused for key in both], longest)
     for pair in confused[:MOST_PAIRS]:
-        names = (_label(pair[key], 30).plain for key in ("true", "predicted"))
+        names = (short[str(pair[key])] for key in both)
         say(console, f"  {' -> '.join(names)}: {pair['count']} ({pair['share']:.0%})")
 
 
@@ -162,7 +159,11 @@ def _slices(console: Console, slices: Sequence[Mapping[str, Any]], main: str | N
     title = "slices (*: few rows, which say little)" if few else "slices"
     shown = ["95 %"] if names else []
     _heading(console, title)
-    table = _table("slice", "value", "rows", *names[:1], *shown, *names[1:], texts=2)
+    columns = (escape(printable(name)) for name in (*names[:1], *shown, *names[1:]))
+    table = tables.table("slice", "value", "rows", *columns, numbers=True)
+    table.columns[1].justify = "left"
+    of_columns = shortened([each["by"] for each in slices], LONGEST_COLUMN)
+    values = shortened([each["value"] for each in slices if each["value"]], LONGEST_LABEL)
     for each in slices:
         cells = []
         for number, name in enumerate(names):
@@ -171,18 +172,25 @@ def _slices(console: Console, slices: Sequence[Mapping[str, Any]], main: str | N
             if number == 0:
                 has = score is not None and "low" in score
                 cells.append(f"{score['low']:.3f} to {score['high']:.3f}" if has else "")
-        value = "(none)" if each["value"] is None else each["value"]
+        value = "(none)" if each["value"] is None else values[each["value"]]
         rows = f"{each['n']}{'*' if each['few'] else ''}"
-        table.add_row(_label(each["by"], 12), _label(value), rows, *cells)
+        table.add_row(Text(of_columns[each["by"]]), Text(value), rows, *cells)
     console.print(table)
 
 
-def _said(row: Mapping[str, Any]) -> str:
-    """Return what is true and what was predicted of a row in a line."""
+def _longest_of_two(console: Console, most: int) -> int:
+    """Return how long two texts may be that are beside each other on a line."""
+    return min(most, max(SHORTEST, (console.width - BESIDE_A_PAIR) // 2))
+
+
+def _said(row: Mapping[str, Any], longest: int) -> str:
+    """Return what is true and what was predicted of a row, both of at most so many characters."""
     if "missed" in row:  # several labels
         parts = {"true": row["truth"], "missed": row["missed"], "wrong": row["wrong"]}
         return "; ".join(f"{name} {_short(names)}" for name, names in parts.items() if names)
-    pair = " -> ".join(_cut(_short(row[name]), 60) for name in ("truth", "prediction"))
+    both = [" ".join(_short(row[name]).split()) for name in ("truth", "prediction")]
+    short = shortened(both, longest)
+    pair = " -> ".join(short[value] for value in both)
     if "kinds" not in row:
         return pair
     return ", ".join(f"{count} {kind}" for kind, count in row["kinds"].items()) + f": {pair}"
@@ -214,15 +222,19 @@ def _errors(console: Console, errors: Mapping[str, Any], total: int) -> None:
         said = ", ".join(dict.fromkeys(numbers))
         if "truth" in row:
             numbers = [] if "kinds" in row else numbers
-            said = f"{_said(row)} ({said})" if numbers else _said(row)
+            pair = _said(row, _longest_of_two(console, LONGEST_IN_LINE))
+            said = f"{pair} ({said})" if numbers else pair
         _entry(console, row, said)
 
 
 def _suspected(console: Console, suspected: Mapping[str, Any]) -> None:
     heading = f"{suspected['count']} labels look wrong, if the model is right (confident learning)"
     _heading(console, heading)
+    longest = _longest_of_two(console, LONGEST_IN_PAIR)
     for row in suspected["rows"][:MOST_ROWS]:
-        said = f"{row['given']} looks like {row['suggested']} ({row['probability']:.2f})"
+        short = shortened([row["given"], row["suggested"]], longest)
+        given, suggested = short[row["given"]], short[row["suggested"]]
+        said = f"{given} looks like {suggested} ({row['probability']:.2f})"
         _entry(console, row, said)
 
 

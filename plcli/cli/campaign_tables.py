@@ -5,10 +5,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from plcli.errors import printable
-from plcli.runs import metric_names
+from plcli.runs import metric_names, tables
 from plcli.runs.campaign import MARK, SPLITS
 
 
@@ -36,7 +35,7 @@ def _show_means(console: Console, metrics: Mapping[str, Any], found: Mapping[str
     of = "validation" if rows else last  # the rows that the baselines are of
     baselines = (metrics.get(of) or {}).get("baselines") or {}
     extra = ["out of fold", "95 % interval"] if rows else []
-    table = Table(
+    table = tables.table(
         "metric",
         *extra,
         *(f"{split} ± sd" for split in splits),
@@ -60,7 +59,8 @@ def _show_runs(console: Console, found: Mapping[str, Any]) -> None:
     monitor = found["monitor"]
     metric = None if monitor is None else metric_names.without_stage(monitor, "validation")
     splits = [split for split in SPLITS if metric in (found["mean"].get(split) or {})]
-    table = Table("sub-run", "best epoch", *(f"{split}: {metric}" for split in splits), "seconds")
+    scores = (f"{split}: {escape(str(metric))}" for split in splits)
+    table = tables.table("sub-run", "best epoch", *scores, "seconds")
     for name, run in found["runs"].items():
         fit = run.get("fit") or {}
         values = [(run.get(split) or {}).get(metric) for split in splits]

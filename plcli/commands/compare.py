@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from plcli.cli import hints, run_options
 from plcli.config.files import load_yaml
-from plcli.errors import ModelError, UsageError, did_you_mean, listed
+from plcli.errors import ModelError, UsageError, did_you_mean, listed, printable
 from plcli.metrics import comparison, evaluated
 from plcli.metrics.evaluated import KeptRows
 from plcli.metrics.intervals import Difference
-from plcli.runs import atomic_files, campaign, metric_names, test_rows
+from plcli.runs import atomic_files, campaign, metric_names, tables, test_rows
 from plcli.runs.folder import Run, flat, open_run
 from plcli.runs.reporting import compared, contents
 from plcli.runs.reporting.compared import Told
@@ -93,10 +93,10 @@ def _show_configs(console: Console, names: list[str], runs: list[Run]) -> None:
     if not keys:
         console.print("the configs are the same")
         return
-    table = Table("config", *names)
+    table = tables.table("config", *map(_plain, names))
     for key in keys:
         cells = (str(values[key]) if key in values else "" for values in configs)
-        table.add_row(*(cell.replace("[", r"\[") for cell in (key, *cells)))
+        table.add_row(*map(_plain, (key, *cells)))
     console.print(table)
 
 
@@ -129,15 +129,20 @@ def _show_metrics(console: Console, names: list[str], metrics: list[dict[str, An
     ]
     if not plain:
         return
-    table = Table(split, *names)
+    table = tables.table(split, *map(_plain, names))
     for name in plain:
         cells = []
         for each in scores:
             value, ends = each.get(name), (each.get("intervals") or {}).get(name)
             shown = f"{value:.4f}" if isinstance(value, float) else ""
             cells.append(f"{shown} ({ends['low']:.4f} to {ends['high']:.4f})" if ends else shown)
-        table.add_row(name, *cells)
+        table.add_row(_plain(name), *cells)
     console.print(table)
+
+
+def _plain(name: str) -> str:
+    """Return a name as a cell of a table shows it."""
+    return escape(printable(name))
 
 
 def _rows(run: Run) -> list[tuple[Path, KeptRows]]:

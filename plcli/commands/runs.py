@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from plcli.cli import campaign_tables, run_options
 from plcli.cli.run_options import RunOptions
 from plcli.errors import UsageError, did_you_mean
-from plcli.runs import inventory, results
+from plcli.runs import inventory, results, tables
 from plcli.runs.folder import ROOT, Run
 from plcli.runs.inventory import Listed
 
@@ -105,7 +104,7 @@ def _list(console: Console, folder: Path, found: list[Listed], given: RunOptions
     if not found:
         console.print(f"{folder}: no runs", markup=False)
         return
-    table = Table("run", "state", "changed", "metric", _split(given), "size")
+    table = tables.table("run", "state", "changed", "metric", _split(given), "size")
     for each in found:
         metric = given.options.get("metric") or each.monitor
         table.add_row(

@@ -5,12 +5,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from plcli.config.contracts import data_contract, module_contract
 from plcli.config.marks import class_of, marked
 from plcli.errors import printable
-from plcli.runs import metric_names
+from plcli.runs import metric_names, tables
 
 
 def results(model: Any, logged: Mapping[str, Any], stage: str) -> dict[str, Any]:
@@ -110,8 +109,8 @@ def show(console: Console, splits: Mapping[str, Mapping[str, Any]]) -> None:
     last = list(splits)[-1]
     intervals, baselines = (splits[last].get(name) or {} for name in ("intervals", "baselines"))
     extra = [f"{last}: 95 % interval"] if intervals else []
-    table = Table(
-        "metric", *map(escape, plain), *extra, *(f"baseline: {name}" for name in baselines)
+    table = tables.table(
+        "metric", *map(escape, plain), *extra, *(f"baseline: {escape(name)}" for name in baselines)
     )
     for name in dict.fromkeys(name for values in plain.values() for name in values):
         cells = [f"{values[name]:.4f}" if name in values else "" for values in plain.values()]

@@ -44,7 +44,7 @@ def test_many_classes_fit_into_the_width(width: int) -> None:
     assert "classes (the 15 largest of 77)" in lines
     text = next(line for line in lines if line.startswith("    a "))
     assert text.startswith("    a [red]text[/red]\\x1b[31m of two lines")
-    assert "  row 3, id t-3: card_payment_[b]not[/b]_rec" in "\n".join(lines)
+    assert "  row 3, id t-3: card_payment" in "\n".join(lines)
 
 
 def test_the_matrix_joins_the_small_classes_and_loses_no_row() -> None:
@@ -87,3 +87,45 @@ def test_errors_of_several_labels_and_spans_are_told() -> None:
     lines = printed({"problem": "x", "rows": 9, "errors": errors}, 80)
     assert "  row 1: true [joy]; missed [joy]; wrong [fear] (loss 1.5)" in lines
     assert "  row 2: 1 missed: [person: Anna] -> nothing" in lines
+
+
+@pytest.mark.parametrize("width", [72, 80, 120])
+def test_no_two_classes_look_the_same(width: int) -> None:
+    """Classes that begin and end alike, and differ where long names are cut."""
+    names = [f"the_customer_asks_{verb}_a_payment_by_card" for verb in ("for", "about", "against")]
+    plain = many_classes(3)
+    row = {"row": 1, "id": 1, "text": ""}
+    error = {**row, "truth": names[0] * 3, "prediction": f"{names[0] * 3}s", "loss": 1.0}
+    suspect = {**row, "given": names[0], "suggested": names[1], "probability": 0.9}
+    plain |= {
+        "labels": names,
+        "classes": [{**each, "label": names[n]} for n, each in enumerate(plain["classes"])],
+        "confused": [{"true": names[0], "predicted": names[1], "count": 2, "share": 0.1}],
+        "errors": {"count": 1, "by": "loss", "rows": [error]},
+        "suspected_labels": {"count": 1, "rows": [suspect]},
+        "spans": {"types": {name: {} for name in names}, "counts": {}},
+    }
+    for kinds in (*plain["spans"]["types"].values(), plain["spans"]["counts"]):
+        kinds |= dict.fromkeys(analysis_tables.SPAN_KINDS, 0)
+    lines = printed(plain, width)
+    assert max(map(len, lines)) <= width
+    cells = [line.split("│")[1].strip() for line in lines if line.startswith("│ the_cu")]
+    assert [len({*cells[:3]}), len({*cells[3:]}), len(cells)] == [3, 3, 6]
+    matrix = [line.split()[1] for line in lines if line.split("the_cu")[0].strip().isdigit()]
+    assert len({*matrix}) == len(matrix) == 3
+    for between in (" -> ", " looks like "):
+        for line in (each for each in lines if between in each):
+            true, other = line.split(between)
+            assert true.split()[-1] != other.rpartition(": ")[0]
+            assert true.split()[-1] != other.split()[0].rstrip(":")
+
+
+def test_long_names_of_scores_are_not_cut() -> None:
+    name = "an_accuracy_with_a_name_that_is_as_long_as_this"
+    slices = [
+        {"by": "source", "value": "web", "n": 100, "few": False, "scores": {name: {"value": 0.5}}}
+    ]
+    lines = printed({"problem": "single_label", "rows": 103, "slices": slices}, 40)
+    head = [line.split("┃") for line in lines if "┃" in line]
+    assert "".join(row[4].strip() for row in head) == name
+    assert max(map(len, lines)) <= 40

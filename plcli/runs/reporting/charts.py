@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from plcli.runs.reporting.numbers import number, thinned, tick_names, ticks
 from plcli.runs.reporting.page import text as escape
+from plcli.runs.tables import shortened
 
 WIDTH, HEIGHT = 360, 210  # units of the drawing, which are about pixels on a phone
 LETTER = 6.4  # mean width of a letter of 11 units
 ROW = 22  # height of a bar with its name
 HALF, WHOLE = 400, 880  # widths for a matrix
-LONGEST_NAME = 24  # letters of a name in a chart
+LONGEST = 24  # letters of a name in a chart
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def lines(
     names = tick_names(y_ticks)
     labelled = len([line for line in series if not line.faint]) > 1
     left = 12 + LETTER * max(map(len, names), default=1)
-    longest = max((len(short(line.name)) for line in series if not line.faint), default=0)
+    short = shortened([*(line.name for line in series), *(name for _, name in levels)], LONGEST)
+    longest = max((len(short[line.name]) for line in series if not line.faint), default=0)
     right = WIDTH - (12 + LETTER * longest if labelled else 12)
     top, bottom = 14 if rules else 8, HEIGHT - 34
     x_scale.pixels, y_scale.pixels = (left, right), (bottom, top)
@@ -114,7 +116,7 @@ def lines(
         parts.append(
             f'<line class="rule" x1="{left:.1f}" y1="{at:.1f}" x2="{right:.1f}" y2="{at:.1f}"/>'
             f'<text class="note" x="{right - 2:.1f}" y="{at + (12 if at < top + 14 else -4):.1f}" '
-            f'text-anchor="end">{escape(short(name))}</text>'
+            f'text-anchor="end">{escape(short[name])}</text>'
         )
     for x, name in rules:
         at = x_scale(x)
@@ -148,7 +150,7 @@ def lines(
     for at, kind_of, name in _apart(ends, least=13, low=top, high=bottom):
         parts.append(
             f'<text class="name t{kind_of}" x="{right + 6:.1f}" y="{at + 4:.1f}">'
-            f"{escape(short(name))}</text>"
+            f"{escape(short[name])}</text>"
         )
     parts.append(f'<g class="cursor"><line y1="{top}" y2="{bottom}"/></g>')
     scales = f'data-x="{x_scale.described}" data-y="{y_scale.described}" data-u="{escape(x_name)}"'
@@ -175,7 +177,8 @@ def bars(
     reach = [end for bar in values for end in (bar.value, bar.low, bar.high) if end is not None]
     low, high = span or (min(0.0, *reach), max(0.0, *reach))
     scale = _Scale(low, high)
-    left = 8 + LETTER * max(len(short(bar.name)) for bar in values)
+    short = shortened([bar.name for bar in values], LONGEST)
+    left = 8 + LETTER * max(map(len, short.values()))
     notes = max(len(bar.note) for bar in values)
     right = WIDTH - (10 + LETTER * notes if notes else 10)
     bottom = ROW * len(values) + 6
@@ -199,7 +202,7 @@ def bars(
             f'<g data-t="{escape(told)}"><rect class="hit" x="0" y="{middle - ROW / 2}" '
             f'width="{WIDTH}" height="{ROW}"/>'
             f'<text class="label" x="{left - 6:.1f}" y="{middle + 4}" text-anchor="end">'
-            f"{escape(short(bar.name))}</text>"
+            f"{escape(short[bar.name])}</text>"
             f'<rect class="bar" x="{start:.1f}" y="{middle - 6}" '
             f'width="{max(1.0, end - start):.1f}" height="12" rx="2"/>'
         )
@@ -302,7 +305,8 @@ def matrix(rows: Sequence[Sequence[float]], names: Sequence[str], *, title: str)
     """
     if not names:
         return ""
-    longest = LETTER * max(len(short(name)) for name in names)
+    short = shortened(names, LONGEST)
+    longest = LETTER * max(map(len, short.values()))
     left, slanted = max(22 + longest, 100), longest * 0.8
     size = cell_size(names)
     top = 20 + slanted
@@ -315,9 +319,9 @@ def matrix(rows: Sequence[Sequence[float]], names: Sequence[str], *, title: str)
         middle = left + size * place + size / 2
         parts.append(
             f'<text class="label" transform="translate({middle:.1f} {top - 6:.1f}) rotate(-45)">'
-            f"{escape(short(name))}</text>"
+            f"{escape(short[name])}</text>"
             f'<text class="label" x="{left - 8:.1f}" y="{top + size * place + size / 2 + 4:.1f}" '
-            f'text-anchor="end">{escape(short(name))}</text>'
+            f'text-anchor="end">{escape(short[name])}</text>'
         )
     for row, counts in enumerate(rows):
         total = sum(counts) or 1
@@ -350,14 +354,14 @@ def matrix(rows: Sequence[Sequence[float]], names: Sequence[str], *, title: str)
 
 def cell_size(names: Sequence[str]) -> int:
     """Return the size of a cell of a matrix, which is to fit into half a page or a whole one."""
-    taken = 22 + 1.8 * LETTER * max(len(short(name)) for name in names)
+    taken = 22 + 1.8 * LETTER * max(map(len, shortened(names, LONGEST).values()))
     half = int((HALF - taken) / len(names))
     return min(34, half if half >= 22 else max(16, int((WHOLE - taken) / len(names))))
 
 
 def is_wide(names: Sequence[str]) -> bool:
     """Whether a matrix needs the whole width of a page."""
-    taken = 22 + 1.8 * LETTER * max(len(short(name)) for name in names)
+    taken = 22 + 1.8 * LETTER * max(map(len, shortened(names, LONGEST).values()))
     return taken + cell_size(names) * len(names) > HALF
 
 
@@ -483,11 +487,6 @@ def _svg(
         f'<svg class="{classes}" viewBox="0 0 {width} {height}"{fixed} role="img" '
         f'aria-label="{escape(title)}" {scales}>{"".join(parts)}</svg>'
     )
-
-
-def short(name: str) -> str:
-    """Return a name that is short enough for a chart."""
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _compact(count: float) -> str:

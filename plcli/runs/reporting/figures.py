@@ -1,15 +1,15 @@
 """The charts of a report as PNG files for papers and slides, drawn by matplotlib."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from plcli.errors import printable
 from plcli.packages import need
 from plcli.runs import atomic_files
 from plcli.runs.reporting import charts, evaluation, overview
 from plcli.runs.reporting.contents import Contents
+from plcli.runs.tables import shortened
 
 INCHES = (5.0, 3.2)
 DOTS = 160  # an inch
@@ -53,22 +53,24 @@ def write(contents: Contents, folder: Path) -> list[Path]:
     return written
 
 
-def _plain(name: str) -> str:
-    """Return a name that matplotlib does not read as a formula."""
-    return printable(charts.short(name)).replace("$", r"\$")
+def _plain(names: Iterable[str]) -> dict[str, str]:
+    """Return short forms of names that matplotlib does not read as a formula."""
+    short = shortened(names, charts.LONGEST)
+    return {name: text.replace("$", r"\$") for name, text in short.items()}
 
 
 def _curves(contents: Contents) -> dict[str, Callable[[Any, Any], None]]:
     def drawn(name: str, stages: dict[str, list[tuple[float, float]]]) -> Callable[..., None]:
         def draw(figure: Any, axes: Any) -> None:
+            short = _plain([name, *stages])
             for colour, (stage, points) in zip(COLOURS, sorted(stages.items()), strict=False):
                 xs, ys = zip(*points, strict=True)
                 marker = "o" if len(points) <= 20 else ""
                 axes.plot(
-                    xs, ys, color=colour, marker=marker, linewidth=1.2, label=_plain(stage or name)
+                    xs, ys, color=colour, marker=marker, linewidth=1.2, label=short[stage or name]
                 )
             axes.set_xlabel("step")
-            axes.set_ylabel(_plain(name))
+            axes.set_ylabel(short[name])
             if len(stages) > 1:
                 axes.legend(frameon=False)
 
@@ -86,7 +88,8 @@ def _classes(contents: Contents) -> dict[str, Callable[[Any, Any], None]]:
     def draw(figure: Any, axes: Any) -> None:
         figure.set_size_inches(INCHES[0], max(INCHES[1], 0.26 * len(shown) + 0.8))
         rows = shown[::-1]
-        names, values = [_plain(each["label"]) for each in rows], [each["f1"] for each in rows]
+        short = _plain(each["label"] for each in rows)
+        names, values = [short[each["label"]] for each in rows], [each["f1"] for each in rows]
         axes.barh(names, values, color=COLOURS[0], alpha=0.45)
         for place, each in enumerate(rows):
             if ends := each["intervals"].get("f1"):
@@ -101,7 +104,7 @@ def _matrix(contents: Contents) -> dict[str, Callable[[Any, Any], None]]:
     found = evaluation.confusion(contents)
     if found is None:
         return {}
-    counts, names = found[0], [*map(_plain, found[1])]
+    counts, names = found[0], [*_plain(found[1]).values()]
 
     def draw(figure: Any, axes: Any) -> None:
         size = max(INCHES[1], 0.3 * len(names) + 1.6)
