@@ -59,7 +59,14 @@ def check(arguments: Arguments, datamodule: Any) -> None:
         raise UsageError(
             f"--slice length: {type(datamodule).__name__} has no texts. Name a column instead."
         )
-    _cells(names, data)
+    for name, cells in _cells(names, data).items():
+        from plcli.metrics.analysis import slices
+
+        if reason := slices.refusal(cells):
+            raise UsageError(
+                f"--slice {name}: the column {reason}. Name a column of which several rows have "
+                "the same text, or one of numbers or of dates such as 2026-03-31."
+            )
 
 
 def _cells(names: Sequence[str], data: Any) -> dict[str, Sequence[Any]]:

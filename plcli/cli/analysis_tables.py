@@ -51,12 +51,17 @@ def show(console: Console, plain: Mapping[str, Any]) -> None:
         _spans(console, spans)
     if confused := plain.get("confused"):
         _confused(console, confused, plain["problem"])
-    if found := plain.get("slices"):
-        _slices(console, found, plain.get("main"))
+    show_slices(console, plain)
     if (errors := plain.get("errors")) and errors["rows"]:
         _errors(console, errors, plain["rows"])
     if (suspected := plain.get("suspected_labels")) and suspected["rows"]:
         _suspected(console, suspected)
+
+
+def show_slices(console: Console, plain: Mapping[str, Any]) -> None:
+    """Print the slices of an analysis, if it has any."""
+    if found := plain.get("slices"):
+        _slices(console, found, plain.get("main"))
 
 
 def say(console: Console, text: str) -> None:

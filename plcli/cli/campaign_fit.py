@@ -257,6 +257,8 @@ class CampaignFit:
     def _show(self, found: Campaign, summary: Summary, metrics: dict[str, Any]) -> None:
         console = Console()
         campaign_tables.show(console, metrics)
+        if "slice" in self.arguments.options:
+            self._show_slices(console, found, summary.best)
         for split in ("validation", "test"):
             for warning in results.below_baseline(metrics.get(split) or {}, split):
                 logger.warning("warning: %s", warning)
@@ -275,6 +277,16 @@ class CampaignFit:
         if _can_be_averaged(found):
             words = ["test"] if "test" in metrics else ["predict", "--input", "FILE"]
             say(f"next: {hints.command(words[0], found.folder, '--ensemble', *words[1:])}")
+
+    def _show_slices(self, console: Console, found: Campaign, best: str) -> None:
+        """Print the slices of the best sub-run, whose analysis is that of the campaign."""
+        from plcli.cli import analysis_tables
+        from plcli.runs import test_files
+
+        for path, plain in test_files.read_analyses(found.folder)[:1]:
+            if path.name == test_files.ANALYSIS.format("") and plain.get("slices"):
+                analysis_tables.say(console, f"of the best sub-run, {best}:")
+                analysis_tables.show_slices(console, plain)
 
 
 def _can_be_averaged(found: Campaign) -> bool:

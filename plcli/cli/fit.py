@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
@@ -40,6 +40,9 @@ from plcli.training.batch_order import reseed
 from plcli.training.csv_logger import MetricsCsv
 from plcli.training.object_state import ObjectState
 from plcli.training.state import RunRecord
+
+if TYPE_CHECKING:  # imported after a test alone
+    from plcli.metrics.analysis.whole import Analysis
 
 logger = logging.getLogger(__name__)
 
@@ -247,8 +250,7 @@ class Fit:
             metrics=scores,
         )
         atomic_files.check_there(run.checkpoints)
-        if "test" in scores:
-            self._keep_test(run, scores["test"])
+        made = self._keep_test(run, scores["test"]) if "test" in scores else None
         written = {**scores, "fit": self._described()}
         if chosen:
             written["decisions"] = chosen
@@ -268,6 +270,10 @@ class Fit:
             logger.info("%s: %s", self.plan.member, self._chosen_epoch())
             return
         scored.show(self.console, scores)
+        if made is not None and made.plain.get("slices"):
+            from plcli.cli import analysis_tables  # which a fit does not need without slices
+
+            analysis_tables.show_slices(self.console, made.plain)
         told = f"{self._chosen_epoch()}; model: {run.model}"
         self.console.print(told, markup=False, highlight=False, soft_wrap=True)
         if "test" in scores:
@@ -312,8 +318,8 @@ class Fit:
             folder, trainer, model = run.folder, self.trainer, self.model
             out_of_fold.keep(trainer, model, self.datamodule, folder, validated=validated)
 
-    def _keep_test(self, run: Run, scores: dict[str, Any]) -> None:
-        """Write the rows of the test and what is said of them."""
+    def _keep_test(self, run: Run, scores: dict[str, Any]) -> "Analysis | None":
+        """Write the rows of the test and what is said of them, which is returned."""
         from plcli.cli import kept_rows  # which a training does not need
 
         arguments = self.plan.arguments
@@ -324,6 +330,7 @@ class Fit:
         )
         if files:
             logger.info("%s: the rows of the test: %s", run.folder, ", ".join(files))
+        return made
 
     def _described(self) -> dict[str, Any]:
         """Return which epoch was chosen by which metric, and how long the training took."""

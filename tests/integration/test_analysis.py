@@ -1,10 +1,13 @@
 """The analysis of a test through the commands: tables, files, slices, groups, nothing chosen."""
 
 import csv
+import datetime
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import Command, FinishedRun, message_rows, write_rows
@@ -142,6 +145,49 @@ def test_numbers_are_sliced_by_a_column(plcli: Command, linear_run: FinishedRun)
     slices = read_json(run / "analysis.json")["slices"]
     assert sum(each["n"] for each in slices) == 40
     assert {each["by"] for each in slices} == {"a"}
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ("tags", "contains lists, which are no groups of rows"),
+        ("notes", "has no value in any row"),
+    ],
+)
+def test_columns_that_make_no_groups_are_refused(
+    plcli: Command,
+    text_run: FinishedRun,
+    text_config: Path,
+    command: str,
+    column: str,
+    reason: str,
+) -> None:
+    columns = {"tags": [["a", "b"]] * 12, "notes": [None] * 12}
+    rows = write_rows(Path("other.jsonl"), other_rows(**columns))
+    of = ("-c", text_config) if command == "fit" else ("--run", text_run.folder)
+    result = plcli(command, *of, "--data.test", rows, "--slice", f"intent,{column}")
+    assert result.code == 2
+    assert (
+        f"--slice {column}: the column {reason}. Name a column of which several rows have the "
+        "same text, or one of numbers or of dates such as 2026-03-31."
+    ) in result.err
+
+
+def test_fit_prints_the_slices_of_its_test(plcli: Command, text_config: Path) -> None:
+    days = [datetime.date(2026, month, day) for month in (1, 2, 3) for day in (1, 2, 3, 4, 5)][:12]
+    rows = [
+        {"message": row["message"], "intent": row["intent"], "day": day}
+        for row, day in zip(message_rows(1), days, strict=True)
+    ]
+    table = pa.table({name: [row[name] for row in rows] for name in rows[0]})
+    pq.write_table(table, "dated.parquet")
+    words = ("--data.test", "dated.parquet", "--slice", "day")
+    result = plcli("fit", "-c", text_config, "--run", "run", *words)
+    assert result.code == 0, result.err
+    assert "slices (*: few rows, which say little)" in result.out
+    assert "2026-01-01" in result.out
+    assert result.out.index("slices") < result.out.index("next: ")
 
 
 def test_groups_of_rows_are_what_intervals_are_of(plcli: Command, tmp_path: Path) -> None:

@@ -409,10 +409,64 @@ def test_lengths_are_sliced_into_quartiles() -> None:
         (["a", "", None, 1, True], ["a", None, None, "1", "True"]),
         ([*range(40)], ["0 to 9"] * 10 + ["10 to 19"] * 10 + ["20 to 29"] * 10 + ["30 to 39"] * 10),
         ([0, 1, 1], ["0", "1", "1"]),
+        (
+            [*range(40), "unknown", ""],
+            ["0 to 9"] * 10
+            + ["10 to 19"] * 10
+            + ["20 to 29"] * 10
+            + ["30 to 39"] * 10
+            + ["unknown", None],
+        ),
+        ([f"2026-03-{day:02}" for day in (1, 1, 2)], ["2026-03-01", "2026-03-01", "2026-03-02"]),
+        (
+            [f"2026-{month:02}-{day:02}" for month in (1, 12) for day in range(1, 9)],
+            ["2026-01"] * 8 + ["2026-12"] * 8,
+        ),
+        (
+            [f"{year}/{month:02}/05" for year in (2021, 2022, 2023) for month in range(1, 13)],
+            ["2021"] * 12 + ["2022"] * 12 + ["2023"] * 12,
+        ),
+        (
+            [f"2026-03-05T{hour:02}:00:00Z" for hour in range(20)] + [None],
+            ["2026-03-05"] * 20 + [None],
+        ),
+        ([f"{n % 3:02}:{n:02}" for n in range(20)], [f"{n % 3:02}:00" for n in range(20)]),
+        ([f"2026-13-{n:02}" for n in range(10, 30)], [f"2026-13-{n}" for n in range(10, 30)]),
     ],
 )
 def test_a_column_is_sliced_by_its_values_or_by_ranges(cells: Any, values: Any) -> None:
     assert slices.values_of(cells) == values
+
+
+def test_ranges_of_large_numbers_have_different_names() -> None:
+    found = slices.values_of([1e6 + number / 10 for number in range(40)])
+    assert found[0] == "1000000 to 1000000.9"
+    assert len({*found}) == 4
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ([["a"], None], "contains lists, which are no groups of rows"),
+        ([{"a": 1}], "contains mappings, which are no groups of rows"),
+        ([None, "", " ", float("nan")], "has no value in any row"),
+        ([f"id-{n}" for n in range(13)], "has 13 different values, each in one row alone, as"),
+        ([f"id-{n}" for n in range(12)], None),
+        ([n / 7 for n in range(50)], None),
+        ([f"2026-01-{n:02}" for n in range(1, 32)], "has 31 different values, each in one row"),
+        (["a", "a"], None),
+    ],
+)
+def test_columns_that_make_no_groups_are_refused(cells: Any, reason: str | None) -> None:
+    found = slices.refusal(cells)
+    assert found == reason if found is None or reason is None else found.startswith(reason)
+
+
+def test_times_are_in_their_order() -> None:
+    rows = single([[0.9, 0.1]] * 5, [0] * 5, labels=["a", "b"])
+    days = ["2026-02-01", "2026-03-01", "2026-01-01", "2026-03-01", "2026-03-01"]
+    found = plain(rows, slices={"day": days})["slices"]
+    assert [each["value"] for each in found] == sorted({*days})
 
 
 def test_ranges_are_in_their_order() -> None:

@@ -218,7 +218,7 @@ def _slices(rows: EvaluatedRows, described: Described) -> list[dict[str, Any]]:
     found = []
     for by, cells in described.slices.items():
         of_rows = slices.values_of(cells)
-        in_order = slices.are_ranges(of_rows, cells)
+        in_order = slices.are_ordered(of_rows)
         if by == slices.LENGTH and described.lengths is not None:
             of_rows, in_order = slices.of_lengths(described.lengths), True
         if len(described.numbers) < len(rows.index):  # blocks, of which a row has several
