@@ -109,20 +109,26 @@ def found(cells: Any, *, source: str, column: str) -> list[str]:
     return names
 
 
-def check_repeated(cells: Any, names: Sequence[str], *, source: str, column: str) -> None:
+def check_repeated(cells: Any, *, source: str, column: str) -> None:
     """Refuse a column of single labels of which nearly every value is its own, such as ids.
+
+    Args:
+        cells: the labels of all rows of the source, also of those that are split off.
+        source: the source of the rows, for messages.
+        column: the column, for messages.
 
     Raises:
         DataError: if more than MOST_DIFFERENT of the values differ, in MANY_ROWS or more.
     """
-    if len(cells) < MANY_ROWS or len(names) <= MOST_DIFFERENT * len(cells):
+    names = in_order(cells.unique().to_pylist())
+    if len(names) <= MOST_DIFFERENT * len(cells) or len(cells) < MANY_ROWS:
         return
     numbers = all(name.lstrip("-").isdigit() for name in names)
     other = "; for numbers to predict, set data.problem: regression" if numbers else ""
     raise DataError(
-        f"{source}: column '{column}' has {len(names)} different values in {len(cells)} training "
-        f"rows, such as {listed(names[:3])}, so that it is no label: nothing can be learned from "
-        f"labels that do not repeat. Name another column with data.label{other}."
+        f"{source}: column '{column}' has {len(names)} different values in {len(cells)} rows, "
+        f"such as {listed(names[:3])}, so that it is no label: nothing can be learned from labels "
+        f"that do not repeat. Name another column with data.label{other}."
     )
 
 

@@ -401,7 +401,10 @@ class TextClassificationData(TextData):
         names = labels.found(cells, source=rows.source, column=str(self.label))
         if self.problem == "single_label":
             labels.check_missing(names, source=rows.source, column=str(self.label))
-            labels.check_repeated(cells, names, source=rows.source, column=str(self.label))
+            every = self._cells(rows)  # with those for validation: of two, one is left here
+            if self.ignore_label is not None:
+                every = every.take(pa.array(labels.labelled(every, ignored=self.ignore_label)))
+            labels.check_repeated(every, source=rows.source, column=str(self.label))
         return names
 
     def _cells(self, rows: Rows) -> Any:

@@ -194,7 +194,7 @@ def test_a_column_of_which_every_value_is_its_own_is_no_label(
     words = ("--data.train", source, "--data.validation", "null", "--data.test", "null")
     result = plcli("fit", "-c", text_config, *words)
     assert result.code == 3
-    assert "ids.jsonl: column 'intent' has 20 different values in 20 training rows" in result.err
+    assert "ids.jsonl: column 'intent' has 20 different values in 20 rows, such" in result.err
     assert "so that it is no label: nothing can be learned from labels that do not" in result.err
     assert said in result.err
 

@@ -166,3 +166,22 @@ def test_rows_of_single_words_are_refused() -> None:
 def test_few_rows_of_single_words_are_read() -> None:
     rows = [{"words": [f"w{n}"], "tags": ["B-x" if n % 2 else "O"]} for n in range(6)]
     assert len(tagged(rows, words="words", tags="tags").encoded("train")) == 6
+
+
+@pytest.mark.parametrize("split", [{"validation_fraction": 0.5}, {"folds": 2, "fold": 1}])
+def test_labels_with_two_rows_each_repeat(split: dict[str, Any]) -> None:
+    """One row of each is split off for validation, so that those left are all different."""
+    rows = [{"text": f"row {n}", "label": f"intent {n % 10}"} for n in range(20)]
+    source = str(write_rows(Path("pairs.jsonl"), rows))
+    data = TextClassificationData(train=source, **split)
+    assert len(data.label_names) == 10
+    data = TextClassificationData(train=source, ignore_label="intent 0", **split)
+    assert len(data.label_names) == 9
+
+
+def test_ids_are_no_labels_beside_rows_that_are_ignored() -> None:
+    rows = [{"text": f"row {n}", "label": f"id {n}" if n < 20 else "-"} for n in range(60)]
+    source = str(write_rows(Path("ids.jsonl"), rows))
+    data = TextClassificationData(train=source, validation=source, ignore_label="-")
+    with pytest.raises(DataError, match="has 20 different values in 20 rows"):
+        _ = data.label_names
