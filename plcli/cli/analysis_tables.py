@@ -54,7 +54,11 @@ def show(console: Console, plain: Mapping[str, Any]) -> None:
     show_slices(console, plain)
     if (errors := plain.get("errors")) and errors["rows"]:
         _errors(console, errors, plain["rows"])
-    if (suspected := plain.get("suspected_labels")) and suspected["rows"]:
+    suspected = plain.get("suspected_labels") or {}
+    if reason := suspected.get("withheld"):
+        told = f"labels that look wrong to the model are not shown, as {reason}"
+        console.print(told, markup=False, highlight=False)
+    elif suspected.get("rows"):
         _suspected(console, suspected)
 
 

@@ -53,6 +53,20 @@ def test_predictions_and_errors_have_truth_and_text(text_run: FinishedRun) -> No
     assert [*errors[0]] == ["row", "id", "truth", "prediction", "probability", "loss", "message"]
 
 
+def test_a_useless_model_doubts_no_labels(plcli: Command, text_run: FinishedRun) -> None:
+    run = text_run.copy("copy")
+    result = plcli("test", "--run", run)
+    assert "look wrong, if the model is right" not in result.out
+    assert (
+        "labels that look wrong to the model are not shown, as it is not clearly better than the "
+        "majority class, whose macro_f1 is 0.167 (its own: 95 % "
+    ) in " ".join(result.out.split())
+    assert not (run / "suspected_labels.csv").exists()
+    assert plcli("report", run).code == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "labels that look wrong to the model: not shown, as it is not clearly better" in page
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_test_shows_classes_confusions_slices_and_the_worst_rows(
     plcli: Command, text_run: FinishedRun, monkeypatch: pytest.MonkeyPatch, width: int

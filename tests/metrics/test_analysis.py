@@ -234,6 +234,37 @@ def test_one_of_several_labels_looks_wrong() -> None:
     assert row["given_probability"] == pytest.approx(0.03)
 
 
+def unsure(right: int, wrong: int) -> EvaluatedRows:
+    """Rows of two equal classes, of which so many are right; all are predicted with confidence."""
+    chances, truth = [], []
+    for label in (0, 1):
+        for row in range(right + wrong):
+            predicted = label if row < right else 1 - label
+            chances.append([0.9, 0.1] if predicted == 0 else [0.1, 0.9])
+            truth.append(label)
+    return single(chances, truth, labels=["a", "b"])
+
+
+def test_labels_look_wrong_to_a_model_that_is_better_than_its_baseline() -> None:
+    found = plain(unsure(45, 5))["suspected_labels"]
+    assert (found["count"], len(found["rows"])) == (10, 10)
+    assert "withheld" not in found
+
+
+@pytest.mark.parametrize("main", ["accuracy", "loss", None])
+def test_labels_of_a_useless_model_do_not_look_wrong(main: str | None) -> None:
+    rows = unsure(4, 5)
+    made = whole.analysed(rows, described(rows), About("text-classification", main=main))
+    found = made.plain["suspected_labels"]
+    name = "accuracy" if main == "accuracy" else "macro_f1"
+    value = "0.500" if main == "accuracy" else "0.333"
+    assert found["withheld"].startswith(
+        f"it is not clearly better than the majority class, whose {name} is {value} (its own: 95 % "
+    )
+    assert (found["count"], found["rows"]) == (0, [])
+    assert whole.suspected(made) == []
+
+
 # spans
 
 

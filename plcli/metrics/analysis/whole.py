@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from plcli.metrics.analysis import generated, labelled, residuals, slices, span_errors
+from plcli.metrics.analysis import generated, labelled, residuals, slices, span_errors, trusted
 from plcli.metrics.analysis.details import (
     MOST_ROWS,
     Described,
@@ -141,7 +141,7 @@ def analysed(rows: EvaluatedRows, described: Described, about: About) -> Analysi
         wrong = None if details.wrong is None else int(details.wrong.sum())
         worst = [_short(row) for row in made.told(details.worst(MOST_ROWS))]
         plain["slices"] = _slices(rows, described)
-        plain["suspected_labels"] = _suspected(made)
+        plain["suspected_labels"] = _suspected(made, about)
         plain["errors"] = {"count": wrong, "by": details.by, "rows": worst}
     if described.lengths is not None and len(described.lengths.values):
         plain["lengths"] = of_lengths(described.lengths)
@@ -190,9 +190,12 @@ def suspected(made: Analysis, most: int | None = None) -> list[dict[str, Any]]:
     Args:
         made: the analysis.
         most: the number of rows; None for all.
+
+    Returns:
+        The rows; none if the model is not good enough to doubt labels.
     """
     found = labelled.suspected_labels(made.rows)
-    if found is None:
+    if found is None or "withheld" in made.plain.get("suspected_labels", {}):
         return []
     positions, said = found[0][:most], found[1][:most]
     told = made.told(positions)
@@ -207,10 +210,12 @@ def suspected(made: Analysis, most: int | None = None) -> list[dict[str, Any]]:
     ]
 
 
-def _suspected(made: Analysis) -> dict[str, Any] | None:
+def _suspected(made: Analysis, about: About) -> dict[str, Any] | None:
     found = labelled.suspected_labels(made.rows)
     if found is None:
         return None
+    if len(found[0]) and (reason := trusted.doubt(made.rows, about.intervals, main=about.main)):
+        return {"count": 0, "rows": [], "withheld": reason}
     return {"count": len(found[0]), "rows": suspected(made, MOST_ROWS)}
 
 

@@ -87,8 +87,14 @@ def _missing(contents: Contents) -> list[str]:
             f"analysis.json. Write it with `{again}`."
         ]
     parts = PROBLEMS.get(str(contents.analysis.get("problem")), set())
-    absent = [name for name in WHY if name in parts and not _has(contents, name)]
-    found = [WHY[name] for name in absent]
+    withheld = (contents.analysis.get("suspected_labels") or {}).get("withheld")
+    reasons = dict(WHY)
+    if withheld:
+        reasons["suspected_labels"] = (
+            f"labels that look wrong to the model: not shown, as {withheld}"
+        )
+    absent = [name for name in reasons if name in parts and not _has(contents, name)]
+    found = [reasons[name] for name in absent]
     if not contents.analysis.get("slices"):
         found.append(f"slices: none was asked for. `{again} --slice COLUMN` has them.")
     return found
