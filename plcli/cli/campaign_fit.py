@@ -28,7 +28,7 @@ from plcli.config.contracts import module_contract
 from plcli.config.files import Fragment, load_yaml
 from plcli.config.marks import class_of
 from plcli.errors import MachineError, ModelError, PlcliError, Terminated, UsageError, below, shown
-from plcli.runs import artefact, atomic_files, campaign, lock, results
+from plcli.runs import artefact, atomic_files, campaign, lock, metrics_file, results
 from plcli.runs.campaign import Campaign, Kind, Summary
 from plcli.runs.folder import ROOT, Run, check_local, differences, flat
 from plcli.runs.lock import RunLock
@@ -126,7 +126,10 @@ class CampaignFit:
                 "--run, or remove it."
             )
         self._check_same(before, wanted)
-        if before.numbers == wanted.numbers and Run(folder).finished:
+        damage = metrics_file.damage(Run(folder))
+        if damage is not None:
+            logger.warning("warning: metrics.json is damaged (%s) and is written again", damage)
+        elif before.numbers == wanted.numbers and Run(folder).finished:
             if resume == "auto":
                 print(f"{folder}: done.")
                 return None

@@ -14,7 +14,7 @@ from plcli.cli.plan import Plan, plan_use
 from plcli.config.contracts import module_contract
 from plcli.errors import ModelError, UsageError
 from plcli.models import ensemble
-from plcli.runs import campaign
+from plcli.runs import campaign, metrics_file
 from plcli.runs.artefact import Artefact
 from plcli.runs.folder import Run
 
@@ -65,7 +65,7 @@ def _others(plan: Plan) -> list[Run]:
     if "ckpt_path" in plan.arguments.options:
         raise UsageError("--ensemble: averages the models of a campaign. Remove --ckpt_path.")
     found = campaign.read(run.folder)
-    best = campaign.read_json(run.folder / "metrics.json")[campaign.MARK]["best"]
+    best = metrics_file.read(run)[campaign.MARK]["best"]
     runs = [each for each in found.runs.values() if each.folder.name != best]
     if missing := [each for each in runs if not each.finished]:
         raise ModelError(

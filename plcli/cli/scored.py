@@ -11,7 +11,7 @@ from plcli.cli.arguments import Arguments
 from plcli.cli.plan import Plan
 from plcli.cli.predict import escapes_formulas
 from plcli.config.contracts import data_contract
-from plcli.runs import artefact, atomic_files, results
+from plcli.runs import artefact, atomic_files, metrics_file, results
 from plcli.runs.folder import ENSEMBLE
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,8 @@ def report(console: Console, plan: Plan, trainer: Any, datamodule: Any, split: s
     baseline = arguments.options.get("baseline")
     scores = found(trainer, model, datamodule, split, baseline=baseline)
     show(console, {split: scores})
+    if run is not None and (told := metrics_file.mend(run)):
+        logger.warning("warning: %s", told)
     if split != "test":
         return
     from plcli.cli import analysis_tables, kept_rows

@@ -1,6 +1,5 @@
 """plcli compare: how runs differ, their metrics with intervals, and which of them is better."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from rich.markup import escape
 
 from plcli.cli import hints, run_options
 from plcli.config.files import load_yaml
-from plcli.errors import ModelError, UsageError, did_you_mean, listed, printable
+from plcli.errors import UsageError, did_you_mean, listed, printable
 from plcli.metrics import comparison, evaluated
 from plcli.metrics.evaluated import KeptRows
 from plcli.metrics.intervals import Difference
-from plcli.runs import atomic_files, campaign, metric_names, tables, test_rows
+from plcli.runs import atomic_files, campaign, metric_names, metrics_file, tables, test_rows
 from plcli.runs.folder import Run, flat, open_run
 from plcli.runs.reporting import compared, contents
 from plcli.runs.reporting.compared import Told
@@ -49,7 +48,7 @@ def run(words: Sequence[str]) -> int:
         if campaign.exists(each.folder):
             _say_campaign(console, name, each)
     _show_configs(console, names, runs)
-    metrics = [_metrics(each) for each in runs]
+    metrics = [metrics_file.read(each) for each in runs]
     _show_metrics(console, names, metrics)
     rows = [_rows(each) for each in runs]
     told: list[Told] = []
@@ -72,7 +71,7 @@ def run(words: Sequence[str]) -> int:
 def _say_campaign(console: Console, name: str, run: Run) -> None:
     """Print what the scores and the rows of a campaign are."""
     found = campaign.read(run.folder)
-    best = campaign.read_json(run.folder / "metrics.json")[campaign.MARK]["best"]
+    best = metrics_file.read(run)[campaign.MARK]["best"]
     scores = "out of fold, of the test means" if found.kind == "folds" else "means"
     console.print(
         f"{name}: {found}; its scores are {scores}, its config and rows those of the best, {best}",
@@ -98,18 +97,6 @@ def _show_configs(console: Console, names: list[str], runs: list[Run]) -> None:
         cells = (str(values[key]) if key in values else "" for values in configs)
         table.add_row(*map(_plain, (key, *cells)))
     console.print(table)
-
-
-def _metrics(run: Run) -> dict[str, Any]:
-    """Return the content of metrics.json; empty without it."""
-    path = run.folder / "metrics.json"
-    if not path.is_file():
-        return {}
-    try:
-        found: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ModelError(f"{path}: is damaged ({error}). Train the run again.") from None
-    return found
 
 
 def _monitor(metrics: Mapping[str, Any]) -> str | None:

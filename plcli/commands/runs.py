@@ -11,7 +11,8 @@ from rich.console import Console
 from plcli.cli import campaign_tables, run_options
 from plcli.cli.run_options import RunOptions
 from plcli.errors import UsageError, did_you_mean
-from plcli.runs import inventory, results, tables
+from plcli.runs import inventory, metrics_file, results, tables
+from plcli.runs.environment import command_line
 from plcli.runs.folder import ROOT, Run
 from plcli.runs.inventory import Listed
 
@@ -55,6 +56,7 @@ def run(words: Sequence[str]) -> int:
         if action == "prune":
             _prune(console, found, given)
         elif action == "best":
+            _tell_damaged(found)
             chosen, metric = inventory.best(
                 found, metric=given.options.get("metric"), split=_split(given)
             )
@@ -90,6 +92,15 @@ def _one(words: list[str], action: str) -> str:
     if len(words) != 1:
         raise UsageError(f"runs {action}: got {len(words)} names, expected one.")
     return words[0]
+
+
+def _tell_damaged(found: list[Listed]) -> None:
+    """Say which runs cannot be among the best, as their scores are not known."""
+    for each in found:
+        if each.damage is not None:
+            path = each.run.folder / metrics_file.NAME
+            told = f"left out: {path} is damaged ({each.damage}). {metrics_file.remedy(each.run)}"
+            print(told, file=sys.stderr)
 
 
 def _split(given: RunOptions) -> str:
@@ -138,9 +149,15 @@ def _show(console: Console, run: Run) -> None:
     path = folder / "environment.json"
     if path.is_file():
         try:
-            lines["command"] = str(json.loads(path.read_text(encoding="utf-8")).get("command", ""))
+            found = json.loads(path.read_text(encoding="utf-8"))
+            lines["command"] = command_line(found.get("command"))
         except (ValueError, AttributeError):
             lines["command"] = f"not known: {path} is damaged"
+    elif each.campaign is not None:
+        lines["command"] = command_line(list(each.campaign.command))
+    if each.damage is not None:
+        lines["metrics"] = f"not known, as metrics.json is damaged ({each.damage}). "
+        lines["metrics"] += metrics_file.remedy(run)
     for name, text in lines.items():
         console.print(f"{name}: {text}", markup=False, highlight=False, soft_wrap=True)
     order = ["validation", "test"]

@@ -107,9 +107,13 @@ def scores(run: Run) -> dict[str, Any]:
     """Return the metrics.json of a finished sub-run.
 
     Raises:
-        ModelError: if it is damaged.
+        ModelError: if it is damaged, or does not say how the run was trained.
     """
-    return read_json(run.folder / "metrics.json")
+    path = run.folder / "metrics.json"
+    found = read_json(path)
+    if not isinstance(found.get("fit"), Mapping):
+        raise _damaged(path, "it does not say which epoch was the best")
+    return found
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -121,9 +125,13 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise ModelError(
-            f"{path}: is damaged ({error}). Remove {path.parent} and run the same command again."
-        ) from None
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, reason: object) -> ModelError:
+    return ModelError(
+        f"{path}: is damaged ({reason}). Remove {path.parent} and run the same command again."
+    )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -56,6 +57,13 @@ def environment(
         "data": dict(fingerprints),
         "rows": dict(rows),
     }
+
+
+def command_line(words: Any) -> str:
+    """Return the command of an environment.json, or of a campaign.json, as it was typed."""
+    if not isinstance(words, list):
+        return "" if words is None else str(words)
+    return shlex.join(["plcli", *map(str, words)])
 
 
 def machine() -> dict[str, Any]:

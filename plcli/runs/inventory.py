@@ -1,6 +1,5 @@
 """The runs below a folder: what each is, which is the best, and what of them can be removed."""
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plcli.errors import ModelError, UsageError, listed
-from plcli.runs import campaign, metric_names
+from plcli.runs import campaign, metric_names, metrics_file
 from plcli.runs.campaign import Campaign
 from plcli.runs.folder import CAMPAIGN, ENSEMBLE, Run, open_run
 
@@ -19,7 +18,7 @@ OWN = {  # what plcli writes into a run folder
 }
 OWN_BEGINNINGS = (
     *("test_rows", "test_predictions", "errors", "suspected_labels", "analysis"),
-    *("validation_rows", "out_of_fold"),
+    *("validation_rows", "out_of_fold", metrics_file.DAMAGED),
     *("predictions", ".plcli", "events.out", "lock", ".lock"),
 )
 RECENT = 120  # seconds: an unfinished run with a newer file may still be trained
@@ -34,8 +33,9 @@ class Listed:
         state: `finished`; `unfinished`; or `changing`, if it may still be trained.
         changed: when its newest file was written, in seconds since 1970.
         size: the bytes of its files.
-        metrics: the content of its metrics.json; empty without it.
+        metrics: the content of its metrics.json; empty without it, or if it is damaged.
         campaign: the campaign that it is; None for a single run.
+        damage: what is wrong with its metrics.json; None if nothing is.
     """
 
     run: Run
@@ -44,10 +44,13 @@ class Listed:
     size: int
     metrics: dict[str, Any]
     campaign: Campaign | None = None
+    damage: str | None = None
 
     @property
     def progress(self) -> str:
         """The state, of a campaign with the number of runs that are done."""
+        if self.damage is not None:
+            return f"{self.state}, metrics.json is damaged"
         if self.campaign is None:
             return self.state
         count = len(self.campaign.numbers)
@@ -83,7 +86,9 @@ def describe(run: Run) -> Listed:
         state = "changing" if time.time() - changed < RECENT else "unfinished"
     size = sum({each.st_ino or number: each.st_size for number, each in enumerate(stats)}.values())
     found = campaign.read(run.folder) if campaign.exists(run.folder) else None
-    return Listed(run, state, changed, size, _metrics(run), found)
+    damage = metrics_file.damage(run)  # a list shows the other runs all the same
+    metrics = metrics_file.read(run) if damage is None else {}
+    return Listed(run, state, changed, size, metrics, found, damage)
 
 
 def named(name: str) -> Run:
@@ -93,14 +98,6 @@ def named(name: str) -> Run:
         UsageError: if it is neither.
     """
     return Run(Path(name)) if campaign.exists(Path(name)) else open_run(name)
-
-
-def _metrics(run: Run) -> dict[str, Any]:
-    path = run.folder / "metrics.json"
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    except (ValueError, TypeError, OSError):
-        return {}  # a list shows the other runs all the same
 
 
 def runs_below(folder: Path) -> Iterator[Run]:

@@ -133,3 +133,57 @@ def test_prune_removes_old_runs_but_never_unfinished_ones(
     assert plcli("runs", "prune", "--keep", "1", "--yes").code == 0
     assert [folder.exists() for folder in three_runs] == [False, True, True]
     assert plcli("runs", "prune", "--keep", "1", "--yes").out.strip() == "nothing to prune"
+
+
+def test_show_has_the_command_as_it_can_be_typed(plcli: Command, three_runs: list[Path]) -> None:
+    path = three_runs[0] / "environment.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    words = ["fit", "-c", "my files/table.yaml", "--trainer.callbacks=[]"]
+    path.write_text(json.dumps({**found, "command": words}), encoding="utf-8")
+    result = plcli("runs", "show", three_runs[0])
+    command = "plcli fit -c 'my files/table.yaml' '--trainer.callbacks=[]'"
+    assert f"command: {command}" in result.out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "it is empty"),
+        ('{"test": {"rmse"', "Expecting ':' delimiter: line 1 column 17 (char 16)"),
+        ("[]", "a list instead of a mapping"),
+        ('{"test": 3}', "its part test is no mapping"),
+    ],
+)
+def test_a_damaged_metrics_json_is_told_as_such(
+    plcli: Command, three_runs: list[Path], content: str, reason: str
+) -> None:
+    run, path = three_runs[1], three_runs[1] / "metrics.json"
+    path.write_text(content, encoding="utf-8")
+    again = f"`plcli test --run {run}` writes it again, from what model/ knows."
+    shown = plcli("runs", "show", run).out
+    assert f"metrics: not known, as metrics.json is damaged ({reason}). {again}" in shown
+    assert "metrics.json is damaged" in " ".join(plcli("runs").out.replace("│", " ").split())
+    best = plcli("runs", "best")
+    assert best.out.strip() == "runs/table-1"
+    assert f"left out: {path} is damaged ({reason}). {again}" in best.err
+    for words in (("compare", three_runs[0], run), ("report", run)):
+        result = plcli(*words)
+        assert result.code == 4
+        assert message(result) == f"plcli: {path}: is damaged ({reason}). {again}\n"
+
+
+@pytest.mark.parametrize("content", ["", '{"test": {'])
+def test_test_writes_a_damaged_metrics_json_again(
+    plcli: Command, three_runs: list[Path], content: str
+) -> None:
+    run, path = three_runs[0], three_runs[0] / "metrics.json"
+    path.write_text(content, encoding="utf-8")
+    result = plcli("test", "--run", run)
+    assert result.code == 0, result.err
+    assert f"{path}: was damaged (" in result.err
+    card = json.loads((run / "model" / "plcli.json").read_text(encoding="utf-8"))
+    assert json.loads(path.read_text(encoding="utf-8")) == card["metrics"]
+    kept = run / "metrics.json.damaged"
+    assert (kept.read_text() if kept.exists() else "") == content
+    assert plcli("report", run).code == 0
+    assert plcli("runs", "rm", run, "--yes").code == 0

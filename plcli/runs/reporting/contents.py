@@ -12,7 +12,7 @@ from typing import Any
 from plcli.config import secrets
 from plcli.config.files import load_yaml
 from plcli.errors import ModelError, UsageError
-from plcli.runs import artefact, metric_names
+from plcli.runs import artefact, metric_names, metrics_file
 from plcli.runs.folder import Run, check_local, flat
 
 ANALYSIS = "analysis.json"
@@ -82,7 +82,7 @@ def read(run: Run) -> Contents:
     """
     folder = run.folder
     card = _json(run.model / artefact.CARD) if run.finished else {}
-    metrics = _json(folder / "metrics.json") or dict(card.get("metrics") or {})
+    metrics = metrics_file.read(run) or dict(card.get("metrics") or {})
     if not metrics and card.get("metrics"):
         metrics = dict(card["metrics"])
     described, warnings = _log(folder / "train.log")

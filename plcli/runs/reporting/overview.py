@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from plcli.runs import metric_names, results
+from plcli.runs.environment import command_line
 from plcli.runs.reporting import charts, page
 from plcli.runs.reporting.charts import Line
 from plcli.runs.reporting.contents import Contents
@@ -356,7 +357,7 @@ def repeat(contents: Contents) -> Markup:
     if versions:
         lines.append(shlex.join(["pip", "install", *(each.partition("+")[0] for each in versions)]))
     if found.get("command"):
-        lines.append(shlex.join(["plcli", *map(str, found["command"])]))
+        lines.append(command_line(found["command"]))
     if contents.config:
         lines.append("# or from the config with all defaults")
         lines.append(
