@@ -72,13 +72,14 @@ class CampaignFit:
             found = self._opened(held.folder)
             if found is None:
                 return
+            once = logs.SaidOnce()
             for place, (number, run) in enumerate(found.runs.items(), start=1):
                 said = f"{found.kind.removesuffix('s')} {number} ({place} of {len(found.numbers)})"
                 if run.finished:
                     self._check_member(number, run)
                     logger.info("%s: done before, %s", said, run.folder)
                 else:
-                    self._train(number, run, said)
+                    self._train(number, run, said, once)
             with atomic_files.disk_errors_explained():
                 self._gather(found)
 
@@ -197,7 +198,7 @@ class CampaignFit:
                     f"campaign it is {value}. Remove the folder, or train it with --{key} {value}."
                 )
 
-    def _train(self, number: int, run: Run, said: str) -> None:
+    def _train(self, number: int, run: Run, said: str, once: logs.SaidOnce) -> None:
         arguments, entered = copy.deepcopy((self.arguments, self.entered))
         arguments.options.pop(self.kind)
         arguments.options.pop("resume", None)
@@ -206,7 +207,8 @@ class CampaignFit:
             *((key, value) for key, value in arguments.overrides if not self._is_replaced(key)),
             *self.words(number),
         ]
-        logs.set_up(quiet=arguments.quiet)  # without the train.log of the one before
+        logs.set_up(quiet=arguments.quiet, once=once)  # without the train.log of the one before
+        once.begin(run.folder)
         logger.info("%s: %s", said, run.folder)
         try:
             execution.fit(arguments, entered, member=said)
@@ -217,6 +219,7 @@ class CampaignFit:
             folder = str(run.folder.parent)
             raise Terminated(end.number, end.said.replace(str(run.folder), folder)) from None
         finally:
+            once.end()
             _free()
         if not run.finished:
             raise MachineError(f"{run.folder}: {said} has saved no model. See its train.log.")

@@ -5,6 +5,7 @@ Log lines go to standard error and, once there is a run folder, also to its trai
 
 import logging
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 from plcli.config import secrets
 from plcli.errors import printable
 
+EPOCHS, FIT = "plcli.callbacks.progress", "plcli.cli.fit"  # loggers of a training and its results
+CAMPAIGN = "plcli.cli.campaign_fit"
+OPENING = ("_open", "_opened")  # functions of FIT that run before the training
 LOUD = (
     "bitsandbytes",
     "lightning.pytorch",
@@ -85,8 +89,50 @@ class _Printable(logging.Formatter):
         return super().formatMessage(record)
 
 
-def set_up(*, quiet: bool = False) -> None:
-    """Send plcli's log lines to standard error, or only warnings and errors."""
+class SaidOnce(logging.Filter):
+    """Leaves out opening lines that an earlier sub-run of a campaign has said.
+
+    Lines are the same if they differ in numbers or the folder of the sub-run alone, and warnings if
+    they differ in that folder alone. The first line of a run's training or results ends its
+    opening. Files get all lines, as the log of a sub-run is that of a run of its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder, self._opening = "", False
+        self._before: set[str] = set()
+        self._now: set[str] = set()
+
+    def begin(self, folder: Path) -> None:
+        """Expect the opening of the next sub-run."""
+        self._folder, self._opening = str(folder), True
+        self._before, self._now = self._before | self._now, set()
+
+    def end(self) -> None:
+        """Let all lines pass, as what follows is of the campaign."""
+        self._opening = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is shown."""
+        said = record.getMessage()
+        trains = record.name == EPOCHS and said.startswith("epoch ")
+        if trains or (record.name == FIT and record.funcName not in OPENING):
+            self._opening = False
+        if not self._opening or record.name == CAMPAIGN:
+            return True
+        same = said.replace(self._folder, "")
+        same = same if record.levelno >= logging.WARNING else re.sub(r"[\d.,]+", "#", same)
+        self._now.add(same)
+        return same not in self._before
+
+
+def set_up(*, quiet: bool = False, once: SaidOnce | None = None) -> None:
+    """Send plcli's log lines to standard error, or only warnings and errors.
+
+    Args:
+        quiet: whether to send only warnings and errors.
+        once: what leaves out the lines that earlier runs of this process have said.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -102,6 +148,8 @@ def set_up(*, quiet: bool = False) -> None:
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     timestamp = "" if sys.stderr.isatty() else "%(asctime)s "
     handler.setFormatter(_Printable(f"{timestamp}%(message)s", "%H:%M:%S"))
+    if once is not None:
+        handler.addFilter(once)
     own.handlers = [handler]
 
 
