@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
+from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from plcli.errors import printable
 
 MARK = "…"
+ON_ONE_LINE = 20  # characters of a name in the first column
 
 
 def table(*columns: str, numbers: bool = False) -> Table:
@@ -18,11 +21,25 @@ def table(*columns: str, numbers: bool = False) -> Table:
         columns: the names of the columns, with rich's markup.
         numbers: whether all columns but the first hold numbers, which are aligned at the right.
     """
-    made = Table()
+    made = _Continued()
     for place, column in enumerate(columns):
         side: Literal["left", "right"] = "right" if numbers and place else "left"
         made.add_column(column, justify=side, overflow="fold")
     return made
+
+
+class _Continued(Table):
+    """A table of which the first column stays on one line, unless its names are long."""
+
+    def add_row(self, *cells: RenderableType | None, **settings: Any) -> None:
+        """Add a row."""
+        super().add_row(*cells, **settings)
+        first = self.columns[0]
+        first.no_wrap = all(_width(cell) <= ON_ONE_LINE for cell in first.cells)
+
+
+def _width(cell: RenderableType) -> int:
+    return (Text.from_markup(cell) if isinstance(cell, str) else Text(str(cell))).cell_len
 
 
 def shortened(names: Iterable[str], longest: int) -> dict[str, str]:

@@ -43,6 +43,15 @@ def test_short_forms_keep_what_distinguishes() -> None:
     }
 
 
+def test_short_names_stay_on_one_line() -> None:
+    stream = io.StringIO()
+    made = table("metric", *(f"column {number} of this table" for number in range(6)), numbers=True)
+    made.add_row("weighted_f1", *["0.1234 to 0.5678"] * 6)
+    Console(file=stream, width=80).print(made)
+    assert "│ weighted_f1 │" in stream.getvalue()
+    assert max(map(len, stream.getvalue().splitlines())) <= 80
+
+
 def test_cells_are_continued_instead_of_cut() -> None:
     stream = io.StringIO()
     made = table("metric", "a_run_whose_name_is_long", numbers=True)
