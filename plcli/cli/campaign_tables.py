@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from plcli.errors import printable
-from plcli.runs import metric_names, tables
+from plcli.runs import metric_names, metrics_file, tables
 from plcli.runs.campaign import MARK, SPLITS
 
 
@@ -67,7 +67,7 @@ def _show_runs(console: Console, found: Mapping[str, Any]) -> None:
         seconds = fit.get("seconds")
         table.add_row(
             name + (" (best)" if name == found["best"] and monitor is not None else ""),
-            str(fit.get("best_epoch", "")),
+            metrics_file.chosen_epoch(fit),
             *("" if value is None else f"{value:.4f}" for value in values),
             "" if seconds is None else f"{seconds:.1f}",
         )

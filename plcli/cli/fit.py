@@ -206,19 +206,28 @@ class Fit:
     def _chosen_epoch(self) -> str:
         """Return which epoch's weights are kept, and the metric that chose it."""
         best = self.checkpoints
-        if best.best_value is None and best.monitor is not None:
+        if best.best_value is None and best.monitor is not None and self._was_validated():
             return f"last epoch ({best.monitor} was never finite, so that there is no best one)"
         if best.best_value is None:
-            return "last epoch"
+            step = self.trainer.global_step
+            return f"last step, {step} (no metric of a validation has chosen an epoch)"
         return f"best epoch {best.best_epoch + 1} by {best.monitor} ({best.best_value:.4g})"
+
+    def _was_validated(self) -> bool:
+        return (
+            is_overridden("validation_step", self.model) and sum(self.trainer.num_val_batches) > 0
+        )
 
     def _log_early_end(self) -> None:
         """Log why training has ended before the last epoch or step."""
         trainer = self.trainer
+        begun = trainer.fit_loop.epoch_progress.current.ready
         steps = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
         epochs = trainer.max_epochs not in (None, -1) and (
             trainer.fit_loop.epoch_progress.current.completed >= (trainer.max_epochs or 0)
         )
+        if steps and trainer.max_epochs not in (None, -1) and not epochs:
+            logger.info("ended at max_steps, %d, in epoch %d", trainer.global_step, begun)
         if steps or epochs:
             return
         reason = "a callback has stopped it"
@@ -231,7 +240,7 @@ class Fit:
         logger.info(
             "stopped early, after step %d in epoch %d: %s",
             trainer.global_step,
-            trainer.fit_loop.epoch_progress.current.completed,
+            begun,
             reason,
         )
 
@@ -337,11 +346,11 @@ class Fit:
         best, progress = self.checkpoints, self.trainer.fit_loop.epoch_progress.current
         chosen = best.best_value is not None
         return {
-            "best_epoch": best.best_epoch + 1 if chosen else progress.completed,
+            "best_epoch": best.best_epoch + 1 if chosen else None,
             "monitor": best.monitor if chosen else None,
             "mode": best.mode if chosen else None,
             "value": best.best_value,
-            "epochs": progress.completed,
+            "epochs": progress.ready,  # begun: max_steps may end in the middle of one
             "steps": self.trainer.global_step,
             "lr": self._rate(),
             "seconds": None if best.seconds is None else round(best.seconds, 3),

@@ -143,7 +143,9 @@ def _show(console: Console, run: Run) -> None:
     each, folder = inventory.describe(run), run.folder
     lines = {"run": str(folder), "state": each.progress, "size": _bytes(each.size)}
     fit = each.metrics.get("fit") or {}
-    for key in ("best_epoch", "monitor", "epochs", "steps", "seconds"):
+    if epoch := metrics_file.chosen_epoch(fit):
+        lines["best epoch"] = epoch
+    for key in ("monitor", "epochs", "steps", "seconds"):
         if fit.get(key) is not None:
             lines[key.replace("_", " ")] = str(fit[key])
     path = folder / "environment.json"

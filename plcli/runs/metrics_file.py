@@ -27,6 +27,16 @@ def read(run: Run) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
+def chosen_epoch(fit: Mapping[str, Any]) -> str:
+    """Return the epoch whose weights are kept, of the part `fit`; `last step` if none was chosen.
+
+    Files of earlier versions have the last epoch there, but no monitor.
+    """
+    if fit.get("monitor") is not None and fit.get("best_epoch") is not None:
+        return str(fit["best_epoch"])
+    return f"none: last step, {fit['steps']}" if fit.get("steps") is not None else ""
+
+
 def damage(run: Run) -> str | None:
     """Return what is wrong with metrics.json; None if nothing is, or there is none."""
     path = run.folder / NAME

@@ -113,6 +113,61 @@ def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+def test_later_sub_runs_do_not_repeat_the_opening(tmp_path: Path) -> None:
+    with without_bf16():
+        result = try_table(tmp_path, "--seeds", "3,1", "--slice", "patient")
+    assert result.code == 0, result.err
+    run = tmp_path / "run"
+    lines = [line.partition(" ")[2] for line in result.err.splitlines()]
+    first = lines.index(f"seed 3 (1 of 2): {run / 'seed-3'}")
+    second = lines.index(f"seed 1 (2 of 2): {run / 'seed-1'}")
+    for said in ("run folder: ", "checkpoints in ", "train: ", "training 2 parameters", "all: "):
+        assert any(line.startswith(said) for line in lines[first:second])
+        assert not any(line.startswith(said) for line in lines[second:])
+        assert said in (run / "seed-1" / "train.log").read_text(encoding="utf-8")
+    assert lines[second + 1].startswith("epoch 1 of 3, ")
+    assert "of the best sub-run, seed-" in result.out
+    assert "patient" in result.out
+
+
+def test_a_sub_run_without_validation_has_no_best_epoch(tmp_path: Path) -> None:
+    words = ("--trainer.limit_val_batches", "0", "--trainer.max_steps", "2")
+    with without_bf16():
+        result = try_table(tmp_path, "--seeds", "3,1", "--data.batch_size", "4", *words)
+    assert result.code == 0, result.err
+    run = tmp_path / "run"
+    said = "last step, 2 (no metric of a validation has chosen an epoch)"
+    assert f"seed 3 (1 of 2): {said}" in result.err
+    assert "ended at max_steps, 2, in epoch 1" in result.err
+    assert "none: last step, 2" in " ".join(result.out.replace("│", " ").split())
+    fit = read_json(run / "seed-1" / "metrics.json")["fit"]
+    assert (fit["best_epoch"], fit["epochs"], fit["steps"]) == (None, 1, 2)
+    assert "best epoch: none: last step, 2" in run_plcli("runs", "show", run / "seed-1").out
+
+
+def test_a_damaged_metrics_json_of_a_campaign_is_gathered_again(tmp_path: Path) -> None:
+    with without_bf16():
+        assert try_table(tmp_path, "--seeds", "3,1").code == 0
+        run = tmp_path / "run"
+        before = read_json(run / "metrics.json")
+        (run / "metrics.json").write_text("")
+        told = f"{run}/metrics.json: is damaged (it is empty). `plcli "
+        trusted = ("--allow-import", "tests")
+        for words in (
+            ("test", "--run", run, "--ensemble", *trusted),
+            ("compare", run, run / "seed-1"),
+        ):
+            result = run_plcli(*words)
+            assert (result.code, told in result.err) == (4, True)
+        result = run_plcli("test", "--run", run, *trusted)
+        assert (result.code, f"warning: {told}" in result.err) == (0, True)
+        assert (run / "metrics.json").read_text() == ""
+        result = try_table(tmp_path, "--seeds", "3,1")
+    assert result.code == 0, result.err
+    assert "metrics.json is damaged (it is empty) and is written again" in result.err
+    assert read_json(run / "metrics.json") == before
+
+
 def test_sub_runs_are_ordinary_runs_of_their_seeds(seeds: Path, tmp_path: Path) -> None:
     result = try_table(tmp_path, "--seed", 1, "--data.split_seed", 42)
     assert result.code == 0, result.err

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from plcli.runs import metric_names, results
+from plcli.runs import metric_names, metrics_file, results
 from plcli.runs.environment import command_line
 from plcli.runs.reporting import charts, page
 from plcli.runs.reporting.charts import Line
@@ -30,12 +30,12 @@ def tiles(contents: Contents) -> Markup:
     others = [name for name in plain if name not in first and name != "loss"]
     shown = [*first, *others, *(name for name in plain if name == "loss" and name not in first)]
     boxes = [_tile(name, contents) for name in shown[: MOST_TILES - 1]]
-    if fit.get("best_epoch") is not None:
+    if epoch := metrics_file.chosen_epoch(fit):
         lines = [f"chosen by {fit['monitor']}" if fit.get("monitor") else ""]
         if fit.get("seconds") is not None:
             lines.append(f"{duration(float(fit['seconds']))} of training")
-        of = f" of {fit['epochs']}" if fit.get("epochs") else ""
-        boxes.append(_box("best epoch", f"{fit['best_epoch']}{of}", lines))
+        of = f" of {fit['epochs']}" if fit.get("epochs") and fit.get("monitor") else ""
+        boxes.append(_box("best epoch", f"{epoch}{of}", lines))
     return page.element("div", page.join(boxes), "tiles") if boxes else Markup()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from plcli.runs import campaign, metric_names
+from plcli.runs import campaign, metric_names, metrics_file
 from plcli.runs.reporting import page
 from plcli.runs.reporting.contents import Contents
 from plcli.runs.reporting.numbers import number
@@ -21,9 +21,8 @@ def section(contents: Contents) -> Markup:
     rows: list[list[Any]] = []
     for name, run in found["runs"].items():
         scores = [(run.get(split) or {}).get(metric) for split in splits]
-        epoch = (run.get("fit") or {}).get("best_epoch")
         cells = ["" if value is None else number(value) for value in scores]
-        rows.append([name, "" if epoch is None else str(epoch), *cells])
+        rows.append([name, metrics_file.chosen_epoch(run.get("fit") or {}), *cells])
     spreads = [
         f"{number(found['mean'][split][metric])} ± {number(found['deviation'][split][metric])}"
         for split in splits
