@@ -109,17 +109,21 @@ def found(cells: Any, *, source: str, column: str) -> list[str]:
     return names
 
 
-def check_repeated(cells: Any, *, source: str, column: str) -> None:
+def check_repeated(cells: Any, ignored: str | None, *, source: str, column: str) -> None:
     """Refuse a column of single labels of which nearly every value is its own, such as ids.
 
     Args:
         cells: the labels of all rows of the source, also of those that are split off.
+        ignored: the label that marks rows without a label; None without one.
         source: the source of the rows, for messages.
         column: the column, for messages.
 
     Raises:
         DataError: if more than MOST_DIFFERENT of the values differ, in MANY_ROWS or more.
     """
+    cells = cells.drop_null()
+    if ignored is not None:
+        cells = cells.filter(pc.not_equal(cells, ignored))
     names = in_order(cells.unique().to_pylist())
     if len(names) <= MOST_DIFFERENT * len(cells) or len(cells) < MANY_ROWS:
         return

@@ -395,16 +395,13 @@ class TextClassificationData(TextData):
             return self.labels
         if self.problem == "regression":
             return []
-        rows, kept = self.rows("train"), self.subset("train")
-        cells = self._cells(rows)
-        cells = (cells if kept is None else cells.take(pa.array(kept))).drop_null()
-        names = labels.found(cells, source=rows.source, column=str(self.label))
+        rows, kept, column = self.rows("train"), self.subset("train"), str(self.label)
+        every = self._cells(rows)  # with those that are split off for validation
+        cells = (every if kept is None else every.take(pa.array(kept))).drop_null()
+        names = labels.found(cells, source=rows.source, column=column)
         if self.problem == "single_label":
-            labels.check_missing(names, source=rows.source, column=str(self.label))
-            every = self._cells(rows)  # with those for validation: of two, one is left here
-            if self.ignore_label is not None:
-                every = every.take(pa.array(labels.labelled(every, ignored=self.ignore_label)))
-            labels.check_repeated(every, source=rows.source, column=str(self.label))
+            labels.check_missing(names, source=rows.source, column=column)
+            labels.check_repeated(every, self.ignore_label, source=rows.source, column=column)
         return names
 
     def _cells(self, rows: Rows) -> Any:
