@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,14 +31,13 @@ from plcli.config.marks import class_of
 from plcli.errors import MachineError, ModelError, PlcliError, Terminated, UsageError, below, shown
 from plcli.runs import artefact, atomic_files, campaign, lock, metrics_file, results
 from plcli.runs.campaign import Campaign, Kind, Summary
-from plcli.runs.folder import ROOT, Run, check_local, differences, flat
+from plcli.runs.folder import ENSEMBLE, ROOT, Run, check_local, differences, flat
 from plcli.runs.lock import RunLock
 
 logger = logging.getLogger(__name__)
 
 SEED = 42  # as of a run of its own
 MOST = 100  # sub-runs
-OF_A_MEMBER = {"seeds": "seed_everything", "folds": "data.init_args.fold"}
 
 
 @dataclass
@@ -238,6 +238,9 @@ class CampaignFit:
         if found.kind == "folds":
             rows = out_of_fold.score(found.folder, list(runs.values()))
         metrics = summary.plain(found.kind, rows)
+        if (found.folder / ENSEMBLE).exists():
+            logger.info("%s: removed, as it was of other sub-runs", found.folder / ENSEMBLE)
+            shutil.rmtree(found.folder / ENSEMBLE)
         atomic_files.write_text(found.folder / "metrics.json", artefact.to_json(metrics))
         campaign.keep_best(found, runs[summary.best])
         self._show(found, summary, metrics)
@@ -427,7 +430,7 @@ def _check_folds(data: type | None, given: dict[str, Any]) -> None:
 def _config_of(run: Run, kind: Kind) -> dict[str, Any]:
     """Return the config of a run by dotted key, without what differs between sub-runs."""
     values = dict(flat(load_yaml(run.config)))
-    return {key: value for key, value in values.items() if key != OF_A_MEMBER[kind]}
+    return {key: value for key, value in values.items() if key != campaign.OF_A_MEMBER[kind]}
 
 
 def _rows_of(run: Run) -> dict[str, Any]:

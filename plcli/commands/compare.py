@@ -8,15 +8,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from plcli.cli import hints, run_options
-from plcli.config.files import load_yaml
 from plcli.errors import UsageError, did_you_mean, listed, printable
 from plcli.metrics import comparison, evaluated
 from plcli.metrics.evaluated import KeptRows
 from plcli.metrics.intervals import Difference
-from plcli.runs import atomic_files, campaign, metric_names, metrics_file, tables, test_rows
-from plcli.runs.folder import Run, flat, open_run
+from plcli.runs import atomic_files, metric_names, metrics_file, tables, test_rows
+from plcli.runs.folder import open_run
 from plcli.runs.reporting import compared, contents
 from plcli.runs.reporting.compared import Told
+from plcli.runs.sides import Scored, Side
 
 USAGE = {"RUN RUN ...": "compare runs with the first one"}
 OPTIONS = {
@@ -44,46 +44,47 @@ def run(words: Sequence[str]) -> int:
     if output is not None:
         contents.check_output("--html", output)
     console = Console()
-    for name, each in zip(names, runs, strict=True):
-        if campaign.exists(each.folder):
-            _say_campaign(console, name, each)
-    _show_configs(console, names, runs)
-    metrics = [metrics_file.read(each) for each in runs]
-    _show_metrics(console, names, metrics)
-    rows = [_rows(each) for each in runs]
+    sides = [
+        Side(name, each, metrics_file.read(each)) for name, each in zip(names, runs, strict=True)
+    ]
+    for side in sides:
+        if side.campaign is not None:
+            _say_campaign(console, side)
+    _show_configs(console, sides)
+    split = "test" if any("test" in side.metrics for side in sides) else "validation"
+    scored = [each for side in sides for each in side.scored(split)]
+    _show_metrics(console, split, scored)
     told: list[Told] = []
-    for name, own in zip(names[1:], rows[1:], strict=True):
-        told += _compare(
-            console,
-            (names[0], rows[0]),
-            (name, own),
-            metric=given.options.get("metric"),
-            monitor=_monitor(metrics[0]),
-        )
+    for side in sides[1:]:
+        told += _compare(console, sides[0], side, metric=given.options.get("metric"))
     if output is not None:
-        files = [contents.read(each) for each in runs]
+        files = [contents.read(side.run) for side in sides]
+        shown = compared.render([side.best for side in sides], files, told, split, scored)
         with atomic_files.disk_errors_explained():
-            atomic_files.write_text(Path(output), compared.render(names, files, told))
+            atomic_files.write_text(Path(output), shown)
         console.print(output, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def _say_campaign(console: Console, name: str, run: Run) -> None:
+def _say_campaign(console: Console, side: Side) -> None:
     """Print what the scores and the rows of a campaign are."""
-    found = campaign.read(run.folder)
-    best = metrics_file.read(run)[campaign.MARK]["best"]
-    scores = "out of fold, of the test means" if found.kind == "folds" else "means"
-    console.print(
-        f"{name}: {found}; its scores are {scores}, its config and rows those of the best, {best}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+    found = side.campaign
+    assert found is not None
+    said = f"{side.name}: {found}; its scores are means ± standard deviation"
+    if found.kind == "folds":
+        said += ", without a test those out of fold"
+    said += (
+        ", and those of its ensemble"
+        if side.has_ensemble
+        else "; its ensemble was not tested on its test rows "
+        f"({hints.command('test', side.run.folder, '--ensemble')})"
     )
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
-def _show_configs(console: Console, names: list[str], runs: list[Run]) -> None:
+def _show_configs(console: Console, sides: Sequence[Side]) -> None:
     """Print the keys whose values differ."""
-    configs = [dict(flat(load_yaml(each.config))) if each.config.exists() else {} for each in runs]
+    configs = [side.config() for side in sides]
     keys = [
         key
         for key in sorted(set().union(*configs))
@@ -92,7 +93,7 @@ def _show_configs(console: Console, names: list[str], runs: list[Run]) -> None:
     if not keys:
         console.print("the configs are the same")
         return
-    table = tables.table("config", *map(_plain, names))
+    table = tables.table("config", *(_plain(side.name) for side in sides))
     for key in keys:
         cells = (str(values[key]) if key in values else "" for values in configs)
         table.add_row(*map(_plain, (key, *cells)))
@@ -105,23 +106,23 @@ def _monitor(metrics: Mapping[str, Any]) -> str | None:
     return None if name is None else metric_names.without_stage(name, "validation")
 
 
-def _show_metrics(console: Console, names: list[str], metrics: list[dict[str, Any]]) -> None:
+def _show_metrics(console: Console, split: str, scored: Sequence[Scored]) -> None:
     """Print the scores of the test split, or of the validation without one."""
-    split = "test" if any("test" in each for each in metrics) else "validation"
-    scores = [each.get(split) or {} for each in metrics]
     plain = [
         name
-        for name in dict.fromkeys(name for each in scores for name in each)
-        if any(isinstance(each.get(name), float) for each in scores)
+        for name in dict.fromkeys(name for each in scored for name in each.scores)
+        if any(isinstance(each.scores.get(name), float) for each in scored)
     ]
     if not plain:
         return
-    table = tables.table(split, *map(_plain, names))
+    table = tables.table(split, *(_plain(each.name) for each in scored))
     for name in plain:
         cells = []
-        for each in scores:
-            value, ends = each.get(name), (each.get("intervals") or {}).get(name)
+        for each in scored:
+            value, ends = each.scores.get(name), (each.scores.get("intervals") or {}).get(name)
             shown = f"{value:.4f}" if isinstance(value, float) else ""
+            if name in each.deviation and shown:
+                shown += f" ± {each.deviation[name]:.4f}"
             cells.append(f"{shown} ({ends['low']:.4f} to {ends['high']:.4f})" if ends else shown)
         table.add_row(_plain(name), *cells)
     console.print(table)
@@ -132,30 +133,42 @@ def _plain(name: str) -> str:
     return escape(printable(name))
 
 
-def _rows(run: Run) -> list[tuple[Path, KeptRows]]:
+def _rows(folder: Path) -> list[tuple[Path, KeptRows]]:
     return [
-        (path, evaluated.read(table, where=str(path))) for path, table in test_rows.read(run.folder)
+        (path, evaluated.read(table, where=str(path))) for path, table in test_rows.read(folder)
     ]
 
 
-def _compare(
-    console: Console,
-    first: tuple[str, list[tuple[Path, KeptRows]]],
-    second: tuple[str, list[tuple[Path, KeptRows]]],
-    *,
-    metric: str | None,
-    monitor: str | None,
-) -> list[Told]:
-    """Print which of two runs is better, and return what was said."""
+def _compare(console: Console, one_side: Side, other: Side, *, metric: str | None) -> list[Told]:
+    """Print which of two runs is better, and return what was said.
+
+    A campaign is compared by its ensemble; if it has none, or another campaign beside it has none,
+    by its best sub-run.
+    """
     told: list[Told] = []
+    both = all(side.has_ensemble for side in (one_side, other) if side.campaign is not None)
+    (first_name, first_folder), (second_name, second_folder) = (
+        side.rows(ensemble=both) for side in (one_side, other)
+    )
+    monitor = _monitor(one_side.metrics)
 
     def say(text: str, metric: str = "", difference: Difference | None = None) -> None:
-        told.append(Told(text, metric, second[0], difference))
+        told.append(Told(text, metric, first_name, second_name, difference))
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    for name, files in (first, second):
+    tasks = (one_side.task, other.task)
+    if None not in tasks and tasks[0] != tasks[1]:
+        say(
+            f"{second_name} and {first_name} have different tasks, {tasks[1]} and {tasks[0]}, so "
+            "that none is better. Compare runs of one task."
+        )
+        return told
+    first = first_name, _rows(first_folder)
+    second = second_name, _rows(second_folder)
+    for (name, files), side in ((first, one_side), (second, other)):
         if not files:
-            test = hints.command("test", Path(name))
+            words = () if "test" in side.metrics else ("--data.test", "FILE")
+            test = hints.command("test", Path(side.name), *words)
             say(f"{name}: keeps no test rows, which a paired test needs. Run `{test}`.")
             return told
     for path, one in first[1]:

@@ -25,6 +25,8 @@ SPLITS = ("validation", "test")
 NOT_COPIED = {"metrics.json", "report.html", "validation_rows.parquet", NAME}
 
 Kind = Literal["seeds", "folds"]
+# the key of the config in which the sub-runs differ
+OF_A_MEMBER: dict[Kind, str] = {"seeds": "seed_everything", "folds": "data.init_args.fold"}
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,11 @@ def open_run(folder: str) -> Run:
         return Run(path.parent) if inside_a_run else Run(path)
     if not path.is_dir():
         raise UsageError(f"--run {folder}: no such folder.{_known_runs()}")
+    if path.name == ENSEMBLE and (path.parent / CAMPAIGN).is_file():
+        raise UsageError(
+            f"--run {folder}: has what was found of all models of the campaign {path.parent}. Name "
+            f"{path.parent} instead."
+        )
     if (path / CAMPAIGN).is_file() and not (path / "config.yaml").exists():
         inner = sorted(each.parents[1] for each in path.glob("*/model/plcli.json"))
         finished = f"; finished are {', '.join(map(str, inner))}" if inner else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from plcli.errors import ModelError
 from plcli.runs import artefact, atomic_files, campaign
-from plcli.runs.folder import Run
+from plcli.runs.folder import ENSEMBLE, Run
 
 NAME = "metrics.json"
 DAMAGED = "metrics.json.damaged"  # what a damaged file is renamed to before it is written again
@@ -16,7 +16,7 @@ PARTS = ("validation", "test", "fit")
 
 
 def read(run: Run) -> dict[str, Any]:
-    """Return the content of metrics.json; empty without the file.
+    """Return the content of metrics.json; empty without the file, which a campaign always has.
 
     Raises:
         ModelError: if it is damaged.
@@ -41,7 +41,8 @@ def damage(run: Run) -> str | None:
     """Return what is wrong with metrics.json; None if nothing is, or there is none."""
     path = run.folder / NAME
     if not path.is_file():
-        return None
+        is_done = campaign.exists(run.folder) and run.finished
+        return "it is missing" if is_done else None
     try:
         text = path.read_text(encoding="utf-8")
         if not text.strip():
@@ -61,6 +62,9 @@ def damage(run: Run) -> str | None:
 
 def remedy(run: Run) -> str:
     """Return what to do with a damaged metrics.json."""
+    if run.folder.name == ENSEMBLE and campaign.exists(run.folder.parent):
+        words = ["plcli", "test", "--run", str(run.folder.parent), "--ensemble"]
+        return f"`{shlex.join(words)}` writes it again."
     if campaign.exists(run.folder):
         words = list(campaign.read(run.folder).command)
         words += [] if "--run" in words else ["--run", str(run.folder)]

@@ -97,6 +97,37 @@ def test_other_test_rows_are_not_compared_in_pairs(
     assert "were not tested on the same rows" in result.out
 
 
+@pytest.mark.parametrize("has_rows", [True, False])
+def test_runs_of_different_tasks_are_told_as_such(
+    plcli: Command, text_run: FinishedRun, linear_run: FinishedRun, has_rows: bool
+) -> None:
+    """No other test rows would help."""
+    text, table = text_run.copy("text"), linear_run.copy("table")
+    if not has_rows:
+        (table / "test_rows.parquet").unlink()
+    result = plcli("compare", text, table)
+    assert result.code == 0, result.err
+    assert (
+        "table and text have different tasks, linear-regression and text-classification "
+        "(single_label), so that none is better. Compare runs of one task."
+    ) in result.out
+    assert "plcli test" not in result.out
+
+
+def test_a_run_without_test_rows_is_told_to_name_some(
+    plcli: Command, two_runs: tuple[Path, Path]
+) -> None:
+    (two_runs[1] / "test_rows.parquet").unlink()
+    result = plcli("compare", *two_runs)
+    assert "Run `plcli test --run second`." in result.out
+    path = two_runs[1] / "metrics.json"
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    del metrics["test"]
+    path.write_text(json.dumps(metrics), encoding="utf-8")
+    result = plcli("compare", *two_runs)
+    assert "Run `plcli test --run second --data.test FILE`." in result.out
+
+
 def test_rows_of_another_file_have_a_file_of_their_own(
     plcli: Command, two_runs: tuple[Path, Path]
 ) -> None:

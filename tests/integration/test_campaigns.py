@@ -1,6 +1,7 @@
 """fit --seeds and --folds: sub-runs, their summary, interruption, and the average of all models."""
 
 import contextlib
+import shutil
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -369,14 +370,68 @@ def test_runs_lists_a_campaign_as_one_and_compare_reads_it(seeds: Path, plcli: C
     shown = plcli("runs", "show", seeds)
     assert "finished, 2 seeds" in shown.out
     assert "seed-3" in shown.out
-    result = plcli("compare", seeds, seeds / "seed-3")
-    assert result.code == 0, result.err
-    assert "a campaign of 2 seeds; its scores are means" in " ".join(result.out.split())
     result = plcli("report", seeds, "--output", "report.html")
     assert result.code == 0, result.err
     page = Path("report.html").read_text(encoding="utf-8")
     assert "This is a campaign of 2 seeds." in page
     assert "mean ± standard deviation" in page
+
+
+def words_of(text: str) -> str:
+    """The words of a table or a line, joined by single spaces."""
+    return " ".join(text.replace("│", " ").replace("┃", " ").split())
+
+
+def test_a_campaign_is_compared_by_its_mean_and_its_ensemble(
+    seeds: Path, plcli: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never by a mixture: which of them is shown, and which is tested in pairs, is said."""
+    monkeypatch.setenv("COLUMNS", "400")
+    shutil.copytree(seeds, "x")
+    metrics = read_json(Path("x/metrics.json"))
+    own = metrics["campaign"]
+    mean, deviation = (own[name]["test"]["rmse"] for name in ("mean", "deviation"))
+    best, other = own["best"], next(name for name in own["runs"] if name != own["best"])
+    result = plcli("compare", "x", f"x/{other}", "--metric", "rmse")
+    assert result.code == 0, result.err
+    assert (
+        "x: a campaign of 2 seeds; its scores are means ± standard deviation; its ensemble was "
+        "not tested on its test rows (plcli test --run x --ensemble)"
+    ) in result.out
+    assert f"x (mean of 2 seeds) x/{other}" in words_of(result.out)
+    row = f"rmse {mean:.4f} ± {deviation:.4f} {own['runs'][other]['test']['rmse']:.4f} ("
+    assert row in words_of(result.out)
+    assert "seed_everything 3, 1 " in words_of(result.out)
+    assert f"rmse: x ({best}, its best) is better by " in result.out
+
+    trusted = ("--allow-import", "tests")
+    assert plcli("test", "--run", "x", "--ensemble", *trusted).code == 0
+    averaged = read_json(Path("x/ensemble/metrics.json"))["test"]["rmse"]
+    result = plcli("compare", "x", f"x/{other}", "--metric", "rmse", "--html", "c.html")
+    assert "means ± standard deviation, and those of its ensemble" in result.out
+    assert f"rmse {mean:.4f} ± {deviation:.4f} {averaged:.4f} (" in words_of(result.out)
+    said = next(line for line in result.out.splitlines() if line.startswith("rmse: "))
+    assert "x (ensemble of 2)" in said or "no difference can be seen" in said
+    page = Path("c.html").read_text(encoding="utf-8")
+    for shown in ("x (mean of 2 seeds)", "x (ensemble of 2)", f"x ({best}, its best)", "(sd)"):
+        assert shown in page
+
+    result = plcli("compare", "x/ensemble", f"x/{other}")
+    assert result.code == 2
+    assert "of all models of the campaign x. Name x instead." in result.err
+
+
+def test_an_ensemble_that_was_tested_on_other_rows_is_not_shown(
+    seeds: Path, plcli: Command
+) -> None:
+    shutil.copytree(seeds, "x")
+    rows = write_rows(Path("other.csv"), table(5, 3))
+    words = ("--ensemble", "--data.test", rows, "--allow-import", "tests")
+    assert plcli("test", "--run", "x", *words).code == 0
+    result = plcli("compare", "x", "x/seed-1")
+    assert result.code == 0, result.err
+    assert "its ensemble was not tested on its test rows" in words_of(result.out)
+    assert "(ensemble of 2)" not in words_of(result.out)
 
 
 def test_a_campaign_in_use_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from plcli.runs.reporting.charts import Line
 from plcli.runs.reporting.contents import Contents
 from plcli.runs.reporting.numbers import number
 from plcli.runs.reporting.page import Markup, Section
+from plcli.runs.sides import Scored
 
 MOST_CHARTS = 8
 
@@ -39,29 +40,41 @@ class Told:
     Attributes:
         text: the sentence.
         metric: the metric; empty for a remark.
-        second: the run that is compared with the first one.
+        first: the run that is compared with, of a campaign with its model or ensemble.
+        second: the run that is compared with it.
         difference: its difference, second minus first; None for a remark.
     """
 
     text: str
     metric: str = ""
+    first: str = ""
     second: str = ""
     difference: Ends | None = None
 
 
-def render(names: Sequence[str], runs: Sequence[Contents], told: Sequence[Told]) -> str:
+def render(
+    names: Sequence[str],
+    runs: Sequence[Contents],
+    told: Sequence[Told],
+    split: str,
+    scored: Sequence[Scored],
+) -> str:
     """Return the page.
 
     Args:
-        names: the runs as they were given.
+        names: the runs as they were given, of a campaign with the sub-run that its files are of.
         runs: their files.
         told: what is said of each pair.
+        split: the split of the scores.
+        scored: the scores of the runs, of a campaign its means and those of its ensemble.
     """
-    short = _short(names)
-    shown = list(short.values())
+    others = [each.name for each in scored]
+    others += [name for each in told for name in (each.first, each.second) if name]
+    short = _short(list(dict.fromkeys([*names, *others])))
+    shown = [short[name] for name in names]
     sections = [
         Section("better", "Which is better", _better(short, told)),
-        Section("metrics", "Metrics", _metrics(shown, runs)),
+        Section("metrics", "Metrics", _metrics(short, split, scored)),
         Section("curves", "Training", _curves(shown, runs)),
         Section("config", "Config", _configs(shown, runs)),
     ]
@@ -101,12 +114,11 @@ def _better(short: Mapping[str, str], told: Sequence[Told]) -> Markup:
             told=f"{each.metric}: {number(found.value)} (95 % {number(found.low)} to "
             f"{number(found.high)})",
         )
-        first = next(iter(short.values()))
-        ends = (f"← {first}", f"{short[each.second]} →")
+        ends = (f"← {short[each.first]}", f"{short[each.second]} →")
         sides = page.join([page.element("span", name) for name in ends])
         drawn = page.element("div", page.join([Markup(strip), page.element("p", sides, "sides")]))
         said = each.text.removeprefix(f"{each.metric}: ")
-        for name, brief in short.items():
+        for name, brief in sorted(short.items(), key=lambda pair: -len(pair[0])):
             said = said.replace(name, brief) if "/" in name else said
         text = page.paragraph(said, "plain")
         head = page.element("div", page.join([page.element("h3", each.metric), text]))
@@ -118,28 +130,29 @@ def _better(short: Mapping[str, str], told: Sequence[Told]) -> Markup:
     return page.join([listed, page.paragraph(told_how, "soft")])
 
 
-def _metrics(names: Sequence[str], runs: Sequence[Contents]) -> Markup:
-    split = "test" if any("test" in run.metrics for run in runs) else "validation"
-    scores = [run.metrics.get(split) or {} for run in runs]
+def _metrics(short: Mapping[str, str], split: str, scored: Sequence[Scored]) -> Markup:
+    scores = [each.scores for each in scored]
     metrics = dict.fromkeys(
         name for each in scores for name, value in each.items() if isinstance(value, float)
     )
     cards = []
     for metric in metrics:
         known = [
-            (name, each[metric], (each.get("intervals") or {}).get(metric))
-            for name, each in zip(names, scores, strict=True)
-            if isinstance(each.get(metric), float) and math.isfinite(each[metric])
+            (each, each.scores[metric], (each.scores.get("intervals") or {}).get(metric))
+            for each in scored
+            if isinstance(each.scores.get(metric), float) and math.isfinite(each.scores[metric])
         ]
         if not known:
             continue
         span = _span([end for _, value, ends in known for end in _ends(value, ends)])
         rows = []
-        for name, value, ends in known:
+        for each, value, ends in known:
             told = f"{number(ends['low'])} to {number(ends['high'])}" if ends else ""
+            if metric in each.deviation:
+                told = f"± {number(each.deviation[metric])} (sd)"
             rows.append(
                 [
-                    name,
+                    short[each.name],
                     Markup(charts.interval(value, *_low_high(ends), span=span)),
                     number(value),
                     page.element("span", told, "keep"),
