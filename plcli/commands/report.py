@@ -7,11 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from plcli.cli import logs, run_options
-from plcli.errors import MachineError, ModelError, UsageError
+from plcli.errors import MachineError, UsageError
 from plcli.runs import atomic_files
 from plcli.runs.folder import open_run
 from plcli.runs.reporting import contents, report
-from plcli.runs.reporting.contents import Contents
 from plcli.runs.reporting.marked import Explanations
 
 NAME = "report.html"
@@ -48,7 +47,7 @@ def run(words: Sequence[str]) -> int:
 
         explanations = explained.of_errors(found, allow_import=given.allowed)
     with atomic_files.disk_errors_explained():
-        atomic_files.write_text(output, _rendered(found, explanations))
+        atomic_files.write_text(output, report.render(found, explanations))
         if "figures" in given.options:
             from plcli.runs.reporting import figures
 
@@ -62,19 +61,3 @@ def run(words: Sequence[str]) -> int:
 
 def _say(text: str) -> None:
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _rendered(found: Contents, explanations: Explanations) -> str:
-    """Return the page.
-
-    Raises:
-        ModelError: if a file of the run has a form that plcli does not write.
-    """
-    try:
-        return report.render(found, explanations)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{found.run.folder}: metrics.json or analysis.json has another form than plcli writes "
-            f"({type(error).__name__}: {str(error)[:100]}). Restore them from a copy, or remove "
-            "them to have a report without them."
-        ) from error

@@ -7,13 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from plcli.runs.folder import Run
+from plcli.runs.reporting import contents, forms, report
 from tests.conftest import Command, FinishedRun, message
 
 EVIL = "<script>alert(1)</script>\"'</style></script><img src=x onerror=alert(1)>&lt;\0 $x"
@@ -316,6 +319,56 @@ def test_a_damaged_file_is_named(plcli: Command, run: Path, name: str) -> None:
     result = plcli("report", run)
     assert result.code == 4
     assert f"{run / name}: is damaged" in message(result)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "reason"),
+    [
+        ("analysis.json", "classes", [{"label": 3}], "classes[0].label: a number instead of a te"),
+        ("analysis.json", "lengths", {"edges": [0, 1]}, "lengths.counts: is missing"),
+        ("analysis.json", "slices", {}, "slices: a mapping instead of a list"),
+        ("metrics.json", "test", {"intervals": {"f1": [0, 1]}}, "test.intervals.f1: a list inst"),
+        ("environment.json", "packages", ["torch"], "packages: a list instead of a mapping"),
+    ],
+)
+def test_a_file_of_another_form_is_named_with_the_place(
+    plcli: Command, run: Path, name: str, key: str, value: Any, reason: str
+) -> None:
+    found = json.loads((run / name).read_text(encoding="utf-8"))
+    (run / name).write_text(json.dumps({**found, key: value}), encoding="utf-8")
+    result = plcli("report", run)
+    assert result.code == 4
+    assert f"{run / name}: is damaged ({reason}" in message(result)
+
+
+def test_an_error_of_the_drawing_is_not_told_as_a_damaged_file(
+    plcli: Command, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plcli.runs.reporting.report.overview", None)
+    result = plcli("report", run)
+    assert result.code == 70
+    assert "AttributeError: 'NoneType' object has no attribute" in result.err
+    assert "is damaged" not in result.err
+
+
+def changed(value: Any, to: Any) -> Iterator[Any]:
+    """Yield a value with one of its parts changed at a time; of lists only the first item."""
+    yield to
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield {name: each for name, each in value.items() if name != key}
+            yield from ({**value, key: each} for each in changed(inner, to))
+    elif isinstance(value, list) and value:
+        yield from ([each, *value[1:]] for each in changed(value[0], to))
+
+
+@pytest.mark.parametrize("to", [None, "a text", 7, [], {}, [[]], {"a": 1}])
+def test_what_is_read_without_a_complaint_can_be_drawn(run: Path, to: Any) -> None:
+    """A part of analysis.json of another kind is refused when it is read, or can be drawn."""
+    whole = contents.read(Run(run))
+    for values in changed(ANALYSIS, to):
+        if forms.wrong(values, forms.ANALYSIS) is None:
+            report.render(replace(whole, analysis=values), {})
 
 
 def test_a_report_is_opened(plcli: Command, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

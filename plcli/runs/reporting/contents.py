@@ -4,7 +4,6 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from plcli.config.files import load_yaml
 from plcli.errors import ModelError, UsageError
 from plcli.runs import artefact, metric_names, metrics_file
 from plcli.runs.folder import Run, check_local, flat
+from plcli.runs.reporting import forms
 
 ANALYSIS = "analysis.json"
 MOST_LINES = 200_000  # of metrics.csv that are read
@@ -89,6 +89,8 @@ def read(run: Run) -> Contents:
     others = {
         path.name: _json(path) for path in sorted(folder.glob("analysis-*.json")) if path.is_file()
     }
+    if metrics and (folder / metrics_file.NAME).is_file():
+        _check(folder / metrics_file.NAME, metrics)
     config = load_yaml(run.config) if run.config.is_file() else {}
     return Contents(
         run,
@@ -135,14 +137,30 @@ def _json(path: Path) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, Mapping):
-            raise ValueError(f"a {type(found).__name__} instead of a mapping")
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{path}: is damaged ({str(error)[:100]}). Restore it from a copy, or remove it to "
-            "have a report without it; `plcli test --run RUN` writes an analysis.json again."
-        ) from None
+        raise _damaged(path, str(error)) from None
+    _check(path, found)
     return dict(found)
+
+
+def _check(path: Path, found: Any) -> None:
+    """Check that a file has the form that plcli writes.
+
+    Raises:
+        ModelError: if it does not.
+    """
+    form = next((form for name, form in forms.BY_FILE.items() if path.name == name), None)
+    if form is None:
+        form = forms.ANALYSIS if path.name.startswith("analysis-") else {}
+    if reason := forms.wrong(found, form):
+        raise _damaged(path, reason)
+
+
+def _damaged(path: Path, reason: str) -> ModelError:
+    return ModelError(
+        f"{path}: is damaged ({reason[:200]}). Restore it from a copy, or remove it to have a "
+        "report without it; `plcli test --run RUN` writes an analysis.json again."
+    )
 
 
 def _steps(path: Path) -> list[dict[str, float]]:

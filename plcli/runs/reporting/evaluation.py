@@ -93,7 +93,7 @@ def _classes(contents: Contents) -> list[dict[str, Any]]:
         return [
             {**each, "intervals": each.get("intervals") or {}}
             for each in known
-            if each.get("f1") is not None
+            if all(each.get(name) is not None for name in ("precision", "recall", "f1"))
         ]
     scores = contents.scores
     intervals, found = scores.get("intervals") or {}, []
@@ -228,7 +228,8 @@ def residuals(contents: Contents) -> Markup:
 def calibration(contents: Contents) -> Markup:
     """Return whether probabilities are as likely as they say, and the thresholds."""
     boxes = []
-    if found := contents.analysis.get("calibration"):
+    found = contents.analysis.get("calibration")
+    if found and found["bins"]:
         bins = [each for each in found["bins"] if each["n"]]
         points = [(each["confidence"], each["accuracy"]) for each in bins]
         chart = charts.lines(
