@@ -3,7 +3,9 @@
 import json
 import logging
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from plcli.cli.plan import Plan
 from plcli.config.classes import import_class, parameters
 from plcli.config.files import Fragment
-from plcli.errors import PlcliError, UsageError
+from plcli.errors import MachineError, PlcliError, UsageError
 from plcli.runs import atomic_files
 from plcli.training.csv_logger import MetricsCsv
 
@@ -24,6 +26,12 @@ FILE = "loggers.json"  # in the run folder: the runs of the user's loggers
 FOLDERS = ("save_dir", "offline_directory")  # arguments that say where a logger writes
 FILE_STORE = "MLFLOW_ALLOW_FILE_STORE"  # without it, MLflow refuses to write into a folder
 LIBRARIES = ("mlflow", "wandb", "comet_ml", "neptune")
+PACKAGES = {  # of Lightning's loggers
+    "WandbLogger": "wandb",
+    "MLFlowLogger": "mlflow",
+    "CometLogger": "comet_ml",
+    "NeptuneLogger": "neptune",
+}
 RUN_IDS = ("id", "run_id", "experiment_key")  # arguments that continue a run
 
 
@@ -32,6 +40,8 @@ def write_into_run_folder(plan: Plan) -> None:
 
     This happens before the config is parsed, as some loggers require a folder.
     """
+    if plan.arguments.command == "fit":
+        _check_installed((plan.merged.get("trainer") or {}).get("logger"))
     folder = str(plan.run.folder) if plan.run is not None else "."
     plan.fragments = [
         Fragment(fragment.source, _with_folders(fragment.values, folder))
@@ -48,6 +58,23 @@ def write_into_run_folder(plan: Plan) -> None:
             if argument is not None and not names & keys:
                 added.append((f"{key.rstrip('+')}.init_args.{argument}", folder))
     plan.arguments.overrides = added
+
+
+def _check_installed(section: Any) -> None:
+    """Check that the packages of loggers are installed; of a list Lightning's parser says another.
+
+    Raises:
+        MachineError: if one is not.
+    """
+    for entry in section if isinstance(section, list) else [section]:
+        named = entry.get("class_path") if isinstance(entry, Mapping) else entry
+        package = PACKAGES.get(str(named).rpartition(".")[2])
+        if package is not None and package not in sys.modules and find_spec(package) is None:
+            pip = package.replace("_", "-")
+            raise MachineError(
+                f"trainer.logger: {named} needs the package {pip}, which is not installed. Install "
+                f"it: pip install {pip}"
+            )
 
 
 def _with_folders(values: Mapping[str, Any], folder: str) -> dict[str, Any]:
