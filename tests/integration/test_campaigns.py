@@ -396,7 +396,7 @@ def test_a_campaign_is_compared_by_its_mean_and_its_ensemble(
     assert result.code == 0, result.err
     assert (
         "x: a campaign of 2 seeds; its scores are means ± standard deviation; its ensemble was "
-        "not tested on its test rows (plcli test --run x --ensemble)"
+        "not tested on its test rows (plcli test --run x --ensemble"
     ) in result.out
     assert f"x (mean of 2 seeds) x/{other}" in words_of(result.out)
     row = f"rmse {mean:.4f} ± {deviation:.4f} {own['runs'][other]['test']['rmse']:.4f} ("
