@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from plcli.errors import MachineError, ModelError, UsageError, listed
-from plcli.models import kept_layers, layers, lora
+from plcli.models import head_bias, kept_layers, layers, lora
 from plcli.models.init_from import continue_from, with_labels
 from plcli.pretrained import weights
 
@@ -113,6 +113,13 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
         )
     if module.keep_layers is not None:
         model, fresh = kept_layers.cut(model, module.keep_layers, fresh)
+    if module.label_frequencies and module.class_weights is None:
+        random = module.init_from is None and module.pretrained is None
+        head_bias.start(
+            *(model, module.label_frequencies),
+            several=module.several_labels,
+            fresh=None if random else fresh,
+        )
     _set_padding(model, module.pad_token_id)
     if module.r_drop:
         _check_dropout(model)
