@@ -49,6 +49,18 @@ def save_bert(folder: Path, *, num_labels: int = 3) -> Path:
     return folder
 
 
+def save_writer(folder: Path) -> Path:
+    """Save a language model that generates, with its tokenizer."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=20, n_embd=8, n_layer=1, n_head=1, bos_token_id=1, eos_token_id=1
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    word_tokenizer(unk_token="<unk>", eos_token="</s>", pad_token="</s>").save_pretrained(folder)
+    return folder
+
+
 def save_tokenizer(tokenizer: Any) -> str:
     """Save a tokenizer beside a model's config, in the folder `named`."""
     tokenizer.save_pretrained("named")

@@ -274,6 +274,11 @@ class Model:
         found: list[dict[str, Any]] = table.slice(0, most).to_pylist()
         return found
 
+    @property
+    def special_ids(self) -> list[int]:
+        """The ids of the tokenizer's special tokens; none without a tokenizer."""
+        return list(getattr(data_contract(self._data).loaded_tokenizer, "all_special_ids", []))
+
     def save_tokenizer(self, folder: Path) -> None:
         """Write what a reader of the model needs of the data: the tokenizer."""
         data_contract(self._data).save_pretrained(folder)

@@ -10,19 +10,18 @@ from rich.console import Console
 
 from plcli.cli import logs, own_options
 from plcli.errors import DataError, ModelError, UsageError, did_you_mean, listed
-from plcli.runs import artefact, atomic_files, environment, parity
-from plcli.runs.folder import check_local
+from plcli.runs import artefact, atomic_files, environment, exports, parity
+from plcli.runs.exports import FORMATS, PARITY, STAND_INS
+from plcli.runs.folder import check_local, open_run
 
 if TYPE_CHECKING:
     from plcli.cli.loaded import Model
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("onnx", "openvino", "openvino-int8", "torch-bf16")
 MOST_ROWS = 1000  # compared, the first of the validation rows
 SAMPLE = 16  # rows whose batch is traced and measured
 NOT_ALONG = ("sha256", "files", "data_fingerprints", "model", "data", "facts")  # of plcli.json
-PARITY = "parity.json"
 
 
 def run(words: Sequence[str]) -> int:
@@ -47,14 +46,14 @@ def run(words: Sequence[str]) -> int:
     with atomic_files.disk_errors_explained():
         folder.mkdir(parents=True)
         try:
-            found = _export(model, rows, to=to, folder=folder)
+            found = _export(model, rows, to=to, folder=folder, allowed=allowed)
         except BaseException:  # Ctrl-C too must not leave an empty folder
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only if nothing was written
             raise
-        atomic_files.write_text(folder / PARITY, artefact.to_json(found))
+        exports.write_parity(folder, found)
     _show(Console(), found, folder)
-    if found["agreement"] < 1 - allowed:
+    if not found["passed"]:
         raise ModelError(
             f"{folder}: predicts {len(rows) - round(found['agreement'] * len(rows))} of "
             f"{len(rows)} rows differently, such as those with the ids "
@@ -68,14 +67,19 @@ def _folder(output: str | None, name: str, to: str) -> Path:
     """Return the folder to write, which must not exist.
 
     Raises:
-        UsageError: if it exists.
+        UsageError: if it exists, or is not named for a model outside a run folder.
     """
     check_local("--output", output or "")
-    folder = Path(output) if output else Path(name) / "export" / to
+    if output:
+        folder = Path(output)
+    else:
+        known = Path(name, "config.yaml").is_file() or artefact.exists(Path(name))
+        run = open_run(name) if known else None
+        if run is None or not run.config.is_file():
+            raise UsageError(f"--output: is needed, as {name} is not in a run folder.")
+        folder = exports.folder_of(run, to)
     if folder.exists():
         raise UsageError(f"--output {folder}: already exists. Remove it or name another folder.")
-    if output is None and not Path(name).is_dir():
-        raise UsageError("--output: is needed for a model that is not in a folder here.")
     return folder
 
 
@@ -95,9 +99,11 @@ def _rows(model: "Model", source: str | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _export(model: "Model", rows: list[dict[str, Any]], *, to: str, folder: Path) -> dict[str, Any]:
+def _export(
+    model: "Model", rows: list[dict[str, Any]], *, to: str, folder: Path, allowed: float
+) -> dict[str, Any]:
     """Write the model, and return the content of parity.json."""
-    from plcli.models import exporting, padding
+    from plcli.models import engines, exporting, padding
 
     original, has_labels = model.network, set(model.targets) <= rows[0].keys()
     with exporting.recorded(original) as calls:
@@ -111,7 +117,9 @@ def _export(model: "Model", rows: list[dict[str, Any]], *, to: str, folder: Path
             "warning: what it predicts depends on the padding of a batch; give the exported "
             "network rows of one length at a time"
         )
-    before = model.predict(rows)
+    with exporting.recorded(original) as calls:
+        before = model.predict(rows)
+    engines.save(engines.stand_ins(calls, special=model.special_ids), folder / STAND_INS)
     scores = {"before": model.evaluate(rows)} if has_labels and model.targets else {}
     logger.info("exporting to %s", to)
     exporting.write(original, to=to, folder=folder, inputs=inputs)
@@ -124,11 +132,20 @@ def _export(model: "Model", rows: list[dict[str, Any]], *, to: str, folder: Path
         after = model.predict(rows)
         if scores:
             scores["after"] = model.evaluate(rows)
+    compared = parity.compare(before, after)
     fast = exporting.opened(folder, to=to, original=original, exact=False)
+    own = None  # of OpenVINO, where it takes another precision by itself
+    if getattr(fast, "precision", None) != getattr(exact, "precision", None):
+        with model.with_network(fast):
+            own = parity.compare(before, model.predict(rows))
+        own |= {"precision": fast.precision, "passed": _passed(own, allowed)}
     return {
         "to": to,
         "weights": model.card.get("sha256"),  # of the artefact; null for another model
-        **parity.compare(before, after),
+        "passed": _passed(compared, allowed),
+        "max_disagreement": allowed,
+        **compared,
+        "as_it_runs": own,
         "metrics": {name: _plain(values) for name, values in scores.items()},
         "milliseconds": {
             "torch": exporting.latency(original, inputs),
@@ -138,6 +155,10 @@ def _export(model: "Model", rows: list[dict[str, Any]], *, to: str, folder: Path
         "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         **environment.machine(),
     }
+
+
+def _passed(compared: Mapping[str, Any], allowed: float) -> bool:
+    return bool(compared["agreement"] >= 1 - allowed)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, float]:
@@ -152,6 +173,12 @@ def _show(console: Console, found: Mapping[str, Any], folder: Path) -> None:
         f"{folder}: {found['agreement']:.1%} of {found['rows']} rows agree (95 % interval "
         f"{low:.1%} to {high:.1%}), largest difference {found['largest_difference']:.2g}"
     ]
+    if own := found["as_it_runs"]:
+        lines.append(
+            f"as it runs by itself, in {own['precision']}: {own['agreement']:.1%} agree, largest "
+            f"difference {own['largest_difference']:.2g}"
+            + ("" if own["passed"] else "; as an engine of plcli it runs in 32 bits")
+        )
     times, before = found["milliseconds"][found["to"]], found["milliseconds"]["torch"]
     for rows in times:
         named = "1 row" if rows == "1" else f"{rows} rows"

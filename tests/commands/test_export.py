@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 import plcli as package
 from plcli.models import exporting
 from tests.conftest import ROOT, Command, FinishedRun, message, message_rows, write_rows
-from tests.tiny import save_bert
+from tests.tiny import save_bert, save_writer
 
 NEEDED = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -49,6 +49,9 @@ def test_an_export_predicts_the_same_in_its_new_form(
     assert found["largest_difference"] < (1e-4 if to == "onnx" else 0.02)
     assert found["metrics"]["before"] == pytest.approx(found["metrics"]["after"])
     assert set(found["milliseconds"]) == {"torch", to}
+    assert (found["passed"], found["max_disagreement"]) == (True, 0.01)
+    written = {path.name for path in Path("out").iterdir()} - {"parity.json"}
+    assert set(found["files"]) == written
     labels = sorted({row["intent"] for row in message_rows()})
     assert json.loads(Path("out/card.json").read_text())["labels"] == labels
     if to == "onnx":
@@ -104,9 +107,27 @@ def test_an_export_that_predicts_otherwise_fails_and_is_kept(
     assert result.code == 4
     said = "out: predicts 12 of 12 rows differently, such as those with the ids 0, 1, 2"
     assert said in message(result)
-    assert parity(Path("out"))["agreement"] == 0
+    assert (parity(Path("out"))["agreement"], parity(Path("out"))["passed"]) == (0, False)
     words = ("--output", "other", "--max-disagreement", "1")
     assert plcli("export", text_run.folder, "--to", "torch-bf16", *words).code == 0
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_export_of_the_model_of_a_run_is_beside_it(
+    plcli: Command, text_run: FinishedRun
+) -> None:
+    run = text_run.copy("run")
+    assert plcli("export", run / "model", "--to", "torch-bf16").code == 0
+    assert (run / "export/torch-bf16/parity.json").is_file()
+    assert plcli("predict", "--run", run, "where is it").code == 0  # nothing lies in model/
+
+
+def test_an_export_of_a_model_outside_a_run_needs_a_folder(
+    plcli: Command, text_model: Path
+) -> None:
+    result = plcli("export", text_model, "--to", "torch-bf16")
+    assert result.code == 2
+    assert "--output: is needed, as model is not in a run folder." in message(result)
 
 
 @pytest.mark.usefixtures("quick")
@@ -129,7 +150,7 @@ def test_a_public_model_is_compared_with_rows_of_a_file(plcli: Command) -> None:
         (["a"], "--to: got '', expected one of onnx, openvino, openvino-int8, torch-bf16."),
         (["a", "--to", "onxn"], "Did you mean 'onnx'?"),
         (["a", "--to", "onnx", "--max-disagreement", "2"], "got 2, expected 0 to 1."),
-        (["a/b", "--to", "onnx"], "--output: is needed for a model that is not in a folder here."),
+        (["a/b", "--to", "onnx"], "--output: is needed, as a/b is not in a run folder."),
         (["a", "--to", "onnx", "--output", "."], "--output .: already exists."),
     ],
 )
@@ -148,15 +169,7 @@ def test_a_module_without_a_network_of_transformers_is_refused(
 
 
 def test_a_model_that_generates_is_refused(plcli: Command) -> None:
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    from tests.tiny import word_tokenizer
-
-    config = GPT2Config(
-        vocab_size=20, n_embd=8, n_layer=1, n_head=1, bos_token_id=1, eos_token_id=1
-    )
-    GPT2LMHeadModel(config).save_pretrained("writer")
-    word_tokenizer(unk_token="<unk>", eos_token="</s>", pad_token="</s>").save_pretrained("writer")
+    save_writer(Path("writer"))
     result = plcli("export", "writer", "--to", "onnx", "--output", "out")
     assert (result.code, Path("out").exists()) == (2, False), result.err
     assert "cannot be exported, as it generates texts" in message(result)
