@@ -144,7 +144,13 @@ def _described(rows: EvaluatedRows, data: Any, names: Sequence[str]) -> "Describ
 
 
 def write(
-    folder: Path, made: "Analysis", *, suffix: str, id_name: str, escape_formulas: bool
+    folder: Path,
+    made: "Analysis",
+    *,
+    suffix: str,
+    id_name: str,
+    escape_formulas: bool,
+    engine: str | None = None,
 ) -> list[str]:
     """Write the files of an analysis to a run folder, and return their names.
 
@@ -154,6 +160,7 @@ def write(
         suffix: what the names of the files end with, for rows of another source.
         id_name: the name of the ids.
         escape_formulas: whether csv cells that a spreadsheet would compute begin with a quote.
+        engine: what ran the network, which is noted; None for torch.
     """
     from plcli.metrics.analysis.whole import suspected
     from plcli.runs import test_files
@@ -175,5 +182,6 @@ def write(
         table("errors", test_files.ERRORS, test_files.named(worst, id_name=id_name))
         table("suspected_labels", test_files.SUSPECTED, suspected(made, MOST_ERRORS))
     name = test_files.ANALYSIS.format(suffix)
-    test_files.write_analysis(folder, name, {**made.plain, "files": files})
+    noted = {} if engine is None else {"engine": engine}
+    test_files.write_analysis(folder, name, {**made.plain, **noted, "files": files})
     return [*files.values(), name]

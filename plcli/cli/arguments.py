@@ -42,6 +42,10 @@ FLAGS = {  # options without a value, and their attributes
     "explain": "explain",
     "ensemble": "ensemble",
 }
+ENGINE = (
+    "what runs the network: torch (default), an export of the run whose check passed (torch-bf16, "
+    "onnx, openvino, openvino-int8, or its folder), or auto, the fastest (docs/export.md)"
+)
 OPTIONS = {
     "fit": {
         "run": "the run folder (default: the next free runs/<config name>-<n>)",
@@ -69,6 +73,7 @@ OPTIONS = {
         "run": "the run folder or model/ folder to load",
         "ckpt_path": "best (default), last, a checkpoint file, or pretrained for weights as they "
         "are",
+        "engine": ENGINE,
         "ensemble": "of a campaign (fit --seeds, --folds): averages all its models",
         "baseline": "tfidf: also score a linear model on TF-IDF (classification and regression)",
         "slice": "columns of the test rows, separated by commas, whose values have scores of their "
@@ -79,6 +84,7 @@ OPTIONS = {
     "predict": {
         "run": "the run folder or model/ folder to load",
         "ckpt_path": "best (default), last or a checkpoint file",
+        "engine": ENGINE,
         "ensemble": "of a campaign (fit --seeds, --folds): averages all its models",
         "input": "a file to predict, or - to read standard input",
         "input-format": "text (one per line), jsonl or csv: what standard input is; default: what "
@@ -95,6 +101,7 @@ OPTIONS = {
         "(default: 1)",
     },
     "serve": {
+        "engine": ENGINE,
         "host": "the address to listen on (default: 127.0.0.1); others need a token",
         "port": "the port (default: 8080); 0 chooses a free one",
         "token": "what requests must present as `Authorization: Bearer TOKEN`; better given by the "

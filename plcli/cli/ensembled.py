@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from plcli.cli import execution
+from plcli.cli import engines, execution
 from plcli.cli.arguments import Arguments
 from plcli.cli.lightning_cli import PlCLI
 from plcli.cli.loaded import Opened, seed_kept
@@ -33,6 +33,7 @@ def execute(plan: Plan) -> None:
         UsageError: if it has no campaign, or its task has no outputs that can be averaged.
         ModelError: if the models do not have the same classes and tokenizer.
     """
+    engines.check(plan)
     runs = _others(plan)
     others = [_opened(plan, run) for run in runs]
     plan.ensemble = [str(each.card["sha256"]) for each, _ in others]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from plcli.cli import replaced, short_forms
+from plcli.cli import engines, replaced, short_forms
 from plcli.cli.arguments import Arguments
 from plcli.cli.plan import Plan, plan_fit, plan_use
 from plcli.config import checks
@@ -63,6 +63,7 @@ def fit(arguments: Arguments, entered: list[Fragment], *, member: str | None = N
 
 def complete(plan: Plan) -> None:
     """Complete a plan, and check it against the classes that it names."""
+    engines.check(plan)
     short_forms.expand(plan)
     replaced.leave_out(plan)
     if plan.merged.get("model") is None:

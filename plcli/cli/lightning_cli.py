@@ -27,6 +27,7 @@ from plcli.callbacks.numbers import FiniteNumbers
 from plcli.cli import (
     chosen_rate,
     distilled,
+    engines,
     facts,
     instances,
     loggers,
@@ -367,6 +368,7 @@ class PlCLI(LightningCLI):
             open_ended=trainer_setup.is_open_ended(values.trainer),
         )
         self._load_weights()
+        engines.put(self.plan, self.trainer, self.model, self.datamodule)
 
     def take_input(self, data: Namespace) -> None:
         """Set the rows to predict in the data section."""

@@ -36,6 +36,7 @@ Row = str | Mapping[str, Any]
 def load(
     name: str | os.PathLike[str],
     *,
+    engine: str = "torch",
     options: Mapping[str, Any] | None = None,
     allow_import: Sequence[str] = (),
 ) -> "Model":
@@ -51,6 +52,8 @@ def load(
         name: a run folder, a model/ folder, a model that `plcli push` wrote to the Hub, as
             OWNER/NAME or OWNER/NAME@REVISION, or a public model to use as it is: a folder, a hub id
             or package:NAME/FOLDER.
+        engine: what runs the network: torch, torch-bf16, onnx, openvino, openvino-int8 or a folder
+            of `plcli export`, whose check must have passed; or auto for the fastest of them.
         options: config keys as on the command line of `plcli predict`, for example
             {"data.batch_size": 64, "trainer.accelerator": "cpu", "ckpt_path": "last"}.
         allow_import: packages outside of plcli, lightning, torch, torchmetrics and transformers
@@ -58,9 +61,11 @@ def load(
 
     Raises:
         UsageError: if there is no such run, or an option is not valid.
-        ModelError: if its weights are damaged, or are not trained for a task.
+        ModelError: if its weights are damaged, or are not trained for a task; if the export of an
+            engine is absent, of other weights, or its check failed.
+        MachineError: if the package of an engine is not installed.
     """
-    given = {"trainer.enable_progress_bar": False, **(options or {})}
+    given = {"trainer.enable_progress_bar": False, "engine": engine, **(options or {})}
     words = [*_named(str(name)), *(word for each in given.items() for word in _option(*each))]
     words += [word for package in allow_import for word in ("--allow-import", package)]
     arguments = parse("predict", words)
@@ -86,6 +91,7 @@ class Model:
         module: the LightningModule.
         card: the content of plcli.json; empty for a public model and an unfinished run.
         targets: the label columns of rows to evaluate.
+        engine: what runs the network, such as torch or onnx.
     """
 
     def __init__(self, opened: PlCLI, *, name: str) -> None:
@@ -107,6 +113,7 @@ class Model:
             for name in (contract.columns("test") if self._takes_rows else [])
             if name not in known
         ]
+        self.engine = opened.plan.engine_name
         self._encoding = threading.Lock()
         self._inference = Inference(opened.trainer, self.module)
 
@@ -174,7 +181,12 @@ class Model:
         with self._encoding:
             explainer = Explainer(self.module, self._with_rows("predict", given))
             # alone, as other embeddings are put into the network meanwhile
-            return self._inference.by_trainer(lambda _: explainer.words(range(len(given))))
+            return self._inference.by_trainer(lambda _: self._words(explainer, len(given)))
+
+    def _words(self, explainer: Explainer, count: int) -> list[list[dict[str, Any]]]:
+        """Return the words of rows, by the network of torch, which has gradients."""
+        with self.with_network(getattr(self.network, "original", self.network)):
+            return explainer.words(range(count))
 
     def explainer(self, split: str) -> Explainer:
         """Return what explains the rows of a split of the run.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plcli.cli import hints, processes, untrained
+from plcli.cli import engines, hints, processes, untrained
 from plcli.cli.arguments import Arguments
 from plcli.cli.fragments import entered
 from plcli.cli.processes import RUN_VARIABLE
@@ -52,6 +52,7 @@ class Plan:
         lock: the lock of the run folder, on the first process of a fit.
         member: what the run is of a campaign, for messages; None for a run of its own.
         ensemble: the sha256 of the weights of further models whose outputs are averaged.
+        engine: the engine that runs the network, and the sha256 of its export; empty for torch.
     """
 
     arguments: Arguments
@@ -65,6 +66,12 @@ class Plan:
     lock: RunLock | None = None
     member: str | None = None
     ensemble: list[str] = field(default_factory=list)
+    engine: list[str] = field(default_factory=list)
+
+    @property
+    def engine_name(self) -> str:
+        """The engine that runs the network."""
+        return self.engine[0] if self.engine else engines.TORCH
 
     @property
     def allows_changes(self) -> bool:

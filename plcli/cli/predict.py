@@ -204,7 +204,7 @@ def key_of(plan: Plan, config: Mapping[str, Any], data: Any) -> str | None:
     rows = data.rows("predict").fingerprint
     own = plan.arguments
     written = [own.keep, own.with_truth, escapes_formulas(own), *(["explain"] * own.explain)]
-    written += plan.ensemble
+    written += [*plan.ensemble, *plan.engine]
     written += filter(None, [own.options.get("part")])
     precision = trainer.get("precision")
     hashed = [__version__, weights, sections, precision, rows, data.sizes, written]

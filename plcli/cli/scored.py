@@ -79,7 +79,14 @@ def report(console: Console, plan: Plan, trainer: Any, datamodule: Any, split: s
             folder = folder / ENSEMBLE
             folder.mkdir(exist_ok=True)
             atomic_files.write_text(folder / "metrics.json", artefact.to_json({split: scores}))
-        files = kept_rows.keep(folder, model, datamodule, made=made, escape_formulas=escape)
+        files = kept_rows.keep(
+            folder,
+            model,
+            datamodule,
+            made=made,
+            escape_formulas=escape,
+            engine=plan.engine[0] if plan.engine else None,
+        )
         if files:
             analysis_tables.say(console, f"in {folder}: {', '.join(files)}")
 

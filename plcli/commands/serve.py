@@ -57,8 +57,11 @@ def _serve(
         tokens=given.number("max_tokens", default=standard.tokens),
         waiting=given.number("max_waiting", default=standard.waiting),
     )
+    engine = given.options.get("engine", "torch")
     options = {"data.batch_size": batch, **given.keys}
-    model = load(given.model, options=options, allow_import=given.allowed)
+    if engine != "torch" and threads > 1:
+        options["threads"] = 1  # of each call, with which engines are opened and measured
+    model = load(given.model, engine=engine, options=options, allow_import=given.allowed)
     if not model.inputs:
         raise UsageError(
             f"{given.model}: reads only the files of its config, so that it cannot be served. "

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from plcli.errors import UsageError
 from tests.conftest import ROOT, Command, FinishedRun, message, message_rows, write_rows
 from tests.running import read_rows
 
@@ -128,3 +129,25 @@ def test_a_port_that_is_taken_is_told(plcli: Command, text_run: FinishedRun) -> 
         result = plcli("serve", text_run.folder, "--port", port)
     assert result.code == 5
     assert f"--host 127.0.0.1 --port {port}: cannot be used (Address already in use)" in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {"engine": "torch", "options": {"data.batch_size": 8}}),
+        (
+            ["--engine", "auto", "--threads", "2"],
+            {"engine": "auto", "options": {"data.batch_size": 8, "threads": 1}},
+        ),
+    ],
+)
+def test_an_engine_is_opened_and_measured_with_the_threads_of_a_call(
+    plcli: Command, monkeypatch: pytest.MonkeyPatch, words: list[str], expected: dict[str, Any]
+) -> None:
+    def load(name: str, **given: Any) -> None:
+        assert given == {**expected, "allow_import": []}
+        raise UsageError(f"{name}: seen.")
+
+    monkeypatch.setattr("plcli.cli.loaded.load", load)
+    result = plcli("serve", "a", "--port", "0", *words)
+    assert message(result) == "plcli: a: seen.\n"
