@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Collection
 from datetime import date
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,12 @@ PREDICT = {
     "bare loop, sorted": ["predict.py", "--tool", "bare"],
     "pipeline, batch_size=32": ["predict.py", "--tool", "pipeline32"],
     "pipeline": ["predict.py", "--tool", "pipeline"],
+}
+ENGINES = {  # and the package that runs each
+    "torch-bf16": "torch",
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "openvino-int8": "openvino",
 }
 ENCODE = {
     "plcli": ["encode.py", "--tool", "plcli"],
@@ -209,6 +216,21 @@ class Bench:
         self.run(["predict.py", "--tool", "model"], rows=rows)
         return {"rows": rows, "runs": self.turns(PREDICT, self.options.repetitions, rows=rows)}
 
+    def engines(self) -> dict[str, Any]:
+        """Rows per second from a file to a file, by what runs the network."""
+        rows = self.options.predict_rows
+        self.run(["predict.py", "--tool", "model"], rows=rows)
+        names = [name for name, package in ENGINES.items() if find_spec(package)]
+        for name in names:
+            self.run(["predict.py", "--tool", "export"], rows=rows, engine=name)
+        contestants = {
+            f"plcli --engine {name}": [*PREDICT["plcli"], "--engine", name]
+            for name in (*names, "auto")
+        }
+        others = ("plcli", "pipeline, batch_size=32", "pipeline")
+        contestants |= {name: PREDICT[name] for name in others}
+        return {"rows": rows, "runs": self.turns(contestants, self.options.repetitions, rows=rows)}
+
     def encoding(self) -> dict[str, Any]:
         """Rows per second from text to tokens on the disk."""
         rows = self.options.encode_rows
@@ -270,7 +292,7 @@ def main() -> None:
         method.__name__: method
         for method in (
             *(Bench.training, Bench.short, Bench.accuracy, Bench.reaching),
-            *(Bench.predicting, Bench.encoding, Bench.start, Bench.growth),
+            *(Bench.predicting, Bench.engines, Bench.encoding, Bench.start, Bench.growth),
         )
     }
     parser = argparse.ArgumentParser(description=__doc__)

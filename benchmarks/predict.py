@@ -1,13 +1,17 @@
-"""Contestants at predicting a file: plcli, transformers.pipeline, a bare sorted loop."""
+"""Contestants at predicting a file: plcli with its engines, transformers.pipeline, a bare loop."""
 
 import json
+import shutil
 import tempfile
 import time
 from pathlib import Path
 
 import common
 
-options = common.arguments(tool=["model", "plcli", "pipeline", "pipeline32", "bare"])
+ENGINES = ["torch", "torch-bf16", "onnx", "openvino", "openvino-int8", "auto"]
+options = common.arguments(
+    tool=["model", "export", "plcli", "pipeline", "pipeline32", "bare"], engine=ENGINES
+)
 
 import torch  # noqa: E402
 
@@ -35,6 +39,14 @@ def make_model() -> None:
             *("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"),
         ]
     )
+
+
+def make_export() -> None:
+    """Export the model for an engine; the check says whether that may be used."""
+    to = run / "export" / options.engine
+    shutil.rmtree(to, ignore_errors=True)
+    code = main(["export", str(run), "--to", options.engine])
+    assert code in (0, 4), f"plcli ended with {code}"  # 4: it predicts otherwise
 
 
 def bare() -> list[str]:
@@ -81,9 +93,8 @@ def plcli() -> list[str]:
         return predict(*arguments, **settings)
 
     Trainer.predict = timed  # type: ignore[method-assign]
-    code = main(
-        ["predict", "--run", str(run), "--input", str(source), "--output", str(folder / "o.jsonl")]
-    )
+    words = ["predict", "--run", str(run), "--input", str(source), "--engine", options.engine]
+    code = main([*words, "--output", str(folder / "o.jsonl")])
     assert code == 0, f"plcli ended with {code}"
     with open(folder / "o.jsonl", encoding="utf-8") as file:
         return [json.loads(line)["label"] for line in file]
@@ -91,6 +102,10 @@ def plcli() -> list[str]:
 
 if options.tool == "model":  # in a process of its own: a fit leaves its mark on what follows it
     make_model()
+    common.done()
+    raise SystemExit
+if options.tool == "export":
+    make_export()
     common.done()
     raise SystemExit
 start: list[float] = []

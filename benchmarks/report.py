@@ -10,6 +10,7 @@ RATES = {  # part: (title, key, unit)
     "training": ("Training, a long epoch", "samples_per_second", "samples/s"),
     "short": ("Training, short epochs", "samples_per_second", "samples/s"),
     "predicting": ("Predicting, file to file", "rows_per_second", "rows/s"),
+    "engines": ("Predicting with engines, file to file", "rows_per_second", "rows/s"),
     "encoding": ("Encoding", "rows_per_second", "rows/s"),
 }
 TOOLS = {
