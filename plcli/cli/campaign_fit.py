@@ -52,6 +52,7 @@ class CampaignFit:
         seed: the seed of the config.
         data: the class of the data; None if the model has its own.
         data_arguments: the values of its section.
+        repairs: whether a damaged metrics.json is written again, of the same sub-runs.
     """
 
     arguments: Arguments
@@ -61,6 +62,7 @@ class CampaignFit:
     seed: int
     data: type | None
     data_arguments: dict[str, Any]
+    repairs: bool = False
 
     def run(self) -> None:
         """Train the sub-runs that are not finished, and gather what they reach.
@@ -128,6 +130,7 @@ class CampaignFit:
             )
         self._check_same(before, wanted)
         damage = metrics_file.damage(Run(folder))
+        self.repairs = damage is not None and before.numbers == wanted.numbers
         if damage is not None:
             logger.warning("warning: metrics.json is damaged (%s) and is written again", damage)
         elif before.numbers == wanted.numbers and Run(folder).finished:
@@ -238,7 +241,7 @@ class CampaignFit:
         if found.kind == "folds":
             rows = out_of_fold.score(found.folder, list(runs.values()))
         metrics = summary.plain(found.kind, rows)
-        if (found.folder / ENSEMBLE).exists():
+        if (found.folder / ENSEMBLE).exists() and not self.repairs:
             logger.info("%s: removed, as it was of other sub-runs", found.folder / ENSEMBLE)
             shutil.rmtree(found.folder / ENSEMBLE)
         atomic_files.write_text(found.folder / "metrics.json", artefact.to_json(metrics))

@@ -5,9 +5,12 @@ from typing import Any
 from plcli.data.unlabelled import UnlabelledData
 from plcli.errors import UsageError
 from plcli.models.init_from import opened
+from plcli.models.transformer_module import TransformerModule
 
 
-def fill_in(command: str, model: Any, data: Any, *, data_class: type | None) -> None:
+def fill_in(
+    command: str, model: Any, data: Any, model_class: type | None, data_class: type | None
+) -> None:
     """Set what a fit with a teacher needs of the data; other commands have no teacher.
 
     Training rows may have no label, and a student from random weights has the teacher's tokenizer.
@@ -16,6 +19,7 @@ def fill_in(command: str, model: Any, data: Any, *, data_class: type | None) -> 
         command: the command.
         model: the model section of a parsed config, changed in place.
         data: the data section, changed in place; None if the model has its own data.
+        model_class: the class of the model; that of a user may have a teacher of its own.
         data_class: the class of the data.
 
     Raises:
@@ -23,14 +27,15 @@ def fill_in(command: str, model: Any, data: Any, *, data_class: type | None) -> 
         ModelError: if there is no such teacher.
     """
     given: Any = model.get("init_args") or {}
-    teacher = given.get("teacher")
-    if command != "fit":
-        if teacher is not None:  # it is not needed any more, and may be gone
-            given.teacher = None
-        return
+    ours = model_class is not None and issubclass(model_class, TransformerModule)
+    teacher = given.get("teacher") if ours else None
+    if command != "fit" and teacher is not None:
+        given.teacher = None  # it is not needed any more, and may be gone
     if data_class is None or not issubclass(data_class, UnlabelledData):
         return
     arguments = data.init_args
+    if teacher is None and command != "fit":
+        return
     if teacher is None:
         if arguments.unlabelled:
             raise UsageError(
@@ -41,6 +46,8 @@ def fill_in(command: str, model: Any, data: Any, *, data_class: type | None) -> 
     takes_some = data_class.label_columns is not UnlabelledData.label_columns
     if arguments.unlabelled is None and takes_some:
         arguments.unlabelled = True
+    if command != "fit":
+        return
     if arguments.get("tokenizer") is None and given.get("architecture") is not None:
         run = teacher if isinstance(teacher, str) else teacher.run
         arguments.tokenizer = str(opened(run, "teacher").folder)

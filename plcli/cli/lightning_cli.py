@@ -244,7 +244,7 @@ class PlCLI(LightningCLI):
             self._set_saved_facts()
         if weights := (model.get("init_args") or _namespace()).get("pretrained"):
             tasks.check(getattr(self._class("model"), "auto_class", ""), weights)
-        distilled.fill_in(self.command, model, data, data_class=self._class("data"))
+        distilled.fill_in(self.command, model, data, *map(self._class, ("model", "data")))
         if "tokenizer" in names and data.init_args.tokenizer is None:
             before = model.init_args.get("init_from")
             data.init_args.tokenizer = model.init_args.get("pretrained") or (

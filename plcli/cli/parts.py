@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from plcli.cli.arguments import Arguments
-from plcli.errors import Terminated, UsageError
+from plcli.errors import MachineError, Terminated, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -142,11 +142,11 @@ def predict(arguments: Arguments, words: Sequence[str], count: int) -> int:
         UsageError: if the output cannot be written, or there are parts of another number.
         Terminated: if a signal has ended the command.
     """
-    from plcli.runs import predictions
+    from plcli.runs import atomic_files, predictions
 
     output = Path(arguments.options["output"])
     predictions.check_output(output)
-    names = [_name(output, Part(number, count)) for number in range(1, count + 1)]
+    names = [_path(output, Part(number, count)) for number in range(1, count + 1)]
     for path in predictions.partial_files(output.parent, f"{output.stem}.part-", output.suffix):
         if path not in names:
             raise UsageError(
@@ -155,13 +155,19 @@ def predict(arguments: Arguments, words: Sequence[str], count: int) -> int:
             )
     if code := _Processes(_without(words), names).wait():
         return code
-    rows = predictions.join(names, output)
-    logger.info("%d rows written to %s", rows, output)
+    with atomic_files.disk_errors_explained():
+        rows, path = predictions.join(names, output)
+    logger.info("%d rows written to %s", rows, path)
     return 0
 
 
-def _name(output: Path, part: Part) -> Path:
-    return output.with_name(f"{output.stem}.part-{part.number}-of-{part.of}{output.suffix}")
+def name(stem: str, part: Part) -> str:
+    """Return the name of the file of a part, without its extension."""
+    return f"{stem}.part-{part.number}-of-{part.of}"
+
+
+def _path(output: Path, part: Part) -> Path:
+    return output.with_name(name(output.stem, part) + output.suffix)
 
 
 def _without(words: Sequence[str]) -> list[str]:
@@ -198,7 +204,7 @@ class _Processes:
                 self.said.append(tempfile.TemporaryFile())  # noqa: SIM115  # until the end
             self.running.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "plcli", "predict", *words, *own],
+                    [sys.executable, "-m", "plcli", "predict", *own, *words],
                     env=environment,
                     stdin=subprocess.PIPE,  # which closes when this process ends
                     stderr=self.said[-1],
@@ -211,6 +217,7 @@ class _Processes:
 
         Raises:
             Terminated: if a signal comes, after all have ended.
+            MachineError: if one is killed.
         """
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, _raise) for number in numbers}
@@ -233,7 +240,14 @@ class _Processes:
         if said is not None:
             said.seek(0)
             sys.stderr.write(said.read().decode(errors="replace"))
-        return failed.returncode if failed.returncode > 0 else 128 - failed.returncode
+        if failed.returncode > 0:
+            return failed.returncode
+        part = Part(self.running.index(failed) + 1, len(self.running))
+        raise MachineError(
+            f"--processes: part {part} was ended by signal "
+            f"{-failed.returncode}, for example for lack of memory. What is predicted is kept; the "
+            "same command continues after it."
+        )
 
     def _end(self) -> None:
         for process in self.running:

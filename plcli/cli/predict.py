@@ -233,9 +233,11 @@ def output_of(
             raise UsageError("standard output is closed. Name a file with --output.")
         return Lines(sys.stdout)
     given = source.partition("?")[0] if isinstance(source, str) else ""  # `?sig=` of an address
-    named = Path(given).stem.replace("*", "all")
+    named = Path(given).stem.replace("*", "all") or "predictions"
+    if (part := parts.asked(arguments)) is not None:
+        named = parts.name(named, part)
     folder = Path() if run is None else run.folder  # a checkpoint of plain Lightning has no run
-    for path in free_files(folder / "predictions", named or "predictions"):
+    for path in free_files(folder / "predictions", named):
         if not is_of_another(path, key):
             break
     return Sink(path, key=key, escape_formulas=escape)

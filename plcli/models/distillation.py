@@ -275,9 +275,9 @@ class Distillation:
         """
         if digest not in (None, self.digest):
             raise ModelError(
-                f"model.teacher: {self.settings.run} is not the model that this run has learned "
-                "from so far: its plcli.json has changed. Restore it, or train in another run "
-                "folder."
+                f"model.teacher: {self.settings.run} is not the model that this checkpoint has "
+                "learned from: it is another one, or its plcli.json has changed. Give that model, "
+                "or start from the weights alone, with model.init_from."
             )
 
     def _check_length(self, student: Any) -> None:

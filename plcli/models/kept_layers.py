@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from plcli.errors import ModelError, UsageError
+from plcli.errors import ModelError, UsageError, listed
 from plcli.models.layers import Parts
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,12 @@ def cut(model: Any, kept: Kept, fresh: frozenset[str]) -> tuple[Any, frozenset[s
     names = dict(zip(Parts(new).layers, (layers[number - 1] for number in chosen), strict=True))
     before = model.state_dict()
     sources = {key: _renamed(key, names) for key in new.state_dict()}
+    gone = tuple(name for name in layers if name not in names.values())
+    if {key for key in before if not key.startswith(gone)} != set(sources.values()):
+        raise ModelError(
+            f"model.keep_layers: layers {listed(map(str, chosen))} of this {config.model_type} are "
+            "of other kinds than layers at their new places. Give other layers, or remove the key."
+        )
     new.load_state_dict({key: before[source] for key, source in sources.items()})
     if new.can_generate():
         new.generation_config = copy.deepcopy(model.generation_config)

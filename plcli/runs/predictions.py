@@ -115,17 +115,17 @@ def _is_locked(partial: Path) -> bool:
     """Whether a living process writes a partial file."""
     try:
         with open(partial, "rb") as file:
-            return not _lock(file)
+            return not _lock(file, shared=True)  # two that ask are not in each other's way
     except OSError:
         return False
 
 
-def _lock(file: IO[Any]) -> bool:
+def _lock(file: IO[Any], *, shared: bool = False) -> bool:
     """Lock an open file until it is closed; return whether no other process has locked it."""
     if fcntl is None:
         return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks
@@ -282,12 +282,16 @@ def partial_files(folder: Path, prefix: str, suffix: str) -> list[Path]:
     ]
 
 
-def join(parts: Sequence[Path], path: Path) -> int:
-    """Write the rows of several sinks to one file, remove their files, and return their number.
+def join(parts: Sequence[Path], path: Path) -> tuple[int, Path]:
+    """Write the rows of several sinks to one file, and remove their files.
 
     Args:
         parts: the paths of the sinks, with `joined`, in the order of the rows.
         path: the file, whose extension is theirs.
+
+    Returns:
+        The number of rows, and the file; it has the next free name if another process has written
+        this one meanwhile.
 
     Raises:
         UsageError: if they have different columns.
@@ -302,18 +306,22 @@ def join(parts: Sequence[Path], path: Path) -> int:
             )
     temporary = path.parent / process.temporary_name(_prefix(path))
     header = 0 if columns is None else _length_of_header(columns)
-    with open(temporary, "wb") as file:
-        for number, (part, state) in enumerate(zip(parts, states, strict=True)):
-            with open(_partial(part), "rb") as written:
-                written.seek(header if number and state.get("columns") else 0)
-                shutil.copyfileobj(written, file)
-    if path.suffix == ".parquet":
-        temporary = _to_parquet(temporary, path)
-    _finish(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            for number, (part, state) in enumerate(zip(parts, states, strict=True)):
+                with open(_partial(part), "rb") as written:
+                    written.seek(header if number and state.get("columns") else 0)
+                    shutil.copyfileobj(written, file)
+        if path.suffix == ".parquet":
+            temporary = _to_parquet(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    final = _finish(temporary, path)
     for part in parts:
         _state(part).unlink(missing_ok=True)
         _partial(part).unlink(missing_ok=True)
-    return sum(int(state.get("rows", 0)) for state in states)
+    return sum(int(state.get("rows", 0)) for state in states), final
 
 
 def _length_of_header(columns: Sequence[str]) -> int:
@@ -337,6 +345,9 @@ def _to_parquet(lines: Path, path: Path) -> Path:
         with pa.parquet.ParquetWriter(str(temporary), schema) as writer:
             for table in _tables(lines, schema):
                 writer.write_table(table)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     finally:
         lines.unlink()
     return temporary

@@ -68,6 +68,15 @@ def test_the_parts_of_few_rows_are_of_like_size(plcli: Command, linear_run: Fini
     assert ids == [[0, 1], [2, 3], [4, 5, 6]]
 
 
+def test_a_part_without_a_file_of_its_own_is_named(plcli: Command, linear_run: FinishedRun) -> None:
+    Path("few.csv").write_text("a,b\n" + "".join(f"{number},1\n" for number in range(7)))
+
+    result = plcli("predict", "--run", linear_run.folder, "--input", "few.csv", "--part", "2/3")
+
+    assert "2 rows written to" in result.err
+    assert "predictions/few.part-2-of-3.csv" in result.err
+
+
 def test_a_killed_part_continues(
     plcli: Command, linear_run: FinishedRun, table: Path, whole: Path
 ) -> None:

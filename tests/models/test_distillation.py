@@ -24,6 +24,7 @@ from tests.conftest import (
     Resolved,
     message,
     message_rows,
+    number,
     signed,
     write_config,
     write_rows,
@@ -38,6 +39,7 @@ from tests.running import (
     fit_messages,
     own_cache,
     predicted,
+    read_json,
     run_plcli,
     saved_state,
     stopped,
@@ -286,6 +288,24 @@ def test_a_teacher_is_not_needed_any_more_once_its_student_is_trained(
             assert json.loads(result.out)["label"] in ("billing", "delivery", "praise")
 
 
+def test_a_split_off_of_rows_without_a_label_is_the_same_afterwards(
+    teacher: Callable[[str], Path], tmp_path: Path
+) -> None:
+    rows = [dict(row) for row in message_rows(4)]
+    for row in rows[1::4]:
+        row["intent"] = None
+    own = {"validation": None, "validation_fraction": 0.3}
+    done = train(
+        "one label", tmp_path / "s", rows, model={"teacher": str(teacher("one label"))}, data=own
+    )
+    assert done.code == 0, done.err
+    with own_cache(tmp_path / "s"):
+        again = run_plcli("validate", "--run", tmp_path / "s" / "run")
+    assert again.code == 0, again.err
+    before = read_json(tmp_path / "s" / "run" / "metrics.json")["validation"]["loss"]
+    assert number(again, "loss") == pytest.approx(before, abs=2e-4)
+
+
 @pytest.mark.parametrize("short", ["config", "command line"])
 def test_settings_may_be_given_beside_the_run_alone(
     teacher: Callable[[str], Path], resolved: Resolved, tmp_path: Path, short: str
@@ -363,7 +383,7 @@ def test_a_resumed_run_refuses_another_teacher(tmp_path: Path) -> None:
     signed(run / "model")
     result = try_messages(tmp_path / "cut", **sections)
     assert result.code == 4
-    assert "is not the model that this run has learned from so far" in message(result)
+    assert "is not the model that this checkpoint has learned from" in message(result)
 
 
 def test_low_rank_updates_learn_from_a_teacher(teacher: Callable[[str], Path]) -> None:

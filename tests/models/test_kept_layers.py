@@ -158,3 +158,13 @@ def test_a_network_without_a_single_stack_is_refused(auto_class: str, sizes: Any
     model = weights.build_model(getattr(transformers, auto_class), {**sizes, "vocab_size": 40})
     with pytest.raises(ModelError, match=r"model\.keep_layers: .* is no single stack of layers"):
         cut(model, 1, frozenset())
+
+
+def test_layers_that_differ_by_their_place_are_refused(tmp_path: Path) -> None:
+    model = weights.build_model(
+        transformers.AutoModel,
+        {**SIZES["modernbert"], "model_type": "modernbert", "vocab_size": 50},
+    )
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="layers 2, 4 of this modernbert are of other kinds"):
+        TextClassifier(pretrained=str(tmp_path), labels=["a", "b"], keep_layers=[2, 4])

@@ -32,7 +32,7 @@ class Contents:
         card: the content of plcli.json; empty for a run that is not finished.
         config: the resolved config.
         metrics: the content of metrics.json, or the metrics of the card.
-        steps: the lines of metrics.csv, each a number by name.
+        steps: the lines of metrics.csv until the end of the training, each a number by name.
         environment: the content of environment.json.
         analysis: the content of analysis.json; empty without it.
         others: those of other files than the run's test split, by the name of the file.
@@ -98,7 +98,7 @@ def read(run: Run) -> Contents:
         card=card,
         config=dict(secrets.hide(config)),
         metrics=metrics,
-        steps=_steps(folder / "metrics.csv"),
+        steps=_steps(folder / "metrics.csv", (metrics.get("fit") or {}).get("steps")),
         environment=_json(folder / "environment.json"),
         analysis=_json(folder / ANALYSIS),
         others=others,
@@ -163,14 +163,20 @@ def _damaged(path: Path, reason: str) -> ModelError:
     )
 
 
-def _steps(path: Path) -> list[dict[str, float]]:
-    """Return the lines of metrics.csv; cells that are no numbers are left out."""
+def _steps(path: Path, count: int | None) -> list[dict[str, float]]:
+    """Return the lines of metrics.csv; cells that are no numbers are left out.
+
+    Args:
+        path: the file.
+        count: number of steps of the training, after which the best weights are scored again, with
+            the thresholds that were chosen then; None if it is not known.
+    """
     if not path.is_file():
         return []
     with open(path, encoding="utf-8", newline="", errors="replace") as file:
         lines = csv.reader(file)
         names = next(lines, [])
-        return [
+        found = [
             {
                 name: value
                 for name, cell in zip(names, line, strict=False)
@@ -178,6 +184,7 @@ def _steps(path: Path) -> list[dict[str, float]]:
             }
             for line in itertools.islice(lines, MOST_LINES)
         ]
+    return [line for line in found if not count or line.get("step", 0) < count]
 
 
 def _number(cell: str) -> float | None:

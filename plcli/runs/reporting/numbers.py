@@ -48,13 +48,25 @@ def tick_names(values: Sequence[float]) -> list[str]:
             scale = {"G": 1e9, "M": 1e6, "k": 1e3}[unit]
             return [f"{value / scale:g}{unit}" if value else "0" for value in values]
     if 0 < largest < 1e-3:
-        return [f"{value:.0e}".replace("e-0", "e-") if value else "0" for value in values]
+        return _small_names(values)
     step = min((b - a for a, b in zip(values, values[1:], strict=False)), default=largest or 1)
     places = max(0, min(6, -math.floor(math.log10(step) + 1e-9))) if step > 0 else 0
     return [
         f"{value:.{places}f}".replace("-0", "0") if not value else f"{value:.{places}f}"
         for value in values
     ]
+
+
+def _small_names(values: Sequence[float]) -> list[str]:
+    """Return numbers below a thousandth with as many digits as tell them apart."""
+    for digits in range(6):
+        names = [f"{value:.{digits}e}".replace("e-0", "e-") if value else "0" for value in values]
+        exact = all(
+            math.isclose(float(name), value) for name, value in zip(names, values, strict=True)
+        )
+        if exact:
+            break
+    return names
 
 
 def thinned(
