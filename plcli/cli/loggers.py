@@ -41,7 +41,8 @@ def write_into_run_folder(plan: Plan) -> None:
     This happens before the config is parsed, as some loggers require a folder.
     """
     if plan.arguments.command == "fit":
-        _check_installed((plan.merged.get("trainer") or {}).get("logger"))
+        trainer = plan.merged.get("trainer")
+        _check_installed(trainer.get("logger") if isinstance(trainer, dict) else None)
     folder = str(plan.run.folder) if plan.run is not None else "."
     plan.fragments = [
         Fragment(fragment.source, _with_folders(fragment.values, folder))

@@ -35,9 +35,9 @@ def test_several_labels_start_at_their_frequencies() -> None:
     assert bias_of(module).sigmoid().tolist() == pytest.approx([0.5, 0.1, 1e-4], abs=1e-6)
 
 
-def test_tags_start_at_their_frequencies() -> None:
+def test_tags_start_alike() -> None:
     module = TokenClassifier(architecture=ARCHITECTURE, labels=NAMES, label_frequencies=FREQUENCIES)
-    assert bias_of(module).softmax(0).tolist() == pytest.approx(FREQUENCIES, abs=1e-6)
+    assert bias_of(module).tolist() == [0, 0, 0]
 
 
 def test_weights_of_classes_make_them_alike() -> None:
