@@ -113,7 +113,8 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
         )
     if module.keep_layers is not None:
         model, fresh = kept_layers.cut(model, module.keep_layers, fresh)
-    if module.label_frequencies and module.class_weights is None and module.terms == "rows":
+    texts = "SequenceClassification" in module.auto_class
+    if texts and module.label_frequencies and module.class_weights is None:
         random = module.init_from is None and module.pretrained is None
         head_bias.start(
             *(model, module.label_frequencies),
