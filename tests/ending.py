@@ -53,6 +53,19 @@ class Swallows(SimpleLinearModel):
         return super().predict_step(batch, batch_idx)
 
 
+class Taught(SimpleLinearModel):
+    """Has an argument that must be given, and is also one of plcli's own tasks."""
+
+    def __init__(self, teacher: str, input_dim: int | None = None) -> None:
+        super().__init__(input_dim=input_dim)
+        self.teacher = teacher
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        """Predict, and print the argument."""
+        print(f"<taught by {self.teacher}>", flush=True)
+        return super().predict_step(batch, batch_idx)
+
+
 class WithoutLoss(SimpleLinearModel):
     """Validates with a loss that is no number."""
 

@@ -5,7 +5,6 @@ from typing import Any
 from plcli.data.unlabelled import UnlabelledData
 from plcli.errors import UsageError
 from plcli.models.init_from import opened
-from plcli.models.transformer_module import TransformerModule
 
 
 def fill_in(
@@ -19,7 +18,7 @@ def fill_in(
         command: the command.
         model: the model section of a parsed config, changed in place.
         data: the data section, changed in place; None if the model has its own data.
-        model_class: the class of the model; that of a user may have a teacher of its own.
+        model_class: the class of the model.
         data_class: the class of the data.
 
     Raises:
@@ -27,7 +26,7 @@ def fill_in(
         ModelError: if there is no such teacher.
     """
     given: Any = model.get("init_args") or {}
-    ours = model_class is not None and issubclass(model_class, TransformerModule)
+    ours = hasattr(model_class, "distils")  # a class of the user may have a teacher of its own
     teacher = given.get("teacher") if ours else None
     if command != "fit" and teacher is not None:
         given.teacher = None  # it is not needed any more, and may be gone

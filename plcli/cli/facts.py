@@ -19,13 +19,43 @@ from plcli.runs import artefact
 
 
 def provided(plan: Plan) -> set[str]:
-    """Return the required arguments of the model that the data or the weights may provide."""
+    """Return the required arguments of the model that the data or the weights may provide.
+
+    Those that a config gives stay required: jsonargparse would leave the others out of configs.
+    """
     model, data = (class_of(plan.merged.get(section)) for section in ("model", "data"))
     by_weights = plan.arguments.command != "fit" and plan.run is not None
     if model is None or not (by_weights or data_contract(data).offers("facts")):
         return set()
     names = parameters(model)
-    return {name for name in marked(model, "fact") if names[name].default is names[name].empty}
+    given = (plan.merged.get("model") or {}).get("init_args") or {}
+    return {
+        name
+        for name in marked(model, "fact") - given.keys()
+        if names[name].default is names[name].empty
+    }
+
+
+def check_told(plan: Plan, told: Mapping[str, Any], state: Mapping[str, Any] | None) -> None:
+    """Check that the required arguments of the model that no config gives are facts.
+
+    Args:
+        plan: the plan.
+        told: the facts of the data; without any, those of the weights.
+        state: the content of the plan's checkpoint; None if the artefact is used.
+
+    Raises:
+        UsageError: if an argument is missing.
+    """
+    if plan.pretrained is not None:
+        return
+    if not told and plan.arguments.command != "fit" and (state is not None or plan.artefact):
+        told = of_weights(plan, state)[0]
+    for name in sorted(provided(plan) - told.keys()):
+        raise UsageError(
+            f"model: '{name}' is missing, and no fact of the data. Set it in a config, under "
+            f"model, or with --model.{name} VALUE."
+        )
 
 
 def of_data(data: DataContract, name: str) -> dict[str, Any]:

@@ -351,6 +351,7 @@ class PlCLI(LightningCLI):
                 self._set_facts("model", found, source="the data", where=name)
         elif self.plan.arguments.texts or "input" in self.plan.arguments.options:
             raise UsageError("the model has its own data. Remove --input and the texts.")
+        facts.check_told(self.plan, found, getattr(self, "state", None))
         self.checkpoints.facts = found
         torch.manual_seed(self._seed())  # initial weights do not depend on random draws of the data
         self.model = self._make("model")
@@ -402,7 +403,6 @@ class PlCLI(LightningCLI):
         return instances.make(section, self.values, self._parser(self.command))
 
     def _make_trainer(self, made: Namespace) -> None:
-        fitting = self.command == "fit"
         chosen = trainer_setup.Chosen(
             self.plan, self.values.trainer, made, self.command, self.launched
         )
@@ -416,7 +416,7 @@ class PlCLI(LightningCLI):
             raise UsageError(f"{flag}: {str(error).splitlines()[0]}") from error
         processes.check_world(self.launched, self.trainer)
         processes.check_alone(self.plan.member, self.trainer)
-        if fitting:
+        if self.command == "fit":
             averaging.prepare(self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning's list
             self.trainer.fit_loop = ExactFitLoop(
                 self.trainer, seed=self._seed(), keeper=self.checkpoints

@@ -158,12 +158,13 @@ def predict(
     chunk = ORDERED_ROWS if isinstance(datamodule, SplitData) else None
     first = rows.start or 0
     writer = PredictionWriter(sink, first=first, chunk=chunk, id_name=id_name, further=further)
-    if sink.rows:
-        logger.info("continuing after %d rows that were written before", sink.rows)
     if isinstance(datamodule, SplitData):
         datamodule.predicted = slice(first + sink.rows, rows.stop)
+    if sink.rows:
+        assert isinstance(datamodule, SplitData)
+        logger.info("continuing after %d rows that were written before", sink.rows)
         count = len(range(len(datamodule.split("predict")))[rows])
-        if sink.rows >= count > 0:  # killed before it was renamed
+        if sink.rows >= count:  # killed before it was renamed
             sink.close()
             return sink.rows
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set while it runs

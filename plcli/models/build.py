@@ -113,7 +113,7 @@ def build(module: Any) -> tuple[Any, frozenset[str]]:
         )
     if module.keep_layers is not None:
         model, fresh = kept_layers.cut(model, module.keep_layers, fresh)
-    texts = "SequenceClassification" in module.auto_class
+    texts = "SequenceClassification" in module.auto_class  # for tags it was not measured
     if texts and module.label_frequencies and module.class_weights is None:
         random = module.init_from is None and module.pretrained is None
         head_bias.start(

@@ -3,7 +3,7 @@
 A new head predicts all classes alike. Where most are rare, the first hundred steps would then only
 teach it so, by gradients that are alike for all rows, and the features of a small network can
 collapse: MiniLM on 28 emotions predicted the frequencies alone even after 700 steps. From the
-frequencies it starts to learn at once (Lin et al. 2017, section 4.1, have it for rare positives).
+frequencies it starts to learn at once (Lin et al. 2017, section 3.3, have it for rare positives).
 """
 
 from collections.abc import Container, Sequence
@@ -25,7 +25,7 @@ def start(
 
     Args:
         model: the network, which is changed in place.
-        frequencies: the fraction of the training rows or words with each class, [classes].
+        frequencies: the fraction of the training rows with each class, [classes].
         several: whether a row can have several labels.
         fresh: the names of the newly initialized parameters; None if all are.
     """

@@ -101,19 +101,20 @@ def test_empty_texts_are_counted(plcli: Command, text_config: Path) -> None:
     assert "train: 13 rows, 1 with an empty text (data.empty_text)" in said
 
 
-@pytest.mark.parametrize("words", [("fit", "--data.test"), ("predict", "--input")])
+@pytest.mark.parametrize(("command", "key"), [("fit", "--data.test"), ("predict", "--input")])
 def test_empty_texts_are_refused_where_that_is_asked_for(
-    plcli: Command, text_config: Path, text_run: object, words: tuple[str, str]
+    plcli: Command, text_config: Path, text_run: object, command: str, key: str
 ) -> None:
-    command, key = words
     write_rows(Path("gaps.jsonl"), [*message_rows(1), {"message": " ", "intent": "billing"}])
     started = ("-c", text_config) if command == "fit" else ("--run", text_run.folder)  # type: ignore[attr-defined]
-    result = plcli(command, *started, key, "gaps.jsonl", "--data.empty_text", "refuse")
+    words = ("--output", "out.csv") if command == "predict" else ()
+    result = plcli(command, *started, key, "gaps.jsonl", "--data.empty_text", "refuse", *words)
     assert (result.code, message(result)) == (
         3,
         "plcli: gaps.jsonl, row 13: column 'message' is empty, as in 1 rows in all. "
         "Fill in or remove them, or set data.empty_text: keep.\n",
     )
+    assert not list(Path().glob("out.csv*"))
 
 
 def test_a_file_in_another_encoding_is_trained_on(plcli: Command, text_config: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def fit_in_a_fork(name: str, *words: object, meddle: Any = None) -> Ended:
 
 
 # signals
+
+
+@pytest.fixture(autouse=True)
+def hangs_up() -> Iterator[None]:
+    """Let commands get SIGHUP even if the tests run under nohup, which has them ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_a_training_that_hangs_ends_when_the_grace_is_over() -> None:
@@ -107,6 +116,27 @@ def test_sigterm_in_predict_is_not_swallowed(linear_run: FinishedRun) -> None:
 
 
 # the user's own code
+
+
+def test_a_teacher_of_an_own_class_is_its_own(plcli: Command, linear_config: Path) -> None:
+    words = ("--model", "tests.ending.Taught", "--model.teacher", "ada", "--run", "run", *TRUSTED)
+    done = plcli("fit", "-c", linear_config, *words)
+    assert done.code == 0, done.err
+    table = linear_config.parent / "table.csv"
+    again = plcli("predict", "--run", "run", "--input", table, "--output", "out.csv", *TRUSTED)
+    assert (again.code, "<taught by ada>" in again.out) == (0, True), again.err
+
+
+def test_an_argument_that_must_be_given_is_not_left_out(
+    plcli: Command, linear_config: Path
+) -> None:
+    words = ("fit", "-c", linear_config, "--model", "tests.ending.Taught", "--run", "run", *TRUSTED)
+    assert message(plcli(*words)) == (
+        "plcli: model: 'teacher' is missing, and no fact of the data. Set it in a config, under "
+        "model, or with --model.teacher VALUE.\n"
+    )
+    shown = plcli(*words, "--model.teacher", "ada", "--print_config")
+    assert "    teacher: ada\n" in shown.out
 
 
 def test_a_module_that_exits_has_not_finished_a_run(plcli: Command, linear_config: Path) -> None:

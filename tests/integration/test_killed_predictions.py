@@ -2,26 +2,21 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from plcli.__main__ import main
-from plcli.data import samplers
 from tests.conftest import Command, FinishedRun, message
+from tests.many_rows import killed, words, write_table
 
-ROWS = 3 * samplers.ORDERED_ROWS + 100
 OUTPUTS = ("out.csv", "out.jsonl", "out.parquet")
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows to predict: three chunks and a rest."""
-    path = tmp_path_factory.mktemp("rows") / "rows.csv"
-    lines = (f"{number},{number % 11}\n" for number in range(ROWS))
-    path.write_text("a,b\n" + "".join(lines))
-    return path
+    """Rows to predict."""
+    return write_table(tmp_path_factory.mktemp("rows"))
 
 
 @pytest.fixture(scope="module")
@@ -33,28 +28,6 @@ def whole(table: Path, linear_run: FinishedRun, tmp_path_factory: pytest.TempPat
         for name in OUTPUTS:
             assert main(words(linear_run, table, folder / name)) == 0
     return folder
-
-
-def words(run: FinishedRun, table: Path, output: str | Path) -> list[str]:
-    """A prediction of the table, in few batches."""
-    return [
-        *("predict", "--run", str(run.folder), "--input", str(table), "--output", str(output)),
-        *("--data.batch_size", "128"),
-    ]
-
-
-def killed(command: list[str], state: Path, number: int = signal.SIGKILL) -> int:
-    """Run a command in a fork, and kill it once a state is on disk; return its exit status."""
-    child = os.fork()
-    if child == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        os._exit(main(command))
-    for _ in range(20_000):
-        if state.exists():
-            break
-        time.sleep(0.001)
-    os.kill(child, number)
-    return os.waitpid(child, 0)[1]
 
 
 @pytest.mark.parametrize("name", OUTPUTS)

@@ -1,7 +1,5 @@
 """predict --part and --processes: every row is predicted once, and the files are the same."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,18 +11,14 @@ import pytest
 from plcli.__main__ import main
 from plcli.data import samplers
 from tests.conftest import Command, FinishedRun, message
+from tests.many_rows import ROWS, killed, words, write_table
 from tests.running import read_rows
-
-ROWS = 3 * samplers.ORDERED_ROWS + 100
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows to predict: three windows and a rest."""
-    path = tmp_path_factory.mktemp("rows") / "rows.csv"
-    lines = (f"{number},{number % 11}\n" for number in range(ROWS))
-    path.write_text("a,b\n" + "".join(lines))
-    return path
+    """Rows to predict."""
+    return write_table(tmp_path_factory.mktemp("rows"))
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +30,6 @@ def whole(table: Path, linear_run: FinishedRun, tmp_path_factory: pytest.TempPat
         for name in ("out.csv", "out.parquet"):
             assert main(words(linear_run, table, folder / name)) == 0
     return folder
-
-
-def words(run: FinishedRun, table: Path, output: str | Path, *further: str) -> list[str]:
-    """A prediction of the table, in few batches."""
-    return [
-        *("predict", "--run", str(run.folder), "--input", str(table), "--output", str(output)),
-        *("--data.batch_size", "128", *further),
-    ]
 
 
 def test_the_parts_of_a_file_are_the_file(
@@ -81,14 +67,7 @@ def test_a_killed_part_continues(
     plcli: Command, linear_run: FinishedRun, table: Path, whole: Path
 ) -> None:
     command = words(linear_run, table, "2.csv", "--part", "2/2")
-    child = os.fork()
-    if child == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        os._exit(main(command))
-    while not Path("2.csv.partial.json").exists():
-        time.sleep(0.001)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    killed(command, Path("2.csv.partial.json"))
 
     result = plcli(*command)
 

@@ -34,7 +34,7 @@ from tests.running import try_fit as try_any_fit
 PUBLIC = ("QuestionAnswerer", "QuestionAnsweringData")  # configs and checkpoints name them
 TASK = "plcli.tasks.question_answering"
 CLASSES = (f"{TASK}.{PUBLIC[0]}", f"{TASK}.{PUBLIC[1]}")
-MODEL = by_heart()
+MODEL = by_heart(3e-3)  # at 5e-3 a tenth of the seeds miss rows
 SALES = [
     ("anna", "kettle", "monday", "leeds"),
     ("ben", "lamp", "friday", "york"),
