@@ -67,12 +67,15 @@ def _serve(
             f"{given.model}: reads only the files of its config, so that it cannot be served. "
             "Derive its data class from plcli.SplitData or plcli.TextData."
         )
+    if not model.parallel:
+        threads = 1
     app = application(
         model,
         version=__version__,
-        threads=threads if model.parallel else 1,
+        threads=threads,
         batch_rows=batch * PASSES,
-        prepare=lambda: torch.set_num_threads(1),
+        # of the calling thread; one that is alone takes those that the others would have
+        share=lambda busy: torch.set_num_threads(max(1, threads // busy)),
         token=token,
         any_host=any_host or token is not None,
         limits=limits,

@@ -314,13 +314,14 @@ class TextData(UnlabelledData):
         """Return the tokenised rows of the source of a split."""
         rows = self.rows(split)
         if (split, rows.fingerprint) not in self._encoded:
+            in_memory = rows.file is None
             self._encoded[split, rows.fingerprint] = encode(
                 rows,
                 self.encoded_columns(split),
                 self.loaded_tokenizer,
                 encoder=self.encoder(split),
-                cache=self.cache(split),
-                in_memory=rows.file is None,
+                cache=None if in_memory else self.cache(split),  # makes a folder
+                in_memory=in_memory,
             )
         return self._encoded[split, rows.fingerprint]
 

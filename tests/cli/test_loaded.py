@@ -55,6 +55,14 @@ def test_rows_of_a_table_are_those_of_the_command(plcli: Command, linear_run: Fi
     assert package.load(linear_run.folder).predict({"a": 3, "b": 4}) == printed
 
 
+def test_rows_in_memory_write_nothing_to_the_cache(
+    model: package.Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PLCLI_CACHE", str(tmp_path / "cache"))
+    model.predict(TEXT)
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_model_folder_alone_is_enough(text_model: Path, model: package.Model) -> None:
     assert package.load(text_model).predict(TEXT) == model.predict(TEXT)
 

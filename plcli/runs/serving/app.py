@@ -90,7 +90,7 @@ def application(
     version: str,
     threads: int,
     batch_rows: int,
-    prepare: Callable[[], None] = lambda: None,
+    share: Callable[[int], None] = lambda busy: None,
     token: str | None = None,
     any_host: bool = False,
     limits: Limits | None = None,
@@ -102,7 +102,7 @@ def application(
         version: the version of plcli.
         threads: number of threads that predict.
         batch_rows: number of rows that a thread takes from the queue at once.
-        prepare: called at the start of each thread.
+        share: called by a thread before it predicts, with the number of threads that are busy.
         token: what requests have to present, as `Authorization: Bearer TOKEN`.
         any_host: whether the Host header may name any machine. Otherwise it is one of LOCAL, so
             that a page of another site cannot reach the server through a name of its own.
@@ -118,7 +118,7 @@ def application(
             threads=threads,
             most_rows=batch_rows,
             most_waiting=limits.waiting,
-            prepare=prepare,
+            share=share,
             numbers=handlers.numbers,
         )
         await handlers.warm_up()

@@ -39,7 +39,8 @@ class Batches:
         threads: number of threads.
         most_rows: number of rows that a thread takes at once; a larger request is taken alone.
         most_waiting: number of rows that may wait.
-        prepare: called at the start of each thread.
+        share: called by a thread before it predicts, with the number of threads that are busy, so
+            that one that is alone can use more of the machine.
         numbers: what is counted.
     """
 
@@ -50,14 +51,15 @@ class Batches:
         threads: int,
         most_rows: int,
         most_waiting: int,
-        prepare: Callable[[], None],
+        share: Callable[[int], None],
         numbers: Numbers,
     ) -> None:
-        self._predict, self._prepare, self._numbers = predict, prepare, numbers
+        self._predict, self._share, self._numbers = predict, share, numbers
         self._most_rows, self._most_waiting = most_rows, most_waiting
         self._waiting: deque[_Request] = deque()
-        self._num_waiting = 0
-        self._changed = threading.Condition()
+        self._num_waiting = self._num_predicting = 0
+        self._lock = threading.Lock()
+        self._idle: list[threading.Condition] = []  # threads, the one that ended last at the end
         self._closed = False
         self._threads = [
             threading.Thread(target=self._run, name=f"inference-{number}", daemon=True)
@@ -80,21 +82,24 @@ class Batches:
             QueueFullError: if too many rows are waiting, or the queue is closed.
         """
         request = _Request(rows, have_ids)
-        with self._changed:
+        with self._lock:
             if self._closed or (
                 self._waiting and self._num_waiting + len(rows) > self._most_waiting
             ):
                 raise QueueFullError
             self._waiting.append(request)
             self._count(len(rows))
-            self._changed.notify()
+            if self._idle:  # the same one again while one is enough: its torch threads are warm
+                self._idle.pop().notify()
         return request.answer
 
     def close(self) -> None:
         """Predict what is waiting, and end the threads."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            for each in self._idle:
+                each.notify()
+            self._idle.clear()
         for thread in self._threads:
             thread.join()
 
@@ -103,16 +108,21 @@ class Batches:
         self._numbers.waiting_rows = self._num_waiting
 
     def _run(self) -> None:
-        self._prepare()
-        while taken := self._take():
+        wake = threading.Condition(self._lock)
+        while taken := self._take(wake):
             alive = [each for each in taken if each.answer.set_running_or_notify_cancel()]
+            self._share(self._num_predicting + bool(self._waiting))
             if alive:
                 self._answer(alive)
+            with self._lock:
+                self._num_predicting -= 1
 
-    def _take(self) -> list[_Request]:
+    def _take(self, wake: threading.Condition) -> list[_Request]:
         """Return the oldest requests; none once the queue is closed and empty."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
+        with self._lock:
+            while not self._waiting and not self._closed:
+                self._idle.append(wake)
+                wake.wait()
             taken: list[_Request] = []
             rows = 0
             while self._waiting:
@@ -122,6 +132,7 @@ class Batches:
                     break
                 taken.append(self._waiting.popleft())
                 self._count(-len(taken[-1].rows))
+            self._num_predicting += bool(taken)
             return taken
 
     def _answer(self, requests: list[_Request]) -> None:

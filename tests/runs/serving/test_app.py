@@ -137,6 +137,25 @@ def test_requests_with_ids_are_not_mixed_with_others(client: TestClient, model: 
     assert [answer["predictions"][0]["id"] for answer in answers] == ["x", 0]
 
 
+def test_a_thread_that_is_alone_is_told_so(model: Upper) -> None:
+    busy: list[int] = []
+    with served(model, threads=2, share=busy.append) as client, ThreadPoolExecutor(2) as pool:
+        ask(client, "alone")
+        model.may_go.clear()
+        model.entered.clear()
+        first = pool.submit(ask, client, "first")
+        model.entered.wait(10)
+        second = pool.submit(ask, client, "second")
+        for _ in range(1000):
+            if len(busy) == 4:  # with the row that is predicted at the start
+                break
+            client.get("/health")
+        model.may_go.set()
+        assert [each.result().status_code for each in (first, second)] == [200, 200]
+        ask(client, "alone again")
+    assert busy == [1, 1, 1, 2, 1]
+
+
 def wait_until(client: TestClient, line: str) -> None:
     for _ in range(1000):
         if line in client.get("/metrics").text:
