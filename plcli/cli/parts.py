@@ -219,6 +219,14 @@ class _Processes:
             Terminated: if a signal comes, after all have ended.
             MachineError: if one is killed.
         """
+        try:
+            return self._code()
+        finally:
+            for file in self.said:
+                if file is not None:
+                    file.close()
+
+    def _code(self) -> int:
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, _raise) for number in numbers}
         failed = None

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from plcli.training import hardware
@@ -80,3 +81,17 @@ def test_the_time_of_bf16_is_measured() -> None:
     words = [sys.executable, "-c", measure]
     result = subprocess.run(words, capture_output=True, text=True, check=True)
     assert 0.01 < float(result.stdout) < 1000
+
+
+def test_a_cpu_without_bf16_is_known_from_a_product_of_few_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[int] = []
+
+    def time(rows: int, dtype: torch.dtype) -> float:
+        tried.append(rows)
+        return 40.0 if dtype == torch.bfloat16 else 1.0
+
+    monkeypatch.undo()  # conftest's
+    monkeypatch.setattr(hardware, "_time_of_product", time)
+    assert (hardware.time_of_bf16(), max(tried)) == (40.0, 16)

@@ -146,36 +146,32 @@ def started(*arguments: str) -> "subprocess.Popen[str]":
 
 
 def test_two_processes_write_what_one_does(
-    linear_run: FinishedRun, table: Path, whole: Path
+    plcli: Command, linear_run: FinishedRun, table: Path, whole: Path
 ) -> None:
-    done = started(*words(linear_run, table, "out.csv", "--processes", "2"))
+    result = plcli(*words(linear_run, table, "out.csv", "--processes", "2"))
 
-    said = done.communicate()[1]
-
-    assert done.returncode == 0, said
+    assert result.code == 0, result.err
     assert Path("out.csv").read_bytes() == (whole / "out.csv").read_bytes()
-    assert said.count(f"{ROWS} rows written to out.csv") == 1
+    assert result.err.count(f"{ROWS} rows written to out.csv") == 1
     assert [path.name for path in Path().glob("out*")] == ["out.csv"]
 
 
 def test_killed_processes_end_and_continue(
-    linear_run: FinishedRun, table: Path, whole: Path
+    plcli: Command, linear_run: FinishedRun, table: Path, whole: Path
 ) -> None:
     command = words(linear_run, table, "out.parquet", "--processes", "2")
     first = started(*command)
     while not list(Path().glob("out.part-*.json")):
         assert first.poll() is None, first.communicate()[1]
-        time.sleep(0.001)
+        time.sleep(0.005)
     first.kill()
     first.communicate()
-    second = started(*command)  # waits for nobody: those that the first has started end as well
-    said = second.communicate()[1]
-    if second.returncode == 2:  # one of them had not yet
-        assert "is being written by another process" in said
-        second = started(*command)
-        said = second.communicate()[1]
+    second = plcli(*command)  # waits for nobody: those that the first has started end as well
+    if second.code == 2:  # one of them had not yet
+        assert "is being written by another process" in second.err
+        second = plcli(*command)
 
-    assert second.returncode == 0, said
+    assert second.code == 0, second.err
     tables = [
         pyarrow.parquet.read_table(path) for path in (Path("out.parquet"), whole / "out.parquet")
     ]

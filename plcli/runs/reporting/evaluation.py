@@ -125,7 +125,7 @@ def _matrix(contents: Contents) -> list[Markup]:
     boxes = []
     if (reduced := confusion(contents)) is not None:
         counts, names = reduced
-        caption = "Rows are the true classes; the stronger the colour, the larger the share of the row."
+        caption = "Rows are the true classes; a stronger colour is a larger share of the row."
         if len(names) < len(labels):
             caption += f" The {MOST_IN_MATRIX} most frequent of {len(labels)} classes."
         chart = charts.matrix(counts, names, title="confusion matrix")
