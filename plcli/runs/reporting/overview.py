@@ -33,7 +33,10 @@ def tiles(contents: Contents) -> Markup:
     if epoch := metrics_file.chosen_epoch(fit):
         lines = [f"chosen by {fit['monitor']}" if fit.get("monitor") else ""]
         if fit.get("seconds") is not None:
-            lines.append(f"{duration(float(fit['seconds']))} of training")
+            seconds = float(fit["seconds"])
+            lines.append(f"{duration(seconds)} of training")
+            if fit.get("steps"):
+                lines.append(f"{number(seconds / fit['steps'], 3)} s per step in all")
         of = f" of {fit['epochs']}" if fit.get("epochs") and fit.get("monitor") else ""
         boxes.append(_box("best epoch", f"{epoch}{of}", lines))
     return page.element("div", page.join(boxes), "tiles") if boxes else Markup()
@@ -230,7 +233,10 @@ def curves(contents: Contents) -> tuple[Markup, list[str]]:
     if len(order) > MOST_CHARTS:
         why.append(f"curves of {len(order) - MOST_CHARTS} further columns: metrics.csv has them")
     if not any("per_sec" in name or "throughput" in name for name in order):
-        why.append("throughput over time: metrics.csv has no such column")
+        why.append(
+            "throughput over time: metrics.csv has no such column, as its bits are those of a "
+            "training that was not interrupted"
+        )
     return page.grid([card for card in cards if card]), why
 
 
