@@ -111,11 +111,8 @@ class Batches:
         wake = threading.Condition(self._lock)
         while taken := self._take(wake):
             alive = [each for each in taken if each.answer.set_running_or_notify_cancel()]
-            self._share(self._num_predicting + bool(self._waiting))
             if alive:
                 self._answer(alive)
-            with self._lock:
-                self._num_predicting -= 1
 
     def _take(self, wake: threading.Condition) -> list[_Request]:
         """Return the oldest requests; none once the queue is closed and empty."""
@@ -132,15 +129,26 @@ class Batches:
                     break
                 taken.append(self._waiting.popleft())
                 self._count(-len(taken[-1].rows))
-            self._num_predicting += bool(taken)
             return taken
+
+    def _shared(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Predict rows with this thread's share of the machine."""
+        with self._lock:
+            self._num_predicting += 1
+            busy = self._num_predicting + bool(self._waiting)
+        try:
+            self._share(busy)
+            return self._predict(rows)
+        finally:  # before the answer, after which the next request comes
+            with self._lock:
+                self._num_predicting -= 1
 
     def _answer(self, requests: list[_Request]) -> None:
         """Predict the rows of requests; if a row is not valid, each request by itself."""
         start = perf_counter()
         rows = [row for request in requests for row in request.rows]
         try:
-            predicted = self._predict(rows)
+            predicted = self._shared(rows)
         except PlcliError as error:
             if len(requests) == 1:
                 requests[0].answer.set_exception(error)
