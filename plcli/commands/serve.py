@@ -75,7 +75,7 @@ def _serve(
         threads=threads,
         batch_rows=batch * PASSES,
         # of the calling thread; one that is alone takes those that the others would have
-        share=lambda busy: torch.set_num_threads(max(1, threads // busy)),
+        share=lambda busy: torch.set_num_threads(max(1, min(threads, cores()) // busy)),
         token=token,
         any_host=any_host or token is not None,
         limits=limits,

@@ -29,7 +29,7 @@ from plcli.data.validation_cut import grouped_cut, put_back, stratified_cut
 from plcli.errors import DataError, UsageError
 
 Source = str | list[str]
-CHECKED_ROWS = 4  # of a batch for checks, which delay the start
+CHECKED_ROWS = 16  # of a batch for checks
 STAGE_SPLITS = {  # in fit the test, too, so that errors in its rows are reported before training
     "fit": ("train", "validation", "test"),
     "validate": ("validation",),

@@ -14,7 +14,7 @@ from plcli.errors import MachineError, UsageError, did_you_mean, listed
 
 WORKER_BYTES = 8 * 10**6  # shared memory per worker: some batches of 32 rows with 512 tokens
 HALF = ("16", "16-mixed", "16-true")
-HOPELESS = 2.0  # times that bf16 takes for few rows, above which more rows are not tried
+HOPELESS = 5.0  # times that bf16 takes for few rows, above which more rows are not tried
 
 
 def check(trainer: Mapping[str, Any]) -> None:
