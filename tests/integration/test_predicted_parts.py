@@ -157,20 +157,23 @@ def test_two_processes_write_what_one_does(
 
 
 def test_killed_processes_end_and_continue(
-    plcli: Command, linear_run: FinishedRun, table: Path, whole: Path
+    linear_run: FinishedRun, table: Path, whole: Path
 ) -> None:
     command = words(linear_run, table, "out.parquet", "--processes", "2")
     first = started(*command)
     while not list(Path().glob("out.part-*.json")):
         assert first.poll() is None, first.communicate()[1]
-        time.sleep(0.005)
+        time.sleep(0.001)
     first.kill()
     first.communicate()
-    second = plcli(*command)  # waits for nobody: those that the first has started end as well
-    if second.code == 2:  # one of them had not yet, and still writes
-        second = plcli(*command)
+    second = started(*command)  # waits for nobody: those that the first has started end as well
+    said = second.communicate()[1]
+    if second.returncode == 2:  # one of them had not yet
+        assert "is being written by another process" in said
+        second = started(*command)
+        said = second.communicate()[1]
 
-    assert second.code == 0, second.err
+    assert second.returncode == 0, said
     tables = [
         pyarrow.parquet.read_table(path) for path in (Path("out.parquet"), whole / "out.parquet")
     ]
