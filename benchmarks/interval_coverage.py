@@ -155,12 +155,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=1000)
     parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
+    parser.add_argument("--only", default="", help="cases whose name starts with it")
     parser.add_argument("--resamples", type=int, default=intervals.RESAMPLES)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     intervals.RESAMPLES = options.resamples
     table: dict[str, dict[str, Any]] = {}
     for number, (case, (scoring, names, draw)) in enumerate(CASES.items()):
+        if not case.startswith(options.only):
+            continue
         true = scoring.scores(draw(np.random.default_rng(1000 + number), TRUE_ROWS))
         for size in options.sizes:
             covered, missing, start = dict.fromkeys(names, 0), dict.fromkeys(names, 0), time.time()

@@ -11,7 +11,7 @@ from plcli.cli import hints, run_options
 from plcli.errors import UsageError, did_you_mean, listed, printable
 from plcli.metrics import comparison, evaluated
 from plcli.metrics.evaluated import KeptRows
-from plcli.metrics.intervals import Difference
+from plcli.metrics.paired import Difference
 from plcli.runs import atomic_files, metric_names, metrics_file, tables, test_rows
 from plcli.runs.folder import open_run
 from plcli.runs.reporting import compared, contents

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from plcli.metrics.evaluated import EvaluatedRows, KeptRows
-from plcli.metrics.intervals import Difference
+from plcli.metrics.paired import Difference
 from plcli.metrics.scoring import Columns
 
 

@@ -1,4 +1,4 @@
-"""95 % intervals of scores, and of the difference of two models on the same rows.
+"""95 % intervals of scores.
 
 A score is a function of sums over rows, such as the counts of a confusion matrix. Rows with equal
 statistics are a cell, so that resampling rows is drawing the counts of cells from a multinomial
@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,29 @@ RESAMPLES = 2000
 MOST_CELLS = 20_000  # above it, the asymptotic interval of the jackknife is as good, and quick
 MOST_NUMBERS = 2**24  # in memory at once
 Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
+FEWEST_ROWS = 4
+FEWEST_DEGREES = 3.0  # of freedom; with fewer, one outlier of any size would leave no upper end
 
 Array = npt.NDArray[np.float64]
 Value = Callable[[Array], Array]  # sums [..., statistics] -> scores [...]
 Parts = Callable[[Array], tuple[Array, Array]]  # sums -> successes and trials, [...]
+OfClasses = Callable[[Array], tuple[Array, Array, npt.NDArray[np.bool_]]]  # each [..., classes]
+
+
+class Scale(NamedTuple):
+    """A scale on which the estimate of a score is nearly symmetric, such as arctanh(r).
+
+    Attributes:
+        to: the scale as a rising function of the score.
+        back: its inverse.
+        slope: its derivative.
+        heavy: whether the standard error is uncertain, as where single rows weigh much.
+    """
+
+    to: Callable[[float], float]
+    back: Callable[[float], float]
+    slope: Callable[[float], float]
+    heavy: bool = True
 
 
 @dataclass(frozen=True)
@@ -33,7 +52,7 @@ class Interval:
         value: the score.
         low: its lower end.
         high: its upper end.
-        method: how it was computed: `wilson`, `bca`, `jackknife` or `fisher`.
+        method: how it was computed: `wilson`, `bca`, `student`, `jackknife` or `fisher`.
         n: the number of independent units: rows, groups of rows, or the trials of a proportion.
     """
 
@@ -54,32 +73,6 @@ class Interval:
         }
 
 
-@dataclass(frozen=True)
-class Difference:
-    """The second of two models minus the first, on the same rows, with its 95 % interval.
-
-    Attributes:
-        value: the difference.
-        low: its lower end.
-        high: its upper end.
-        method: `mcnemar` (exact) or `paired bootstrap`.
-        n: the number of rows.
-        p: the p-value of McNemar's test; None for the bootstrap.
-    """
-
-    value: float
-    low: float
-    high: float
-    method: str
-    n: int
-    p: float | None = None
-
-    @property
-    def seen(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
-
-
 @dataclass(frozen=True, eq=False)
 class Table:
     """The statistics of the rows of an evaluation, and the scores that follow from their sums.
@@ -90,6 +83,9 @@ class Table:
         values: the scores by name.
         proportions: for scores that are proportions of independent trials: successes and trials.
         f1: those of `proportions` whose score is the F1 of both / either, which is 2 p / (1 + p).
+        means_of_f1: scores that are the mean of the F1 of classes: successes and trials of each
+            class, [..., classes], as in `f1`, and whether it counts.
+        scales: scores with an interval that is symmetric on a scale.
         bounded: scores between 0 and 1.
         errors: for scores that are 0 or 1 in all resamples if no row is wrong or right: successes
             and trials of which their interval is then taken.
@@ -100,6 +96,8 @@ class Table:
     values: Mapping[str, Value]
     proportions: Mapping[str, Parts] = field(default_factory=dict)
     f1: frozenset[str] = frozenset()
+    means_of_f1: Mapping[str, OfClasses] = field(default_factory=dict)
+    scales: Mapping[str, Scale] = field(default_factory=dict)
     bounded: bool = True
     errors: Parts | None = None
 
@@ -155,15 +153,12 @@ def means(columns: Mapping[str, npt.NDArray[Any]], **settings: Any) -> Table:
     return of_rows(statistics, values, **settings)
 
 
-# of one model
-
-
 def intervals(table: Table, *, seed: int = 0) -> dict[str, Interval]:
     """Return the interval of every score that has one.
 
-    A proportion has Wilson's score interval, which holds near 0 and 1 as well. Other scores have
-    the BCa interval of the bootstrap (Efron 1987, Better bootstrap confidence intervals), or, of
-    very many different rows, that of the jackknife.
+    A proportion has Wilson's score interval, which holds near 0 and 1 as well. Scores with a scale
+    have Student's on it. Other scores have the BCa interval of the bootstrap (Efron 1987, Better
+    bootstrap confidence intervals), or, of very many different rows, that of the jackknife.
     """
     total, n, found = table.total, len(table.cell_of), dict[str, Interval]()
     with np.errstate(all="ignore"):
@@ -178,18 +173,22 @@ def intervals(table: Table, *, seed: int = 0) -> dict[str, Interval]:
         if not rest or n < 2:
             return found
         counts = table.counts
-        draws: dict[str, list[Array]] = {name: [] for name in rest}
-        if len(table.cells) <= MOST_CELLS:
+        draws: dict[str, list[Array]] = {name: [] for name in rest if name not in table.scales}
+        if draws and len(table.cells) <= MOST_CELLS:
             for sums in _resampled(table.cells, counts, np.random.default_rng(seed)):
-                for name, value in rest.items():
-                    draws[name].append(value(sums))
+                for name, kept in draws.items():
+                    kept.append(rest[name](sums))
         without = {name: _without_one(value, table.cells, total) for name, value in rest.items()}
         for name, value in rest.items():
-            own = np.concatenate(draws[name]) if draws[name] else None
-            made = _interval(float(value(total)), own, without[name], counts, n=n)
-            kept = _of_no_errors(table, made) if made.low == made.high else made
-            if kept is not None:
-                found[name] = kept
+            own = float(value(total))
+            if name in table.scales:
+                made = student(own, without[name], counts, table.scales[name])
+            else:
+                drawn = np.concatenate(draws[name]) if draws[name] else None
+                made = _interval(own, drawn, without[name], counts, n=n)
+                made = _of_no_errors(table, made) if made.low == made.high else made
+            if made is not None:
+                found[name] = _of_unseen(made, table, name) if name in table.means_of_f1 else made
     return {name: found[name] for name in table.values if name in found}
 
 
@@ -203,6 +202,64 @@ def _of_no_errors(table: Table, made: Interval) -> Interval | None:
     if made.value == 1.0:
         return replace(made, low=other.low, method=other.method)
     return replace(made, high=other.high, method=other.method)
+
+
+def _of_unseen(made: Interval, table: Table, name: str) -> Interval:
+    """Return the interval of a mean of F1s with what classes without a right row add to it.
+
+    Such a class has an F1 of 0 in all resamples, as if that were certain. Its upper end is that of
+    Wilson, or 1 if no row is predicted or true, and is joined with the other one as those of
+    independent scores are (MOVER: Zou and Donner 2008, Statistics in Medicine 27).
+    """
+    successes, trials, counted = table.means_of_f1[name](table.total)
+    unseen = np.flatnonzero(counted & (successes == 0))
+    ends = [wilson(0.0, float(trials[k]), f1=True).high if trials[k] else 1.0 for k in unseen]
+    apart = (made.high - made.value) ** 2 + sum((end / counted.sum()) ** 2 for end in ends)
+    return replace(made, high=min(1.0, made.value + math.sqrt(apart)))
+
+
+def student(
+    value: float, without: Array, counts: npt.NDArray[np.int64], scale: Scale
+) -> Interval | None:
+    """Return the interval of a score that is symmetric on a scale; None for few or equal rows.
+
+    The standard error is that of the jackknife. How uncertain it is follows from the kurtosis of
+    what each row changes: the quantile is Student's for as many degrees of freedom as a normal
+    sample with that uncertainty has (Satterthwaite 1946, Biometrics Bulletin 2).
+
+    Args:
+        value: the score.
+        without: the score without one row of each cell, [cells].
+        counts: the rows of each cell, [cells].
+        scale: the scale.
+    """
+    n = int(counts.sum())
+    if n < FEWEST_ROWS:
+        return None
+    change = np.average(without, weights=counts) - without
+    square, fourth = (float(counts @ change**power) / n for power in (2, 4))
+    if not math.isfinite(square) or square <= 1e-24 * value * value:
+        return None
+    degrees = float(n - 1)
+    if scale.heavy:
+        degrees = min(degrees, 2 * n / max(fourth / square**2 - 1, 1e-9))
+    error = student_quantile(max(degrees, FEWEST_DEGREES)) * math.sqrt(square * (n - 1))
+    moved = [scale.to(value) + side * error * scale.slope(value) for side in (-1, 1)]
+    return Interval(value, scale.back(moved[0]), scale.back(moved[1]), "student", n)
+
+
+def student_quantile(degrees: float) -> float:
+    """Return the 97.5 % quantile of Student's t by Cornish and Fisher's expansion.
+
+    Args:
+        degrees: of freedom, at least 3, for which it is right to 1 %.
+    """
+    terms = [
+        (Z**3 + Z) / 4,
+        (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96,
+        (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384,
+    ]
+    return Z + sum(term / degrees**power for power, term in enumerate(terms, start=1))
 
 
 def wilson(successes: float, trials: float, *, f1: bool = False) -> Interval:
@@ -282,135 +339,6 @@ def _expanded(n: int) -> float:
 
     Resamples of n rows vary as if divided by n, not n - 1, and have normal tails; the factor makes
     up for both, as for a mean (Hesterberg 2015, What Teachers Should Know about the Bootstrap,
-    section 5.3). Student's quantile is Cornish and Fisher's expansion.
+    section 5.3).
     """
-    student = Z + (Z**3 + Z) / (4 * (n - 1))
-    return student * math.sqrt(n / (n - 1))
-
-
-# of two models on the same rows
-
-
-def difference(first: Table, second: Table, name: str, *, seed: int = 0) -> Difference | None:
-    """Return the difference of a score between two models on the same rows, second minus first.
-
-    A proportion with one trial a row, such as the accuracy, has McNemar's exact test, with the
-    interval that belongs to it. Other scores are resampled in pairs of rows (BCa).
-
-    Args:
-        first: the table of the first model.
-        second: that of the second one, with the same rows in the same order.
-        name: the score.
-        seed: of the resamples.
-
-    Returns:
-        The difference; None if there is nothing to resample.
-    """
-    if name in first.proportions and name in second.proportions and name not in first.f1:
-        parts = [
-            each.proportions[name](each.cells[each.cell_of]) for each in (first, second)
-        ]  # successes and trials of each row
-        (right, trials), (other, others) = parts
-        if np.array_equal(trials, others) and np.isin(trials, (0, 1)).all():
-            counted = trials == 1
-            return mcnemar(right[counted] > 0, other[counted] > 0)
-    pairs, cell_of = np.unique(
-        np.stack([first.cell_of, second.cell_of], axis=1), axis=0, return_inverse=True
-    )
-    width = first.cells.shape[1]
-    cells = np.concatenate([first.cells[pairs[:, 0]], second.cells[pairs[:, 1]]], axis=1)
-    one, two = first.values[name], second.values[name]
-
-    def value(sums: Array) -> Array:
-        return np.asarray(two(sums[..., width:]) - one(sums[..., :width]))
-
-    both = Table(cells, cell_of.reshape(-1), {name: value}, bounded=False)
-    made = intervals(both, seed=seed).get(name)
-    if made is None:
-        with np.errstate(all="ignore"):
-            found = float(value(both.total))
-        if not math.isfinite(found):
-            return None
-        return Difference(found, found, found, "paired bootstrap", len(cell_of))
-    return Difference(made.value, made.low, made.high, "paired bootstrap", made.n)
-
-
-def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Difference:
-    """Return the difference of two accuracies on the same rows, by McNemar's exact test.
-
-    The interval is the score interval of Tango (1998, Statistics in Medicine 17), which also holds
-    where few rows differ. It contains 0 where the test sees no difference (p >= 0.05).
-
-    Args:
-        first: whether the first model is right, bool [rows].
-        second: whether the second one is.
-    """
-    n, better, worse = len(first), int((second & ~first).sum()), int((first & ~second).sum())
-    differing, found = better + worse, (better - worse) / max(n, 1)
-    if not differing:
-        return Difference(0.0, 0.0, 0.0, "mcnemar", n, p=1.0)
-    tail = float(np.exp(_log_binomial(differing, 0.5)[: min(better, worse) + 1]).sum())
-    p = min(1.0, 2 * tail)
-    low, high = tango(better, worse, n)
-    if p >= 0.05:
-        low, high = min(low, 0.0), max(high, 0.0)
-    return Difference(found, low, high, "mcnemar", n, p=p)
-
-
-def tango(better: int, worse: int, n: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a difference of paired proportions (Tango 1998).
-
-    Args:
-        better: number of rows that only the second model has right.
-        worse: number of rows that only the first one has right.
-        n: number of all rows.
-    """
-
-    def distance(difference: float) -> float:
-        """Return how many standard errors the data are above a difference."""
-        a = 2 * n
-        b = -better - worse + (2 * n - better + worse) * difference
-        c = -worse * difference * (1 - difference)
-        share = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
-        spread = n * (2 * share + difference * (1 - difference))
-        above = better - worse - n * difference
-        if above == 0:
-            return 0.0
-        return above / math.sqrt(spread) if spread > 1e-12 else math.copysign(math.inf, above)
-
-    def end(wanted: float) -> float:
-        """Return the difference of which the data are that far above, which falls with it."""
-        low, high = -1.0, 1.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if distance(middle) > wanted else (low, middle)
-        return (low + high) / 2
-
-    return end(Z), end(-Z)
-
-
-def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
-    """Return the exact 95 % interval of a proportion (Clopper and Pearson 1934)."""
-
-    def root(upper: bool) -> float:
-        low, high = 0.0, 1.0
-        for _ in range(50):
-            p = (low + high) / 2
-            terms = np.exp(_log_binomial(trials, p))
-            tail = terms[: successes + 1].sum() if upper else terms[successes:].sum()
-            is_low = tail > (1 - LEVEL) / 2 if upper else tail < (1 - LEVEL) / 2
-            low, high = (p, high) if is_low else (low, p)
-        return (low + high) / 2
-
-    return (
-        0.0 if successes == 0 else root(upper=False),
-        1.0 if successes == trials else root(upper=True),
-    )
-
-
-def _log_binomial(trials: int, p: float) -> Array:
-    """Return the logarithm of the probability of each number of successes, [trials + 1]."""
-    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])
-    k = np.arange(trials + 1)
-    ways = factorials[-1] - factorials - factorials[::-1]
-    return np.asarray(ways + k * math.log(p) + (trials - k) * math.log1p(-p))
+    return student_quantile(max(n - 1, FEWEST_DEGREES)) * math.sqrt(n / (n - 1))

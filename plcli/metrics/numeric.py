@@ -9,12 +9,28 @@ import numpy as np
 import numpy.typing as npt
 
 from plcli.metrics import intervals
-from plcli.metrics.intervals import Array, Difference, Interval, Table, Value
+from plcli.metrics.intervals import Array, Interval, Scale, Table, Value
+from plcli.metrics.paired import Difference
 from plcli.metrics.scoring import Baseline, Columns, Scoring
 
 DRAWN = 200  # resamples of correlations, of which only the standard error is taken
-CORRELATIONS = ("pearson", "spearman")
 LIMIT = 1 - 1e-9  # correlations that arctanh can take
+# On these scales the two ends miss the true score about equally often, with normal errors and with
+# outliers (benchmarks/interval_coverage.py).
+ROOT = Scale(lambda x: -(x**-0.5), lambda y: y**-2.0, lambda x: 0.5 * x**-1.5)
+FOURTH_ROOT = Scale(lambda x: -(x**-0.25), lambda y: y**-4.0, lambda x: 0.25 * x**-1.25)
+LOGARITHM = Scale(math.log, math.exp, lambda x: 1 / x)
+UNEXPLAINED = Scale(
+    lambda x: -math.log(1 - x), lambda y: 1 - math.exp(-y), lambda x: 1 / (1 - x), heavy=False
+)
+FISHER = Scale(math.atanh, math.tanh, lambda x: 1 / (1 - x * x))
+SCALES = {
+    "mse": FOURTH_ROOT,
+    "rmse": ROOT,
+    "mae": LOGARITHM,
+    "r2": UNEXPLAINED,
+    "pearson": FISHER,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +89,7 @@ class Numbers(Scoring):
         }
         chosen = {name: values[name] for name in self.names if name in values}
         rows = np.arange(len(truth))
-        tables = [Table(statistics, rows, chosen, bounded=False)] if chosen else []
+        tables = [Table(statistics, rows, chosen, scales=SCALES, bounded=False)] if chosen else []
         if "loss" in columns:
             tables.append(intervals.means({"loss": columns["loss"]}, bounded=False))
         return tables
@@ -121,23 +137,20 @@ class Numbers(Scoring):
     ) -> dict[str, Interval]:
         """Return the interval of every score.
 
-        That of a correlation is Fisher's, symmetric in arctanh(r), with the standard error of
-        resamples, which need not be normal. Without groups: it takes each row by itself.
+        That of Spearman's correlation is Fisher's, symmetric in arctanh(r), with the standard error
+        of resamples, without groups: it takes each row by itself.
         """
         found = super().intervals(columns, groups=groups)
         truth, predicted = (_matrix(columns[name])[:, 0] for name in ("truth", "prediction"))
-        if len(truth) < 4 or groups is not None:
+        if "spearman" not in self.names or len(truth) < 4 or groups is not None:
             return found
-        scores = self.scores(columns)
-        drawn = _correlations(truth, [predicted])[:, :, 0]
-        for place, name in enumerate(CORRELATIONS):
-            value, values = scores.get(name, math.nan), drawn[place]
-            if not math.isfinite(value) or abs(value) >= 1 or not np.isfinite(values).any():
-                continue
-            spread = float(np.nanstd(np.arctanh(np.clip(values, -LIMIT, LIMIT))))
+        value = _correlation(_ranks(truth), _ranks(predicted))
+        drawn = _rank_correlations(truth, [predicted])[:, 0]
+        if abs(value) < 1 and np.isfinite(drawn).any():
+            spread = float(np.nanstd(np.arctanh(np.clip(drawn, -LIMIT, LIMIT))))
             error = intervals.Z * spread * _scale(len(truth))
             low, high = (math.tanh(math.atanh(value) + side * error) for side in (-1, 1))
-            found[name] = Interval(value, low, high, "fisher", len(truth))
+            found["spearman"] = Interval(value, low, high, "fisher", len(truth))
         return found
 
     def difference(
@@ -156,7 +169,7 @@ class Numbers(Scoring):
         truth = _matrix(first["truth"])[:, 0]
         both = [_matrix(each["prediction"])[:, 0] for each in (first, second)]
         one, two = (_correlation(_ranks(truth), _ranks(each)) for each in both)
-        ranked = _correlations(truth, both)[1]
+        ranked = _rank_correlations(truth, both)
         spread = float(np.nanstd(ranked[:, 1] - ranked[:, 0]))
         error = intervals.Z * spread * _scale(len(truth))
         if not math.isfinite(two - one + error):
@@ -183,21 +196,15 @@ def _correlation(first: Array, second: Array) -> float:
 
 
 def _scale(n: int) -> float:
-    """Return the factor of the standard error for n rows, of which `_correlations` draws fewer."""
+    """Return the factor of the standard error for n rows, of which fewer are drawn."""
     return math.sqrt(min(n, intervals.MOST_CELLS) / n)
 
 
-def _correlations(truth: Array, predicted: list[Array]) -> Array:
-    """Return Pearson's and Spearman's correlation of resampled rows, [2, resamples, models]."""
+def _rank_correlations(truth: Array, predicted: list[Array]) -> Array:
+    """Return Spearman's correlation of resampled rows, [resamples, models]."""
     generator, found = np.random.default_rng(0), []
     for _ in range(DRAWN):
         rows = generator.integers(0, len(truth), min(len(truth), intervals.MOST_CELLS))
-        values, ranks = truth[rows], _ranks(truth[rows])
-        others = [each[rows] for each in predicted]
-        found.append(
-            [
-                [_correlation(values, each) for each in others],
-                [_correlation(ranks, _ranks(each)) for each in others],
-            ]
-        )
-    return np.moveaxis(np.array(found), 1, 0)
+        ranks = _ranks(truth[rows])
+        found.append([_correlation(ranks, _ranks(each[rows])) for each in predicted])
+    return np.array(found)

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from plcli.metrics import intervals
-from plcli.metrics.intervals import Array, Difference, Interval, Parts, Table, Value
+from plcli.metrics import intervals, paired
+from plcli.metrics.intervals import Array, Interval, Parts, Table, Value
+from plcli.metrics.paired import Difference
 
 Columns = Mapping[str, npt.NDArray[Any]]  # by name, [rows] or [rows, n]
 
@@ -97,7 +98,7 @@ class Scoring:
             if name in one.values and name in two.values:
                 if groups is not None:
                     one, two = one.grouped(groups), two.grouped(groups)
-                return intervals.difference(one, two, name)
+                return paired.difference(one, two, name)
         return None
 
 
@@ -147,6 +148,10 @@ class SingleLabel(Labelled):
             there = given + support > 0
             return np.asarray(_f1(right, given, support).sum(-1) / there.sum(-1))
 
+        def of_there(sums: Array) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+            right, given, support = split(sums)
+            return right, given + support - right, given + support > 0
+
         def weighted(sums: Array) -> Array:
             right, given, support = split(sums)
             return np.asarray((_f1(right, given, support) * support).sum(-1) / support.sum(-1))
@@ -164,6 +169,7 @@ class SingleLabel(Labelled):
             values | {name: _value(name, parts) for name, parts in of_class.items()},
             proportions | of_class,
             f1=_f1_names(of_class),
+            means_of_f1={"macro_f1": of_there},
             errors=accuracy,
         )
         return [table, *_loss(columns)]
@@ -228,6 +234,10 @@ class MultiLabel(Labelled):
             right, given, support = (part.sum(-1) for part in split(sums))
             return right, given + support - right
 
+        def of_all(sums: Array) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+            right, given, support = split(sums)
+            return right, given + support - right, np.ones(right.shape, bool)
+
         of_class = _of_classes(self.labels, split)
         values: dict[str, Value] = {
             "micro_f1": micro,
@@ -239,6 +249,7 @@ class MultiLabel(Labelled):
             values | {name: _value(name, parts) for name, parts in of_class.items()},
             of_class,
             f1=_f1_names(of_class),
+            means_of_f1={"macro_f1": of_all},
             errors=either,
         )
         return [table, *_loss(columns)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sacrebleu.metrics import BLEU, CHRF
 
-from plcli.metrics import answer_scores, classification, intervals, regression
+from plcli.metrics import answer_scores, classification, intervals, paired, regression
 from plcli.metrics.generation import CorpusScore
 from plcli.metrics.numeric import Numbers
 from plcli.metrics.scoring import Columns, Means, MultiLabel, Scoring, SingleLabel
@@ -29,6 +29,22 @@ def numbers(n: int, *, seed: int = 0) -> Columns:
     generator = np.random.default_rng(seed)
     truth = generator.normal(size=n)
     return {"truth": truth, "prediction": truth + generator.normal(size=n)}
+
+
+def outliers(n: int, *, seed: int = 0) -> Columns:
+    """Numbers with errors of heavy tails."""
+    generator = np.random.default_rng(seed)
+    truth = generator.gamma(3.0, 1.0, n)
+    return {"truth": truth, "prediction": truth + generator.standard_t(5, n)}
+
+
+def rare_labels(n: int, *, seed: int = 0) -> Columns:
+    """Four labels of 1 to 30 % of the rows, half of which are found."""
+    generator = np.random.default_rng(seed)
+    truth = generator.random((n, 4)) < [0.01, 0.02, 0.1, 0.3]
+    found = (truth & (generator.random((n, 4)) < 0.5)) | (generator.random((n, 4)) < 0.02)
+    bits = [np.packbits(each, axis=1, bitorder="little") for each in (truth, found)]
+    return {"truth": bits[0], "prediction": bits[1]}
 
 
 def as_tensors(columns: Columns) -> dict[str, torch.Tensor]:
@@ -144,11 +160,55 @@ def test_the_same_rows_have_the_same_interval() -> None:
 
 
 def test_very_many_rows_have_the_interval_of_the_jackknife() -> None:
-    scoring = Numbers(names=["rmse"])
-    found = scoring.intervals(numbers(intervals.MOST_CELLS + 1))["rmse"]
+    scoring = Means(names=["f1"], proportions=[], only={})
+    column = np.random.default_rng(0).random(intervals.MOST_CELLS + 1)
+    found = scoring.intervals({"f1": column})["f1"]
     assert found.method == "jackknife"
-    few = scoring.intervals(numbers(intervals.MOST_CELLS))["rmse"]
+    few = scoring.intervals({"f1": column[1:]})["f1"]
+    assert few.method == "bca"
     assert found.high - found.low == pytest.approx(few.high - few.low, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"), [(3, 3.182446), (5, 2.570582), (10, 2.228139), (1e9, 1.959964)]
+)
+def test_student_quantiles_are_those_of_tables(degrees: float, quantile: float) -> None:
+    assert intervals.student_quantile(degrees) == pytest.approx(quantile, rel=0.01)
+
+
+def test_one_outlier_leaves_the_upper_end_of_an_error_open_but_finite() -> None:
+    truth = np.zeros(500)
+    prediction = np.r_[1000.0, np.random.default_rng(0).normal(size=499)]
+    found = Numbers(names=["mse", "rmse", "mae"]).intervals(
+        {"truth": truth, "prediction": prediction}
+    )
+    for each in found.values():
+        assert 0 < each.low < each.value < 2 * each.value < each.high < 1000 * each.value
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 50])
+def test_perfect_numbers_have_no_interval(n: int) -> None:
+    truth = np.arange(n) * 0.1
+    scoring = Numbers(names=["mse", "rmse", "mae", "r2", "pearson", "spearman"])
+    assert scoring.intervals({"truth": truth, "prediction": truth}) == {}
+    turned = scoring.intervals({"truth": truth, "prediction": -3 * truth})
+    assert "pearson" not in turned
+
+
+@pytest.mark.parametrize("predicted", [False, True])
+def test_a_label_without_a_right_row_is_not_taken_for_certain(predicted: bool) -> None:
+    """20 rows have label a, half of them found, and none b, which may be predicted once."""
+    truth = np.tile([[True, False]], (20, 1))
+    found = np.stack([np.arange(20) < 10, (np.arange(20) == 0) & predicted], axis=1)
+    columns = {
+        name: np.packbits(each, axis=1, bitorder="little")
+        for name, each in (("truth", truth), ("prediction", found))
+    }
+    made = MultiLabel(labels=["a", "b"]).intervals(columns)
+    of_a, end = made["classes.a.f1"], made["classes.b.f1"].high if predicted else 1.0
+    joined = made["macro_f1"].value + np.hypot(of_a.high - of_a.value, end) / 2
+    assert made["macro_f1"].high == pytest.approx(joined, abs=0.03)
+    assert made["macro_f1"].low < made["macro_f1"].value == pytest.approx(1 / 3)
 
 
 def test_of_thousands_of_classes_only_the_accuracy_has_an_interval() -> None:
@@ -173,17 +233,25 @@ SIMULATED: dict[str, tuple[Scoring, Callable[[int, int], Columns]]] = {
     "macro_f1": (SingleLabel(labels=LABELS), lambda n, seed: classified(n, seed=seed)),
     "accuracy": (SingleLabel(labels=LABELS), lambda n, seed: classified(n, seed=seed, right=0.97)),
     "rmse": (Numbers(names=["rmse"]), lambda n, seed: numbers(n, seed=seed)),
+    "rmse with outliers": (Numbers(names=["rmse"]), lambda n, seed: outliers(n, seed=seed)),
+    "mae with outliers": (Numbers(names=["mae"]), lambda n, seed: outliers(n, seed=seed)),
+    "r2 with outliers": (Numbers(names=["r2"]), lambda n, seed: outliers(n, seed=seed)),
+    "pearson with outliers": (Numbers(names=["pearson"]), lambda n, seed: outliers(n, seed=seed)),
     "spearman": (Numbers(names=["spearman"]), lambda n, seed: numbers(n, seed=seed)),
+    "macro_f1 of rare labels": (
+        MultiLabel(labels=LABELS),
+        lambda n, seed: rare_labels(n, seed=seed),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", SIMULATED)
 def test_intervals_cover_the_true_value(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """200 test sets of 200 rows; benchmarks/coverage.py has 1,000 of each size."""
+    """200 test sets of 200 rows; benchmarks/interval_coverage.py has 1,000 of each size."""
     monkeypatch.setattr(intervals, "RESAMPLES", 400)
-    scoring, make = SIMULATED[name]
-    true = scoring.scores(make(200_000, 99))[name]
-    found = [scoring.intervals(make(200, seed))[name] for seed in range(200)]
+    (scoring, make), score = SIMULATED[name], name.split()[0]
+    true = scoring.scores(make(200_000, 99))[score]
+    found = [scoring.intervals(make(200, seed))[score] for seed in range(200)]
     covered = sum(each.low <= true <= each.high for each in found)
     assert 181 <= covered <= 198  # 95 % and three standard deviations
 
@@ -194,7 +262,7 @@ def test_intervals_cover_the_true_value(name: str, monkeypatch: pytest.MonkeyPat
 def test_mcnemar_is_the_exact_test() -> None:
     first = np.array([True] * 5 + [False] * 15 + [True] * 80)
     second = np.array([False] * 5 + [True] * 15 + [True] * 80)
-    found = intervals.mcnemar(first, second)
+    found = paired.mcnemar(first, second)
     assert found.p == pytest.approx(0.04138947, abs=1e-7)  # scipy.stats.binomtest(5, 20)
     assert found.value == pytest.approx(0.10)
     assert 0 < found.low < 0.10 < found.high < 0.2
@@ -204,7 +272,7 @@ def test_the_interval_of_mcnemar_contains_0_where_the_test_sees_no_difference() 
     for worse in range(20):
         first = np.arange(100) < worse
         second = np.arange(100) >= 80
-        found = intervals.mcnemar(first, second)
+        found = paired.mcnemar(first, second)
         assert found.p is not None
         assert not (found.seen and found.p >= 0.05)
 
@@ -217,19 +285,19 @@ def test_the_interval_of_two_accuracies_holds_where_few_rows_differ(
     covered = 0
     for _ in range(400):
         draw = generator.random(200)
-        found = intervals.mcnemar((draw >= better) & (draw < better + worse), draw < better)
+        found = paired.mcnemar((draw >= better) & (draw < better + worse), draw < better)
         covered += found.low <= better - worse <= found.high
     assert covered >= 366  # 95 % less three standard deviations
 
 
 def test_the_interval_of_rows_that_never_differ_is_known() -> None:
     limit = 1.959964**2 / (100 + 1.959964**2)
-    assert intervals.tango(0, 0, 100) == pytest.approx((-limit, limit))
+    assert paired.tango(0, 0, 100) == pytest.approx((-limit, limit))
 
 
 def test_the_interval_turns_with_the_models() -> None:
-    low, high = intervals.tango(12, 2, 50)
-    assert intervals.tango(2, 12, 50) == pytest.approx((-high, -low))
+    low, high = paired.tango(12, 2, 50)
+    assert paired.tango(2, 12, 50) == pytest.approx((-high, -low))
 
 
 def test_a_difference_of_pairs_is_narrower_than_that_of_two_test_sets() -> None:

@@ -17,7 +17,7 @@ from plcli.metrics.analysis.details import (
     text_of,
 )
 from plcli.metrics.evaluated import EvaluatedRows
-from plcli.metrics.numeric import CORRELATIONS, Numbers
+from plcli.metrics.numeric import Numbers
 from plcli.metrics.scoring import Means, MultiLabel, SingleLabel
 from plcli.metrics.texts import GeneratedTexts, SpanCounts, TokenLosses
 
@@ -95,7 +95,7 @@ def problem_of(rows: EvaluatedRows) -> str:
             return "answers"
         return "choices" if "prediction" in rows.columns else "retrieval"
     if isinstance(scoring, Numbers):
-        return "pairs" if set(scoring.names) <= set(CORRELATIONS) else "regression"
+        return "pairs" if set(scoring.names) <= {"pearson", "spearman"} else "regression"
     names: dict[type, str] = {
         SingleLabel: "single_label",
         MultiLabel: "multi_label",
