@@ -95,7 +95,10 @@ def _hyperparameters(
     section: str, values: Namespace, parser: LightningArgumentParser
 ) -> dict[str, Any]:
     """Return the config of a section, with the facts that are known."""
-    dumped = parser.dump(values, skip_unset=False, skip_validation=True, skip_link_targets=False)
-    part = yaml_core.without_objects(yaml_core.parse_value(dumped)[section])
-    inside = {**(part.get("init_args") or {}), **(part.get("dict_kwargs") or {})}
-    return {"_class_path": part["class_path"], **inside}
+    part = Namespace(**{section: values[section]})  # type: ignore[no-untyped-call]  # jsonargparse
+    dumped: Any = parser.dump(
+        part, format="plain", skip_unset=False, skip_validation=True, skip_link_targets=False
+    )
+    found = yaml_core.without_objects(dumped[section])
+    inside = {**(found.get("init_args") or {}), **(found.get("dict_kwargs") or {})}
+    return {"_class_path": found["class_path"], **inside}

@@ -83,6 +83,7 @@ class PlCLI(LightningCLI):
         self.loaded_by_pretrained = False
         logs.quiet_libraries()
         set_dumper("yaml", yaml_core.dump)
+        set_dumper("plain", yaml_core.plain)
         set_parsing_settings(**allowlist.parsing_settings())
         resolving.check_what_is_named()
         # jsonargparse parses some values with its YAML 1.1 loader, regardless of the one set
@@ -190,10 +191,8 @@ class PlCLI(LightningCLI):
         Paths are absolute, so that the config is valid in any working directory.
         """
         parser = self._parser(self.command)
-        values: dict[str, Any] = yaml_core.parse_value(
-            parser.dump(self.values, skip_unset=False, skip_validation=True)
-        )
-        values = yaml_core.without_objects(values)
+        found = parser.dump(self.values, format="plain", skip_unset=False, skip_validation=True)
+        values: dict[str, Any] = yaml_core.without_objects(found)
         values = {
             section: value if section in ("model", "data") else yaml_core.without_none(value)
             for section, value in values.items()

@@ -4,6 +4,7 @@ jsonargparse reads YAML 1.1, in which words such as `no` and `12:30` are not tex
 """
 
 import enum
+import io
 import pathlib
 import re
 from collections.abc import Mapping
@@ -121,6 +122,15 @@ def parse_value(text: str) -> Any:
         return yaml.load(text, Loader=Loader)  # a SafeLoader
     except yaml.YAMLError:
         return text
+
+
+def plain(values: Any) -> Any:
+    """Return what `load_yaml` would read of `dump(values)`, without the text in between."""
+    node = Dumper(io.StringIO(), sort_keys=False).represent_data(values)
+    try:
+        return Loader("").construct_document(node)
+    except (yaml.YAMLError, AttributeError):  # a date is text only there, and a mark has a line
+        return parse_value(dump(values))
 
 
 def without_objects(values: Any) -> Any:
