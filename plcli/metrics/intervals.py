@@ -198,6 +198,8 @@ def _of_no_errors(table: Table, made: Interval) -> Interval | None:
         return None
     n = float(len(table.cell_of))
     successes, trials = (made.value * n, n) if table.errors is None else table.errors(table.total)
+    if not trials:  # no label is true or predicted
+        return None
     other = wilson(float(successes), float(trials))
     if made.value == 1.0:
         return replace(made, low=other.low, method=other.method)
@@ -237,15 +239,20 @@ def student(
     if n < FEWEST_ROWS:
         return None
     change = np.average(without, weights=counts) - without
-    square, fourth = (float(counts @ change**power) / n for power in (2, 4))
-    if not math.isfinite(square) or square <= 1e-24 * value * value:
+    largest = float(np.abs(change).max())
+    if not math.isfinite(largest) or largest <= 1e-12 * abs(value):
         return None
+    square, fourth = (float(counts @ (change / largest) ** power) / n for power in (2, 4))
     degrees = float(n - 1)
     if scale.heavy:
         degrees = min(degrees, 2 * n / max(fourth / square**2 - 1, 1e-9))
-    error = student_quantile(max(degrees, FEWEST_DEGREES)) * math.sqrt(square * (n - 1))
-    moved = [scale.to(value) + side * error * scale.slope(value) for side in (-1, 1)]
-    return Interval(value, scale.back(moved[0]), scale.back(moved[1]), "student", n)
+    error = student_quantile(max(degrees, FEWEST_DEGREES)) * math.sqrt(square * (n - 1)) * largest
+    try:
+        moved = [scale.to(value) + side * error * scale.slope(value) for side in (-1, 1)]
+        low, high = (scale.back(end) for end in moved)
+    except (ArithmeticError, ValueError):  # beyond the scale, or what a float can hold
+        return None
+    return Interval(value, low, high, "student", n) if low < value < high < math.inf else None
 
 
 def student_quantile(degrees: float) -> float:

@@ -195,6 +195,21 @@ def test_perfect_numbers_have_no_interval(n: int) -> None:
     assert "pearson" not in turned
 
 
+@pytest.mark.parametrize("size", [1e-150, 1e-30, 1e30, 1e150])
+def test_numbers_of_any_size_have_finite_intervals_or_none(size: float) -> None:
+    truth, error = np.random.default_rng(0).normal(size=(2, 40))
+    scoring = Numbers(names=["mse", "rmse", "mae", "r2", "pearson", "spearman"])
+    columns = {"truth": truth * size, "prediction": (truth + error) * size}
+    for each in scoring.intervals(columns).values():
+        assert -np.inf < each.low < each.value < each.high < np.inf
+
+
+def test_rows_without_any_label_have_no_interval() -> None:
+    none = np.zeros((9, 1), np.uint8)
+    found = MultiLabel(labels=LABELS).intervals({"truth": none, "prediction": none})
+    assert found == {}
+
+
 @pytest.mark.parametrize("predicted", [False, True])
 def test_a_label_without_a_right_row_is_not_taken_for_certain(predicted: bool) -> None:
     """20 rows have label a, half of them found, and none b, which may be predicted once."""
