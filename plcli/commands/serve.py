@@ -44,10 +44,12 @@ def _serve(
     import torch
 
     from plcli.cli.loaded import load
+    from plcli.runs.serving import memory
     from plcli.runs.serving.app import Limits, application
     from plcli.runs.serving.connections import server
     from plcli.training.hardware import cores
 
+    memory.keep_small()
     on_gpu = torch.cuda.is_available() and given.keys.get("trainer.accelerator") != "cpu"
     batch = given.number("batch_size", default=BATCH["gpu" if on_gpu else "cpu"])
     threads = given.number("threads", default=1 if on_gpu else cores())
@@ -69,11 +71,15 @@ def _serve(
         )
     if not model.parallel:
         threads = 1
+    if model.engine.startswith("torch"):
+        for weights in model.module.parameters():  # are read now, not with the first requests
+            weights.detach().sum()
     app = application(
         model,
         version=__version__,
         threads=threads,
-        batch_rows=batch * PASSES,
+        pass_rows=batch,
+        passes=PASSES,
         # of the calling thread; one that is alone takes those that the others would have
         share=lambda busy: torch.set_num_threads(max(1, min(threads, cores()) // busy)),
         token=token,

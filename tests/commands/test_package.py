@@ -99,7 +99,7 @@ def test_docker_has_the_model_pinned_versions_and_a_user_who_is_not_root(
     assert not re.search(r"^[^-\n][^=\n]*$", pins, re.M)
     assert not (folder / "model" / "notes.md").exists()
     model = package.load(folder / "model")
-    app = application(model, version="1", threads=1, batch_rows=8, any_host=True)
+    app = application(model, version="1", threads=1, pass_rows=8, any_host=True)
     with TestClient(app) as client:
         answer = client.post("/predict", json={"rows": ROWS})
     assert same(answer.json()["predictions"], text_run)

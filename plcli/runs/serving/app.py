@@ -26,13 +26,16 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from plcli.errors import PlcliError
-from plcli.runs.serving import openapi
+from plcli.runs.serving import memory, openapi
 from plcli.runs.serving.batches import Batches, QueueFullError
 from plcli.runs.serving.numbers import Numbers
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = "1"  # seconds
+TIDY_SECONDS = 10
+WARM_WORDS = 256  # of each text of the first batch
+WARM_SECONDS = 0.25  # for one short row, above which no batch is predicted before the first request
 LOCAL = ["localhost", "127.0.0.1", "[::1]"]  # names of this machine in a Host header
 SAFE = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
@@ -89,7 +92,8 @@ def application(
     *,
     version: str,
     threads: int,
-    batch_rows: int,
+    pass_rows: int,
+    passes: int = 1,
     share: Callable[[int], None] = lambda busy: None,
     token: str | None = None,
     any_host: bool = False,
@@ -101,7 +105,8 @@ def application(
         model: the model.
         version: the version of plcli.
         threads: number of threads that predict.
-        batch_rows: number of rows that a thread takes from the queue at once.
+        pass_rows: number of rows that the model predicts at once.
+        passes: number of passes whose rows a thread takes from the queue at once.
         share: called by a thread before it predicts, with the number of threads that are busy.
         token: what requests have to present, as `Authorization: Bearer TOKEN`.
         any_host: whether the Host header may name any machine. Otherwise it is one of LOCAL, so
@@ -109,20 +114,22 @@ def application(
         limits: what it takes.
     """
     limits = limits or Limits()
-    handlers = _Handlers(model, limits=limits, version=version, token=token)
+    handlers = _Handlers(model, limits=limits, version=version, token=token, pass_rows=pass_rows)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         handlers.batches = Batches(
             lambda rows: model.predict(rows, max_tokens=limits.tokens),
             threads=threads,
-            most_rows=batch_rows,
+            most_rows=pass_rows * passes,
             most_waiting=limits.waiting,
             share=share,
             numbers=handlers.numbers,
         )
         await handlers.warm_up()
+        tidying = asyncio.create_task(handlers.tidy_up())
         yield
+        tidying.cancel()
         batches, handlers.batches = handlers.batches, None
         await asyncio.to_thread(batches.close)
 
@@ -144,8 +151,10 @@ def application(
 
 
 class _Handlers:
-    def __init__(self, model: Served, *, limits: Limits, version: str, token: str | None) -> None:
-        self.model, self.limits, self.token = model, limits, token
+    def __init__(
+        self, model: Served, *, limits: Limits, version: str, token: str | None, pass_rows: int
+    ) -> None:
+        self.model, self.limits, self.token, self.pass_rows = model, limits, token, pass_rows
         self.batches: Batches | None = None
         self.is_ready = False
         self.numbers = Numbers()
@@ -175,14 +184,36 @@ class _Handlers:
         ]
 
     async def warm_up(self) -> None:
-        """Predict a row, so that the first request is not slow."""
+        """Predict rows, so that the first requests are not slow.
+
+        Each thread predicts a batch of long texts as well, after which it has the memory that it
+        needs, unless the model is slow or reads no texts.
+        """
         assert self.batches is not None
-        row = dict.fromkeys(self.model.inputs, "0")
+        short, long = (dict.fromkeys(self.model.inputs, "0 " * n) for n in (1, WARM_WORDS))
         try:
-            await asyncio.wrap_future(self.batches.submit([row]))
+            await asyncio.wrap_future(self.batches.submit([short]))
+            start = perf_counter()
+            await asyncio.wrap_future(self.batches.submit([short]))
+            seconds = perf_counter() - start
         except PlcliError as error:
             logger.info("no row was predicted before the first request: %s", error)
+            seconds = math.inf
+        most = self.limits.tokens // (2 * WARM_WORDS * len(self.model.inputs))  # 2 for each word
+        rows = min(self.pass_rows, most)
+        if rows and seconds < WARM_SECONDS:
+            futures = self.batches.warm_up([long] * rows)
+            # one that fails is of a model that reads numbers, say
+            await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
         self.is_ready = True
+
+    async def tidy_up(self) -> None:
+        """Give memory that is free again back to the system, now and then."""
+        seen = -1
+        while True:
+            if seen != (seen := self.numbers.batches):
+                await asyncio.to_thread(memory.give_back)
+            await asyncio.sleep(TIDY_SECONDS)
 
     # routes without a token
 

@@ -61,6 +61,7 @@ class Batches:
         self._lock = threading.Lock()
         self._idle: list[threading.Condition] = []  # threads, the one that ended last at the end
         self._closed = False
+        self._own: dict[str, _Request] = {}  # by the name of the thread that has to answer it
         self._threads = [
             threading.Thread(target=self._run, name=f"inference-{number}", daemon=True)
             for number in range(threads)
@@ -93,6 +94,20 @@ class Batches:
                 self._idle.pop().notify()
         return request.answer
 
+    def warm_up(self, rows: Sequence[Row]) -> "list[Future[list[dict[str, Any]]]]":
+        """Let every thread predict the same rows once, and return the futures of what it predicts.
+
+        Args:
+            rows: the rows of each.
+        """
+        requests = {thread.name: _Request(rows, False) for thread in self._threads}
+        with self._lock:
+            self._own.update(requests)
+            for each in self._idle:
+                each.notify()
+            self._idle.clear()
+        return [request.answer for request in requests.values()]
+
     def close(self) -> None:
         """Predict what is waiting, and end the threads."""
         with self._lock:
@@ -116,10 +131,13 @@ class Batches:
 
     def _take(self, wake: threading.Condition) -> list[_Request]:
         """Return the oldest requests; none once the queue is closed and empty."""
+        name = threading.current_thread().name
         with self._lock:
-            while not self._waiting and not self._closed:
+            while not self._waiting and not self._closed and name not in self._own:
                 self._idle.append(wake)
                 wake.wait()
+            if name in self._own:
+                return [self._own.pop(name)]
             taken: list[_Request] = []
             rows = 0
             while self._waiting:

@@ -34,10 +34,11 @@ class Numbers:
 
     Attributes:
         waiting_rows: number of rows in the queue.
+        batches: number of predicted batches.
     """
 
     def __init__(self) -> None:
-        self.waiting_rows = 0
+        self.waiting_rows = self.batches = 0
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, int]] = Counter()
         self._seconds = _Histogram(
@@ -57,6 +58,7 @@ class Numbers:
     def add_batch(self, rows: int, *, seconds: float) -> None:
         """Count a predicted batch."""
         with self._lock:
+            self.batches += 1
             self._batch_rows.add(rows)
             self._batch_seconds.add(seconds)
 

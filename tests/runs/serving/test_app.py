@@ -49,6 +49,19 @@ class Upper:
         ]
 
 
+class Numbers(Upper):
+    """A model that takes numbers only."""
+
+    def predict(
+        self, rows: Sequence[str | Mapping[str, Any]], *, max_tokens: int | None = None
+    ) -> list[dict[str, Any]]:
+        try:
+            [float(row if isinstance(row, str) else row["text"]) for row in rows]
+        except ValueError:
+            raise DataError("rows: expected numbers.") from None
+        return super().predict(rows, max_tokens=max_tokens)
+
+
 @pytest.fixture
 def model() -> Upper:
     return Upper()
@@ -61,7 +74,7 @@ def client(model: Upper) -> Iterator[TestClient]:
 
 
 def served(model: Upper, **settings: Any) -> TestClient:
-    settings = {"threads": 1, "batch_rows": 8, "any_host": True, **settings}
+    settings = {"threads": 1, "pass_rows": 8, "any_host": True, **settings}
     app = application(model, version="0", **settings)
     return TestClient(app, raise_server_exceptions=False)
 
@@ -140,6 +153,7 @@ def test_requests_with_ids_are_not_mixed_with_others(client: TestClient, model: 
 def test_a_thread_that_is_alone_is_told_so(model: Upper) -> None:
     busy: list[int] = []
     with served(model, threads=2, share=busy.append) as client, ThreadPoolExecutor(2) as pool:
+        busy.clear()  # of the rows that are predicted at the start
         ask(client, "alone")
         model.may_go.clear()
         model.entered.clear()
@@ -147,13 +161,36 @@ def test_a_thread_that_is_alone_is_told_so(model: Upper) -> None:
         model.entered.wait(10)
         second = pool.submit(ask, client, "second")
         for _ in range(1000):
-            if len(busy) == 4:  # with the row that is predicted at the start
+            if len(busy) == 3:
                 break
             client.get("/health")
         model.may_go.set()
         assert [each.result().status_code for each in (first, second)] == [200, 200]
         ask(client, "alone again")
-    assert busy == [1, 1, 1, 2, 1]
+    assert busy == [1, 1, 2, 1]
+
+
+def test_each_thread_predicts_a_full_batch_before_the_first_request(model: Upper) -> None:
+    with served(model, threads=3, pass_rows=7):
+        assert model.calls.count(7) == 3
+
+
+def test_the_first_batch_keeps_to_the_limit_of_tokens(model: Upper) -> None:
+    with served(model, limits=Limits(tokens=1200)):
+        assert model.calls == [1, 1, 2]
+
+
+def test_a_slow_model_is_ready_after_two_rows(model: Upper, monkeypatch: Any) -> None:
+    monkeypatch.setattr("plcli.runs.serving.app.WARM_SECONDS", 0)
+    with served(model) as client:
+        assert model.calls == [1, 1]
+        assert client.get("/ready").status_code == 200
+
+
+def test_a_model_that_takes_no_long_texts_is_ready(model: Upper, caplog: Any) -> None:
+    with served(Numbers()) as client:
+        assert ask(client, "7").json()["predictions"][0]["answer"] == "7"
+    assert "no row was predicted" not in caplog.text
 
 
 def wait_until(client: TestClient, line: str) -> None:
@@ -269,9 +306,10 @@ def test_a_prediction_that_takes_too_long_is_given_up(model: Upper) -> None:
 @pytest.mark.parametrize("path", ["/predict", "/invocations"])
 def test_without_the_token_nothing_is_predicted(model: Upper, header: str, path: str) -> None:
     with served(model, token="secret") as client:
+        model.calls.clear()  # those before the first request
         headers = {"authorization": header.encode()} if header else {}
         answer = client.post(path, json={"rows": ["a"]}, headers=headers)
-    assert (answer.status_code, model.calls) == (401, [1])  # the one of the warm-up
+    assert (answer.status_code, model.calls) == (401, [])
 
 
 def test_with_the_token_it_is(model: Upper) -> None:
