@@ -11,7 +11,7 @@ from plcli.cli import hints, run_options
 from plcli.errors import UsageError, did_you_mean, listed, printable
 from plcli.metrics import comparison, evaluated
 from plcli.metrics.evaluated import KeptRows
-from plcli.metrics.paired import Difference
+from plcli.metrics.paired import FEWEST_UNITS, Difference
 from plcli.runs import atomic_files, metric_names, metrics_file, tables, test_rows
 from plcli.runs.folder import open_run
 from plcli.runs.reporting import compared, contents
@@ -178,6 +178,12 @@ def _compare(console: Console, one_side: Side, other: Side, *, metric: str | Non
                 continue
             if path.name != test_rows.NAME or other_path.name != test_rows.NAME:
                 say(f"on the rows of {path} and {other_path}:")
+            if pairs.units < FEWEST_UNITS:
+                say(
+                    f"too few {pairs.unit_name} to tell models apart by: got {pairs.units}, "
+                    f"expected {FEWEST_UNITS} or more."
+                )
+                return told
             found = comparison.differences(one, two, pairs)
             for name in _judged(found, metric=metric, monitor=monitor):
                 values = one.rows.scoring.scores(pairs.first)
@@ -189,7 +195,7 @@ def _compare(console: Console, one_side: Side, other: Side, *, metric: str | Non
                         second=second[0],
                         direction=metric_names.direction(name) or "max",
                         bounded=_is_bounded(name, values[name]),
-                        unit_name="rows" if pairs.groups is None else "groups of rows",
+                        unit_name=pairs.unit_name,
                     ),
                     name,
                     found[name],

@@ -19,13 +19,20 @@ class Pairs:
         first: the columns of the first model.
         second: those of the second one.
         count: the number of rows.
-        groups: the group of each, of the first model; None if each is by itself.
+        groups: the group of each, or the row of each block; None if each is by itself.
+        unit_name: what is resampled: rows, or groups of them.
     """
 
     first: Columns
     second: Columns
     count: int
     groups: npt.NDArray[Any] | None = None
+    unit_name: str = "rows"
+
+    @property
+    def units(self) -> int:
+        """The number of independent units."""
+        return self.count if self.groups is None else len(np.unique(self.groups))
 
 
 def paired(first: KeptRows, second: KeptRows) -> Pairs | None:
@@ -49,8 +56,9 @@ def paired(first: KeptRows, second: KeptRows) -> Pairs | None:
         if not np.array_equal(one.index, two.index):  # blocks, of which a row may have several
             return None
         chosen = others = np.arange(len(one.index))
-    groups = None if one.groups is None else one.groups[chosen]
-    return Pairs(_taken(one, chosen), _taken(two, others), len(chosen), groups)
+    groups = None if one.units is None else one.units[chosen]
+    unit_name = "rows" if one.groups is None else "groups of rows"
+    return Pairs(_taken(one, chosen), _taken(two, others), len(chosen), groups, unit_name)
 
 
 def _taken(rows: EvaluatedRows, chosen: Any) -> Columns:

@@ -36,12 +36,14 @@ class Scale(NamedTuple):
         back: its inverse.
         slope: its derivative.
         heavy: whether the standard error is uncertain, as where single rows weigh much.
+        of_square: whether it is a scale of the square of the score.
     """
 
     to: Callable[[float], float]
     back: Callable[[float], float]
     slope: Callable[[float], float]
     heavy: bool = True
+    of_square: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Table:
         bounded: scores between 0 and 1.
         errors: for scores that are 0 or 1 in all resamples if no row is wrong or right: successes
             and trials of which their interval is then taken.
+        trials_in_groups: of a table of groups: successes and trials for scores of which a group
+            without a trial says nothing.
     """
 
     cells: Array
@@ -100,6 +104,7 @@ class Table:
     scales: Mapping[str, Scale] = field(default_factory=dict)
     bounded: bool = True
     errors: Parts | None = None
+    trials_in_groups: Mapping[str, Parts] = field(default_factory=dict)
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
@@ -125,7 +130,15 @@ class Table:
         names, of_row = np.unique(groups, return_inverse=True)
         sums = np.zeros((len(names), self.cells.shape[1]))
         np.add.at(sums, of_row, self.cells[self.cell_of])
-        return replace(self, cells=sums, cell_of=np.arange(len(names)), proportions={}, errors=None)
+        shared = {} if self.errors is None else dict.fromkeys(self.values, self.errors)
+        return replace(
+            self,
+            cells=sums,
+            cell_of=np.arange(len(names)),
+            proportions={},
+            errors=None,
+            trials_in_groups={**shared, **self.proportions},
+        )
 
 
 def of_rows(statistics: npt.NDArray[Any], values: Mapping[str, Value], **settings: Any) -> Table:
@@ -186,17 +199,19 @@ def intervals(table: Table, *, seed: int = 0) -> dict[str, Interval]:
             else:
                 drawn = np.concatenate(draws[name]) if draws[name] else None
                 made = _interval(own, drawn, without[name], counts, n=n)
-                made = _of_no_errors(table, made) if made.low == made.high else made
+                made = _of_no_errors(table, name, made) if made.low == made.high else made
             if made is not None:
                 found[name] = _of_unseen(made, table, name) if name in table.means_of_f1 else made
     return {name: found[name] for name in table.values if name in found}
 
 
-def _of_no_errors(table: Table, made: Interval) -> Interval | None:
+def _of_no_errors(table: Table, name: str, made: Interval) -> Interval | None:
     """Return the interval of a score that is equal in all resamples; None if it has none."""
     if not table.bounded or made.value not in (0.0, 1.0):
         return None
     n = float(len(table.cell_of))
+    if name in table.trials_in_groups:  # the groups that have a trial
+        n = float(table.counts @ (table.trials_in_groups[name](table.cells)[1] > 0))
     successes, trials = (made.value * n, n) if table.errors is None else table.errors(table.total)
     if not trials:  # no label is true or predicted
         return None
@@ -213,9 +228,11 @@ def _of_unseen(made: Interval, table: Table, name: str) -> Interval:
     Wilson, or 1 if no row is predicted or true, and is joined with the other one as those of
     independent scores are (MOVER: Zou and Donner 2008, Statistics in Medicine 27).
     """
-    successes, trials, counted = table.means_of_f1[name](table.total)
+    successes, _, counted = table.means_of_f1[name](table.total)
+    trials = table.counts @ (table.means_of_f1[name](table.cells)[1] > 0)  # rows, or groups of them
     unseen = np.flatnonzero(counted & (successes == 0))
     ends = [wilson(0.0, float(trials[k]), f1=True).high if trials[k] else 1.0 for k in unseen]
+    made = replace(made, low=min(made.low, made.value), high=max(made.high, made.value))
     apart = (made.high - made.value) ** 2 + sum((end / counted.sum()) ** 2 for end in ends)
     return replace(made, high=min(1.0, made.value + math.sqrt(apart)))
 
@@ -235,6 +252,11 @@ def student(
         counts: the rows of each cell, [cells].
         scale: the scale.
     """
+    if scale.of_square:
+        made = student(value * value, without**2, counts, scale._replace(of_square=False))
+        if made is None:
+            return None
+        return replace(made, value=value, low=math.sqrt(made.low), high=math.sqrt(made.high))
     n = int(counts.sum())
     if n < FEWEST_ROWS:
         return None
@@ -242,11 +264,11 @@ def student(
     largest = float(np.abs(change).max())
     if not math.isfinite(largest) or largest <= 1e-12 * abs(value):
         return None
-    square, fourth = (float(counts @ (change / largest) ** power) / n for power in (2, 4))
+    second, fourth = (float(counts @ (change / largest) ** power) / n for power in (2, 4))
     degrees = float(n - 1)
     if scale.heavy:
-        degrees = min(degrees, 2 * n / max(fourth / square**2 - 1, 1e-9))
-    error = student_quantile(max(degrees, FEWEST_DEGREES)) * math.sqrt(square * (n - 1)) * largest
+        degrees = min(degrees, 2 * n / max(fourth / second**2 - 1, 1e-9))
+    error = student_quantile(max(degrees, FEWEST_DEGREES)) * math.sqrt(second * (n - 1)) * largest
     try:
         moved = [scale.to(value) + side * error * scale.slope(value) for side in (-1, 1)]
         low, high = (scale.back(end) for end in moved)
@@ -321,6 +343,8 @@ def _interval(
 ) -> Interval:
     """Return the BCa interval of resampled scores, or the jackknife's without them."""
     known = np.isfinite(without)
+    if not known.any():
+        return Interval(value, value, value, "bca", n)
     influence = np.where(known, np.average(without[known], weights=counts[known]) - without, 0.0)
     squares = float(counts @ influence**2)
     if draws is None:

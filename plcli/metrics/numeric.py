@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from plcli.metrics import intervals
 from plcli.metrics.intervals import Array, Interval, Scale, Table, Value
-from plcli.metrics.paired import Difference
+from plcli.metrics.paired import FEWEST_UNITS, Difference
 from plcli.metrics.scoring import Baseline, Columns, Scoring
 
 DRAWN = 200  # resamples of correlations, of which only the standard error is taken
-LIMIT = 1 - 1e-9  # correlations that arctanh can take
 # On these scales the two ends miss the true score about equally often, with normal errors and with
 # outliers (benchmarks/interval_coverage.py).
-ROOT = Scale(lambda x: -(x**-0.5), lambda y: y**-2.0, lambda x: 0.5 * x**-1.5)
-FOURTH_ROOT = Scale(lambda x: -(x**-0.25), lambda y: y**-4.0, lambda x: 0.25 * x**-1.25)
+FOURTH_ROOT = Scale(
+    lambda x: -(x**-0.25), lambda y: y**-4.0 if y < 0 else math.inf, lambda x: 0.25 * x**-1.25
+)
 LOGARITHM = Scale(math.log, math.exp, lambda x: 1 / x)
 UNEXPLAINED = Scale(
     lambda x: -math.log(1 - x), lambda y: 1 - math.exp(-y), lambda x: 1 / (1 - x), heavy=False
@@ -26,7 +26,7 @@ UNEXPLAINED = Scale(
 FISHER = Scale(math.atanh, math.tanh, lambda x: 1 / (1 - x * x))
 SCALES = {
     "mse": FOURTH_ROOT,
-    "rmse": ROOT,
+    "rmse": FOURTH_ROOT._replace(of_square=True),
     "mae": LOGARITHM,
     "r2": UNEXPLAINED,
     "pearson": FISHER,
@@ -53,6 +53,7 @@ class Numbers(Scoring):
         centre = truth.mean(0)
         truth, predicted = truth - centre, predicted - centre
         error, size = predicted - truth, truth.shape[1]
+        predicted = predicted - predicted.mean(0)  # of correlations alone
         statistics = np.concatenate(
             [
                 np.ones((len(truth), 1)),
@@ -78,7 +79,8 @@ class Numbers(Scoring):
 
         def pearson(sums: Array) -> Array:
             _, t, tt, p, pp, tp = means(sums)
-            return np.asarray(((tp - t * p) / np.sqrt((tt - t**2) * (pp - p**2)))[..., 0])
+            spread = _variance(tt, t) * _variance(pp, p)
+            return np.asarray(((tp - t * p) / np.sqrt(spread))[..., 0])
 
         values: dict[str, Value] = {
             "mse": intervals.mean_of(1),
@@ -129,7 +131,7 @@ class Numbers(Scoring):
         found = super().scores(columns)
         if "spearman" in self.names:
             truth, predicted = (_matrix(columns[name])[:, 0] for name in ("truth", "prediction"))
-            found["spearman"] = _correlation(_ranks(truth), _ranks(predicted))
+            found["spearman"] = _spearman(truth, predicted)
         return found
 
     def intervals(
@@ -138,16 +140,17 @@ class Numbers(Scoring):
         """Return the interval of every score.
 
         That of Spearman's correlation is Fisher's, symmetric in arctanh(r), with the standard error
-        of resamples, without groups: it takes each row by itself.
+        of resampled r, without groups: it takes each row by itself.
         """
         found = super().intervals(columns, groups=groups)
         truth, predicted = (_matrix(columns[name])[:, 0] for name in ("truth", "prediction"))
         if "spearman" not in self.names or len(truth) < 4 or groups is not None:
             return found
-        value = _correlation(_ranks(truth), _ranks(predicted))
+        value = _spearman(truth, predicted)
         drawn = _rank_correlations(truth, [predicted])[:, 0]
         if abs(value) < 1 and np.isfinite(drawn).any():
-            spread = float(np.nanstd(np.arctanh(np.clip(drawn, -LIMIT, LIMIT))))
+            # of r itself: arctanh(1) of resamples without the rows out of order is infinite
+            spread = float(np.nanstd(drawn)) * FISHER.slope(value)
             error = intervals.Z * spread * _scale(len(truth))
             low, high = (math.tanh(math.atanh(value) + side * error) for side in (-1, 1))
             found["spearman"] = Interval(value, low, high, "fisher", len(truth))
@@ -164,11 +167,11 @@ class Numbers(Scoring):
         """Return the difference of a score on the same rows; of ranks, without groups alone."""
         if name != "spearman":
             return super().difference(first, second, name, groups=groups)
-        if groups is not None:
+        if groups is not None or len(first["truth"]) < FEWEST_UNITS:
             return None
         truth = _matrix(first["truth"])[:, 0]
         both = [_matrix(each["prediction"])[:, 0] for each in (first, second)]
-        one, two = (_correlation(_ranks(truth), _ranks(each)) for each in both)
+        one, two = (_spearman(truth, each) for each in both)
         ranked = _rank_correlations(truth, both)
         spread = float(np.nanstd(ranked[:, 1] - ranked[:, 0]))
         error = intervals.Z * spread * _scale(len(truth))
@@ -180,6 +183,18 @@ class Numbers(Scoring):
 
 def _matrix(values: npt.NDArray[np.float64]) -> Array:
     return np.asarray(values, np.float64).reshape(len(values), -1)
+
+
+def _variance(mean_square: Array, mean: Array) -> Array:
+    """Return the variance, nan where it is rounding alone."""
+    found = mean_square - mean**2
+    return np.where(found > 1e-12 * mean_square, found, np.nan)
+
+
+def _spearman(truth: Array, predicted: Array) -> float:
+    """Return the correlation of the ranks, nan where a value is nan, which has no rank."""
+    unknown = np.isnan(truth).any() or np.isnan(predicted).any()
+    return math.nan if unknown else _correlation(_ranks(truth), _ranks(predicted))
 
 
 def _ranks(values: Array) -> Array:

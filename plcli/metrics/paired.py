@@ -12,6 +12,8 @@ import numpy.typing as npt
 from plcli.metrics import intervals
 from plcli.metrics.intervals import Array, Table
 
+FEWEST_UNITS = 6  # rows or groups; with 5, of which all differ, an exact test has p = 0.0625
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -52,7 +54,7 @@ def difference(first: Table, second: Table, name: str, *, seed: int = 0) -> Diff
         seed: of the resamples.
 
     Returns:
-        The difference; None if there is nothing to resample.
+        The difference; None if there are too few rows or groups, or nothing to resample.
     """
     if name in first.proportions and name in second.proportions and name not in first.f1:
         parts = [
@@ -62,6 +64,8 @@ def difference(first: Table, second: Table, name: str, *, seed: int = 0) -> Diff
         if np.array_equal(trials, others) and np.isin(trials, (0, 1)).all():
             counted = trials == 1
             return mcnemar(right[counted] > 0, other[counted] > 0)
+    if len(first.cell_of) < FEWEST_UNITS:
+        return None
     pairs, cell_of = np.unique(
         np.stack([first.cell_of, second.cell_of], axis=1), axis=0, return_inverse=True
     )

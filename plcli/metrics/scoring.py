@@ -337,6 +337,7 @@ class Means(Scoring):
                     {name: intervals.mean_of(1)},
                     proportions=parts,
                     bounded=name != "loss",
+                    errors=lambda sums: (sums[..., 1], sums[..., 0]),
                 )
             )
         return tables

@@ -11,6 +11,7 @@ import pytest
 from plcli.metrics import comparison, evaluated
 from plcli.metrics.evaluated import EvaluatedRows, KeptRows
 from plcli.metrics.scoring import SingleLabel
+from plcli.metrics.texts import TokenLosses
 from tests.commands.test_report import Page
 from tests.conftest import Command, FinishedRun, message, table_rows, write_rows
 
@@ -263,3 +264,25 @@ def test_labels_in_another_order_are_compared_by_name() -> None:
         "macro_f1": 0.0,
         "weighted_f1": 0.0,
     }
+
+
+def test_blocks_of_a_row_count_as_one() -> None:
+    row = np.repeat(np.arange(50), 10)
+    both = []
+    for sums in np.random.default_rng(0).random((2, 500)):
+        columns = {"loss": np.stack([sums, np.full(500, 8.0)], axis=1)}  # and the tokens
+        both.append(KeptRows(EvaluatedRows(row, columns, TokenLosses()), [], "the same"))
+    pairs = comparison.paired(*both)
+    assert pairs is not None
+    assert (pairs.units, pairs.unit_name) == (50, "rows")
+    assert comparison.differences(*both, pairs)["loss"].n == 50
+
+
+def test_too_few_rows_tell_no_models_apart(plcli: Command, two_runs: tuple[Path, Path]) -> None:
+    for run in two_runs:
+        path = run / "test_rows.parquet"
+        pq.write_table(pq.read_table(path).slice(0, 5), path)
+    result = plcli("compare", *two_runs)
+    assert result.code == 0, result.err
+    assert "too few rows to tell models apart by: got 5, expected 6 or more." in result.out
+    assert "is better" not in result.out

@@ -176,14 +176,69 @@ def test_student_quantiles_are_those_of_tables(degrees: float, quantile: float) 
     assert intervals.student_quantile(degrees) == pytest.approx(quantile, rel=0.01)
 
 
+def test_the_degrees_of_freedom_follow_from_the_kurtosis() -> None:
+    """Of ten errors eight are equal: a kurtosis of 5, and 2 * 10 / (5 - 1) = 5 degrees."""
+    error = np.r_[np.full(8, 4.0), 5.0, 3.0]
+    columns = {"truth": np.zeros(10), "prediction": error}
+    found = Numbers(names=["mae"]).intervals(columns)["mae"]
+    half = 2.571 * np.sqrt(0.2 / 9) / 4  # of the logarithm
+    assert (found.low, found.high) == pytest.approx((4 * np.exp(-half), 4 * np.exp(half)), rel=1e-3)
+
+
+def one_outlier(size: float) -> dict[str, intervals.Interval]:
+    prediction = np.r_[size, np.random.default_rng(0).normal(size=499)]
+    columns = {"truth": np.zeros(500), "prediction": prediction}
+    return Numbers(names=["mse", "rmse", "mae"]).intervals(columns)
+
+
 def test_one_outlier_leaves_the_upper_end_of_an_error_open_but_finite() -> None:
-    truth = np.zeros(500)
-    prediction = np.r_[1000.0, np.random.default_rng(0).normal(size=499)]
-    found = Numbers(names=["mse", "rmse", "mae"]).intervals(
-        {"truth": truth, "prediction": prediction}
-    )
+    found = one_outlier(1000)
+    assert list(found) == ["mse", "rmse", "mae"]
     for each in found.values():
         assert 0 < each.low < each.value < 2 * each.value < each.high < 1000 * each.value
+
+
+def test_the_upper_end_of_an_rmse_rises_with_an_outlier_as_that_of_the_mse() -> None:
+    found = [one_outlier(size) for size in (3, 10, 50, 60, 80, 100, 1000, 1e5)]
+    ratios = [each["rmse"].high / each["rmse"].value for each in found]
+    assert ratios == sorted(ratios)
+    for each in found:
+        assert each["rmse"].high == pytest.approx(np.sqrt(each["mse"].high))
+
+
+@pytest.mark.parametrize("offset", [0, 1e4, 1e8])
+def test_a_correlation_is_that_of_predictions_with_an_offset(offset: float) -> None:
+    columns = numbers(100)
+    moved = {**columns, "prediction": columns["prediction"] + offset}
+    found, expected = (Numbers(names=["pearson"]).intervals(each) for each in (moved, columns))
+    ends = [(each["pearson"].low, each["pearson"].high) for each in (found, expected)]
+    assert ends[0] == pytest.approx(ends[1], abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_constant_predictions_have_no_correlation(seed: int) -> None:
+    truth = np.random.default_rng(seed).normal(size=50) + 7.3
+    columns = {"truth": truth, "prediction": np.full(50, 0.1 * seed)}
+    scoring = Numbers(names=["pearson", "spearman"])
+    assert scoring.intervals(columns) == {}
+    assert scoring.difference(numbers(50), columns, "pearson") is None
+
+
+def test_a_prediction_that_is_no_number_leaves_no_rank_correlation() -> None:
+    columns = numbers(50)
+    columns["prediction"][3] = np.nan
+    scoring = Numbers(names=["spearman"])
+    assert np.isnan(scoring.scores(columns)["spearman"])
+    assert scoring.intervals(columns) == {}
+
+
+def test_few_rows_out_of_order_leave_a_narrow_rank_correlation() -> None:
+    truth = np.arange(50.0)
+    swapped = truth.copy()
+    swapped[[20, 24]] = swapped[[24, 20]]
+    columns = {"truth": truth, "prediction": swapped}
+    found = Numbers(names=["spearman"]).intervals(columns)["spearman"]
+    assert 0.95 < found.low < found.value < found.high < 1
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 50])
@@ -200,7 +255,9 @@ def test_numbers_of_any_size_have_finite_intervals_or_none(size: float) -> None:
     truth, error = np.random.default_rng(0).normal(size=(2, 40))
     scoring = Numbers(names=["mse", "rmse", "mae", "r2", "pearson", "spearman"])
     columns = {"truth": truth * size, "prediction": (truth + error) * size}
-    for each in scoring.intervals(columns).values():
+    found = scoring.intervals(columns)
+    assert {"mae", "r2", "spearman"} <= {*found}  # the square of 1e150 is near the largest float
+    for each in found.values():
         assert -np.inf < each.low < each.value < each.high < np.inf
 
 
@@ -242,6 +299,44 @@ def test_rows_of_a_group_count_as_one() -> None:
     grouped = scoring.intervals(columns, groups=np.repeat(np.arange(50), 20))["f1"]
     assert grouped.n == 50
     assert (grouped.low, grouped.high) == pytest.approx((alone.low, alone.high), abs=0.01)
+
+
+def packed(columns: dict[str, Any]) -> Columns:
+    return {name: np.packbits(each, axis=1, bitorder="little") for name, each in columns.items()}
+
+
+def test_a_group_without_a_label_says_nothing_of_it() -> None:
+    """51 groups of 50 rows, of which one has the label b, never found."""
+    groups = np.repeat(np.arange(51), 50)
+    truth = np.stack([np.random.default_rng(0).random(2550) < 0.5, groups == 0], axis=1)
+    wrong = np.stack([np.random.default_rng(1).random(2550) < 0.1, np.zeros(2550, bool)], axis=1)
+    columns = packed({"truth": truth, "prediction": (truth & [True, False]) ^ wrong})
+    found = MultiLabel(labels=["a", "b"]).intervals(columns, groups=groups)
+    assert found["classes.b.recall"].high == pytest.approx(intervals.wilson(0, 1).high)
+    assert found["macro_f1"].high > 0.85
+
+
+def test_groups_without_any_label_have_no_interval() -> None:
+    none = np.zeros((40, 1), np.uint8)
+    groups = np.repeat(np.arange(10), 4)
+    columns = {"truth": none, "prediction": none}
+    assert MultiLabel(labels=LABELS).intervals(columns, groups=groups) == {}
+
+
+def test_a_score_of_some_rows_has_the_interval_of_so_many() -> None:
+    """Of 1,000 questions five have an answer, and all five are found."""
+    has = np.arange(1000) < 5
+    scoring = Means(names=["f1"], proportions=[], only={"f1": "has"})
+    found = scoring.intervals({"f1": np.ones(1000), "has": has})["f1"]
+    assert (found.low, found.high) == pytest.approx((intervals.wilson(5, 5).low, 1))
+
+
+def test_a_macro_f1_is_within_its_interval_where_most_classes_are_never_right() -> None:
+    truth = np.r_[np.repeat([0, 1], 100), np.arange(2, 32)]
+    prediction = np.where((truth > 1) | (np.arange(230) % 10 == 0), 1 - truth % 2, truth)
+    scoring = SingleLabel(labels=[str(number) for number in range(32)])
+    found = scoring.intervals({"truth": truth, "prediction": prediction})["macro_f1"]
+    assert found.low <= found.value < found.high
 
 
 SIMULATED: dict[str, tuple[Scoring, Callable[[int, int], Columns]]] = {
@@ -325,3 +420,10 @@ def test_a_difference_of_pairs_is_narrower_than_that_of_two_test_sets() -> None:
     own = scoring.intervals(columns)["macro_f1"]
     assert found.value > 0
     assert found.high - found.low < (own.high - own.low) / 2
+
+
+@pytest.mark.parametrize("name", ["mse", "rmse", "pearson", "spearman"])
+def test_five_rows_tell_no_models_apart(name: str) -> None:
+    worse, better = numbers(5), numbers(5)
+    better["prediction"] = better["truth"] + 0.001 * np.arange(5)
+    assert Numbers(names=[name]).difference(worse, better, name) is None
