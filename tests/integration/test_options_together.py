@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from functools import partialmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -93,7 +94,14 @@ def test_a_run_with_an_adapter_goes_on_exactly(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
 )  # torch's compiler looks at it
-def test_a_compiled_network_takes_the_options(tmp_path: Path) -> None:
+def test_a_compiled_network_takes_the_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # traced, decomposed and cut into passes as ever; g++ for each of fifty kernels would take
+    # most of a minute, and test_compile has the numbers of such kernels
+    to_kernels = torch.nn.Module.compile
+    backend = "aot_eager_decomp_partition"
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(to_kernels, backend=backend))
     model = {**OPTIONS, "architecture": TINY_BERT, "compile": True, "adversarial": {"kind": "awp"}}
     fit_messages(
         tmp_path / "x",

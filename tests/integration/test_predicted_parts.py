@@ -11,6 +11,7 @@ import pytest
 from plcli.__main__ import main
 from plcli.data import samplers
 from tests.conftest import Command, FinishedRun, message
+from tests.killed_fits import fork
 from tests.many_rows import ROWS, killed, words, write_table
 from tests.running import read_rows
 
@@ -181,13 +182,11 @@ def test_killed_processes_end_and_continue(
     assert [path.name for path in Path().glob("out*")] == ["out.parquet"]
 
 
-def test_a_mistake_is_said_once(linear_run: FinishedRun, table: Path) -> None:
-    done = started(
-        *words(linear_run, table, "out.csv", "--processes", "2", "--data.batch_siz", "3")
-    )
+def test_a_mistake_is_said_once(linear_run: FinishedRun, table: Path, tmp_path: Path) -> None:
+    command = words(linear_run, table, "out.csv", "--processes", "2", "--data.batch_siz", "3")
 
-    said = done.communicate()[1]
+    done = fork(*command, folder=tmp_path)
 
-    assert done.returncode == 2
-    assert said.count("unknown key") == 1
+    assert done.code == 2
+    assert done.said.count("unknown key") == 1
     assert not list(Path().glob("out*"))
