@@ -98,7 +98,7 @@ def test_a_compiled_network_takes_the_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # traced, decomposed and cut into passes as ever; g++ for each of fifty kernels would take
-    # most of a minute, and test_compile has the numbers of such kernels
+    # most of a minute, and test_compile has the numbers of those of a prediction
     to_kernels = torch.nn.Module.compile
     backend = "aot_eager_decomp_partition"
     monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(to_kernels, backend=backend))
